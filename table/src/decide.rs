@@ -1,0 +1,449 @@
+//! Deciding: (call, counters, compiled rules) -> what happens. Pure, safe, and without allocation.
+//!
+//! A match is: the call and its selectors, enabled, armed, inside the window, not protected. Then, in this order,
+//! `after`, `nth` or `every`, `rate`, `times`. Every matching rule advances its counters and takes exactly one draw,
+//! even when an earlier rule has fired; latencies add up; the first other fault wins.
+
+use crate::calls::{FaultKind, Op, Subject};
+use crate::rule::{ALWAYS, Delay, Matcher, Rule, Span, bytes_of, exhaust, flag, matcher, shape};
+
+/// What an injection does to its call. Closed: the shim matches it without a wildcard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Fail with this errno, or EAI code for getaddrinfo.
+    Error(i32),
+    /// Wait so many ns, then go on.
+    Latency(u64),
+    /// Block for so many ns (0: until released), then go on.
+    Hang(u64),
+    /// Ask for only so many parts per million of the bytes.
+    Short(u32),
+    /// Flip so many bits in each so many bytes (0: in the whole).
+    Corrupt(u32, u32),
+    /// Reset the connection.
+    Reset,
+    /// End the connection silently.
+    End,
+    /// The limit of allocated bytes.
+    Memory(u64),
+    /// The limit of descriptors.
+    Files(u64),
+    /// Send this signal to the caller.
+    Signal(i32),
+    /// End the process with this code.
+    Exit(i32),
+}
+
+impl Effect {
+    /// Whether the real call still goes on, so that a later rule may act as well.
+    #[must_use]
+    pub const fn lets_go_on(self) -> bool {
+        matches!(self, Effect::Latency(_))
+    }
+}
+
+/// Where counters live is the caller's business; this is what deciding needs of them, for one rule.
+pub trait Counters {
+    /// Counts a match in the rule's scope and returns its number, from 1.
+    fn count_match(&mut self) -> u64;
+    /// One draw from the (rule, thread) stream.
+    fn draw(&mut self) -> u64;
+    /// Takes one of the `times` injections; false when they are used up.
+    fn take(&mut self, times: u64) -> bool;
+}
+
+/// A rule that fired: the draw that everything else derives from, and the number of the match.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shot {
+    /// The draw of this match.
+    pub draw: u64,
+    /// The number of the match in the rule's scope, from 1.
+    pub nth: u64,
+}
+
+/// Whether a match fires. `winner_taken`: an earlier rule has already decided the call, so this one only advances.
+#[inline]
+pub fn fires(rule: &Rule, rate: u64, winner_taken: bool, counters: &mut impl Counters) -> Option<Shot> {
+    let nth = counters.count_match();
+    let draw = counters.draw();
+    if rule.has(flag::COUNTS) && !chosen(rule, nth) {
+        return None;
+    }
+    if rate != ALWAYS && draw >= rate {
+        return None;
+    }
+    if winner_taken || (rule.times != 0 && !counters.take(rule.times)) {
+        return None;
+    }
+    Some(Shot { draw, nth })
+}
+
+/// `after`, then `nth` or `every`, for the match with this number.
+#[inline]
+fn chosen(rule: &Rule, nth: u64) -> bool {
+    if nth <= rule.after {
+        return false;
+    }
+    let index = nth - rule.after;
+    if rule.nth_first != 0 {
+        return index >= rule.nth_first
+            && index <= rule.nth_last
+            && (index - rule.nth_first).is_multiple_of(rule.nth_step.max(1));
+    }
+    rule.every == 0 || index.is_multiple_of(rule.every)
+}
+
+/// What a shot does to the call.
+#[must_use]
+pub fn effect(rule: &Rule, op: Op, draw: u64) -> Effect {
+    let mut derived = Derived(draw);
+    match FaultKind::from_number(rule.fault) {
+        Some(FaultKind::Error) => Effect::Error(choose_errno(rule, op, derived.next())),
+        Some(FaultKind::Latency) => Effect::Latency(delay_ns(&rule.delay, &mut derived)),
+        Some(FaultKind::Hang) => Effect::Hang(rule.delay.base_ns),
+        Some(FaultKind::Short) => Effect::Short(rule.keep_ppm),
+        Some(FaultKind::Corrupt) => Effect::Corrupt(rule.flip_bits, rule.flip_per),
+        Some(FaultKind::Refuse) => Effect::Error(libc::ECONNREFUSED),
+        Some(FaultKind::Disconnect) if rule.has(flag::SILENT) => Effect::End,
+        Some(FaultKind::Disconnect) => Effect::Reset,
+        Some(FaultKind::Dns) if rule.code == 0 => Effect::Hang(rule.delay.base_ns),
+        Some(FaultKind::Dns) => Effect::Error(rule.code),
+        Some(FaultKind::Exhaust) if rule.what == exhaust::MEMORY => Effect::Memory(rule.limit),
+        Some(FaultKind::Exhaust) => Effect::Files(rule.limit),
+        Some(FaultKind::Signal) => Effect::Signal(rule.code),
+        Some(FaultKind::Exit) => Effect::Exit(rule.code),
+        // A number that no build has written: a spoiled session. Let the call pass.
+        None => Effect::Latency(0),
+    }
+}
+
+fn choose_errno(rule: &Rule, op: Op, draw: u64) -> i32 {
+    let used = rule.errnos.get(..rule.errno_count as usize).unwrap_or(&[]);
+    if let Some(last) = used.last() {
+        let pick = if last.cumulative == 0 { 0 } else { (draw % u64::from(last.cumulative)) as u32 };
+        return used.iter().find(|w| pick < w.cumulative).unwrap_or(last).code;
+    }
+    let usual = op.row().usual;
+    if usual.is_empty() {
+        return libc::EIO;
+    }
+    usual.get((draw % usual.len() as u64) as usize).copied().unwrap_or(libc::EIO)
+}
+
+fn delay_ns(delay: &Delay, derived: &mut Derived) -> u64 {
+    let base = delay.base_ns;
+    let spread = delay.spread_ns;
+    match delay.shape {
+        shape::UNIFORM if spread > 0 => {
+            let width = spread.saturating_mul(2).saturating_add(1);
+            base.saturating_sub(spread).saturating_add(derived.next() % width)
+        }
+        shape::NORMAL if spread > 0 => {
+            // The sum of twelve uniform numbers has mean 6 and variance 1 (Irwin-Hall), and needs no libm.
+            let mut sum = 0f64;
+            for _ in 0..12 {
+                sum += (derived.next() >> 11) as f64 / (1u64 << 53) as f64;
+            }
+            let value = base as f64 + (sum - 6.0) * spread as f64;
+            if value <= 0.0 { 0 } else { value as u64 }
+        }
+        _ => base,
+    }
+}
+
+/// Numbers derived from one draw.
+#[derive(Debug)]
+pub struct Derived(pub u64);
+
+impl Derived {
+    /// The next number (splitmix64).
+    #[expect(clippy::should_implement_trait, reason = "it never ends, so it is no iterator")]
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        mix(self.0)
+    }
+}
+
+/// Finaliser of splitmix64: spreads every input bit over the output.
+#[must_use]
+pub const fn mix(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    value ^ (value >> 31)
+}
+
+/// Combines two hashes, order-sensitively.
+#[must_use]
+pub const fn combine(left: u64, right: u64) -> u64 {
+    mix(left.rotate_left(23) ^ mix(right.wrapping_add(0x9E37_79B9_7F4A_7C15)))
+}
+
+/// Seed of the (rule, thread) stream, `key` being the thread's hash of (seed, lineage, ordinal).
+#[must_use]
+pub fn stream_seed(key: u64, rule: usize) -> [u8; 16] {
+    let mut derived = Derived(combine(key, rule as u64));
+    let mut seed = [0u8; 16];
+    seed[..8].copy_from_slice(&derived.next().to_le_bytes());
+    seed[8..].copy_from_slice(&derived.next().to_le_bytes());
+    seed
+}
+
+/// The 64-bit threshold of a rate in 0..=1.
+#[must_use]
+pub fn rate_threshold(rate: f64) -> u64 {
+    if rate >= 1.0 {
+        return ALWAYS;
+    }
+    // 2^64 is exactly representable; the product is below it for every rate below 1.
+    (rate * 18_446_744_073_709_551_616.0) as u64
+}
+
+/// A peer, as a socket address or a name tells it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Peer<'a> {
+    /// IPv4 (also v4-mapped IPv6): address in network order, port.
+    V4([u8; 4], u16),
+    /// IPv6.
+    V6([u8; 16], u16),
+    /// A unix socket's path; an abstract name starts with `@`.
+    Unix(&'a [u8]),
+    /// None or of another family.
+    Unknown,
+}
+
+impl Peer<'_> {
+    /// The peer with a v4-mapped address told as IPv4.
+    #[must_use]
+    pub fn v6(address: [u8; 16], port: u16) -> Peer<'static> {
+        match address {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Peer::V4([a, b, c, d], port),
+            _ => Peer::V6(address, port),
+        }
+    }
+
+    /// The address as remembered names hold it: IPv4 in the first four bytes.
+    #[must_use]
+    pub fn address(&self) -> Option<[u8; 16]> {
+        match *self {
+            Peer::V4([a, b, c, d], _) => Some([a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            Peer::V6(address, _) => Some(address),
+            Peer::Unix(_) | Peer::Unknown => None,
+        }
+    }
+}
+
+/// The matchers of a table and the text they refer to.
+#[derive(Clone, Copy, Debug)]
+pub struct Patterns<'a> {
+    /// All matchers.
+    pub matchers: &'a [Matcher],
+    /// All text.
+    pub text: &'a [u8],
+}
+
+impl<'a> Patterns<'a> {
+    fn of(&self, span: Span) -> &'a [Matcher] {
+        let first = span.first as usize;
+        first.checked_add(span.count as usize).and_then(|end| self.matchers.get(first..end)).unwrap_or(&[])
+    }
+
+    /// Whether an absolute path matches any of the path patterns of a span.
+    #[must_use]
+    pub fn path(&self, span: Span, path: &[u8]) -> bool {
+        let name = last_component(path);
+        self.of(span).iter().any(|m| {
+            let glob = bytes_of(self.text, m.text);
+            match m.kind {
+                matcher::PATH => fast_glob::glob_match(glob, path),
+                matcher::NAME => fast_glob::glob_match(glob, name),
+                _ => false,
+            }
+        })
+    }
+
+    /// Whether any of a process's names (program, executable's path) matches any pattern of a span.
+    #[must_use]
+    pub fn process(&self, span: Span, names: &[&[u8]]) -> bool {
+        self.of(span).iter().any(|m| {
+            let glob = bytes_of(self.text, m.text);
+            names.iter().any(|name| !name.is_empty() && fast_glob::glob_match(glob, name))
+        })
+    }
+
+    /// Whether a peer matches any pattern of a span; `hosts` are the bits of the names remembered for its address.
+    #[must_use]
+    pub fn peer(&self, span: Span, peer: Peer<'_>, hosts: u64) -> bool {
+        self.of(span).iter().any(|m| match (m.kind, peer) {
+            (matcher::UNIX, Peer::Unix(path)) => fast_glob::glob_match(bytes_of(self.text, m.text), path),
+            (matcher::CIDR, Peer::V4(address, port)) => in_ports(m, port) && in_network(m, 4, &address),
+            (matcher::CIDR, Peer::V6(address, port)) => in_ports(m, port) && in_network(m, 6, &address),
+            (matcher::HOST, Peer::V4(_, port) | Peer::V6(_, port)) => {
+                in_ports(m, port) && hosts & (1 << (m.host_bit & 63)) != 0
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether a name that is being looked up matches any pattern of a span. Ports do not matter here.
+    #[must_use]
+    pub fn host(&self, span: Span, name: &[u8]) -> bool {
+        self.of(span).iter().any(|m| self.host_matches(m, name))
+    }
+
+    /// The bits of all host patterns that a name matches.
+    #[must_use]
+    pub fn host_bits(&self, name: &[u8]) -> u64 {
+        self.matchers
+            .iter()
+            .filter(|m| self.host_matches(m, name))
+            .fold(0, |bits, m| bits | 1 << (m.host_bit & 63))
+    }
+
+    fn host_matches(&self, m: &Matcher, name: &[u8]) -> bool {
+        let name = name.strip_suffix(b".").unwrap_or(name);
+        m.kind == matcher::HOST && !name.is_empty() && fast_glob::glob_match(bytes_of(self.text, m.text), name)
+    }
+}
+
+fn in_ports(m: &Matcher, port: u16) -> bool {
+    (m.port_first..=m.port_last).contains(&port)
+}
+
+fn in_network(m: &Matcher, family: u8, address: &[u8]) -> bool {
+    if m.family == 0 {
+        return true;
+    }
+    if m.family != family {
+        return false;
+    }
+    let bits = usize::from(m.prefix).min(address.len() * 8);
+    address.iter().zip(&m.address).enumerate().all(|(index, (a, b))| {
+        let left = bits.saturating_sub(index * 8).min(8);
+        let mask = if left == 0 { 0 } else { 0xffu8 << (8 - left) };
+        a & mask == b & mask
+    })
+}
+
+/// What stands behind the last slash.
+#[must_use]
+pub fn last_component(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
+}
+
+/// Whether a path lies at or below a directory.
+#[must_use]
+pub fn is_below(path: &[u8], dir: &[u8]) -> bool {
+    !dir.is_empty()
+        && path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
+}
+
+/// Whether a rule with these selectors asks what a descriptor is, for an operation on descriptors.
+#[must_use]
+pub fn asks_for_identity(rule: &Rule) -> bool {
+    rule.has(flag::PATH) || rule.has(flag::PEER) || rule.has(flag::PROTECTED)
+}
+
+/// Whether an operation works on an open descriptor.
+#[must_use]
+pub fn on_descriptor(op: Op) -> bool {
+    op.row().subject == Subject::Fd
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::Zeroable;
+
+    struct Plain {
+        matched: u64,
+        fired: u64,
+        draw: u64,
+    }
+
+    impl Counters for Plain {
+        fn count_match(&mut self) -> u64 {
+            self.matched += 1;
+            self.matched
+        }
+        fn draw(&mut self) -> u64 {
+            self.draw
+        }
+        fn take(&mut self, times: u64) -> bool {
+            self.fired += 1;
+            self.fired <= times
+        }
+    }
+
+    fn firing(edit: impl Fn(&mut Rule), matches: u64) -> Vec<u64> {
+        let mut rule = Rule::zeroed();
+        rule.rate = ALWAYS;
+        rule.flags = flag::COUNTS;
+        edit(&mut rule);
+        let mut counters = Plain { matched: 0, fired: 0, draw: 0 };
+        (0..matches).filter_map(|_| fires(&rule, rule.rate, false, &mut counters)).map(|shot| shot.nth).collect()
+    }
+
+    #[test]
+    fn when_is_after_then_nth_then_times() {
+        assert_eq!(firing(|_| (), 3), [1, 2, 3]);
+        assert_eq!(firing(|r| r.after = 2, 4), [3, 4]);
+        assert_eq!(firing(|r| r.every = 3, 9), [3, 6, 9]);
+        assert_eq!(firing(|r| (r.after, r.every) = (1, 3), 9), [4, 7]);
+        let nth = |first, last, step| move |r: &mut Rule| (r.nth_first, r.nth_last, r.nth_step) = (first, last, step);
+        assert_eq!(firing(nth(3, 3, 1), 9), [3]);
+        assert_eq!(firing(nth(3, 5, 1), 9), [3, 4, 5]);
+        assert_eq!(firing(nth(2, u64::MAX, 3), 9), [2, 5, 8]);
+        assert_eq!(firing(|r| r.times = 2, 9), [1, 2]);
+        assert_eq!(firing(|r| (r.after, r.times) = (3, 2), 9), [4, 5]);
+    }
+
+    #[test]
+    fn a_rule_that_lost_the_call_advances_but_keeps_its_times() {
+        let mut rule = Rule::zeroed();
+        (rule.rate, rule.times) = (ALWAYS, 1);
+        let mut counters = Plain { matched: 0, fired: 0, draw: 0 };
+        assert_eq!(fires(&rule, ALWAYS, true, &mut counters), None);
+        assert_eq!(fires(&rule, ALWAYS, false, &mut counters), Some(Shot { draw: 0, nth: 2 }));
+        assert_eq!(fires(&rule, ALWAYS, false, &mut counters), None);
+    }
+
+    #[test]
+    fn rates_are_exact_at_their_ends() {
+        assert_eq!(rate_threshold(0.0), 0);
+        assert_eq!(rate_threshold(1.0), ALWAYS);
+        assert_eq!(rate_threshold(0.5), 1 << 63);
+    }
+
+    #[test]
+    fn delays_stay_in_their_range_and_normal_has_its_mean() {
+        let delay = |shape, base_ns, spread_ns| Delay { shape, reserved: 0, base_ns, spread_ns };
+        let draws = |d: Delay| (0..20_000u64).map(move |n| delay_ns(&d, &mut Derived(mix(n))));
+        assert!(draws(delay(shape::FIXED, 7, 3)).all(|ns| ns == 7));
+        assert!(draws(delay(shape::UNIFORM, 100, 20)).all(|ns| (80..=120).contains(&ns)));
+        let normal: Vec<u64> = draws(delay(shape::NORMAL, 1_000_000, 100_000)).collect();
+        let mean = normal.iter().sum::<u64>() as f64 / normal.len() as f64;
+        assert!((mean - 1e6).abs() < 3_000.0, "{mean}");
+        let within = normal.iter().filter(|ns| (900_000..=1_100_000).contains(*ns)).count() as f64 / 20_000.0;
+        assert!((0.66..0.71).contains(&within), "{within}");
+    }
+
+    #[test]
+    fn networks_match_by_prefix() {
+        let m = |family, prefix, address: [u8; 16]| Matcher { kind: matcher::CIDR, family, prefix, address, ..Matcher::default() };
+        let ten = m(4, 8, [10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert!(in_network(&ten, 4, &[10, 200, 3, 4]));
+        assert!(!in_network(&ten, 4, &[11, 0, 0, 1]));
+        assert!(!in_network(&ten, 6, &[10; 16]));
+        assert!(in_network(&m(4, 0, [0; 16]), 4, &[1, 2, 3, 4]));
+        let twenty_five = m(4, 25, [192, 168, 1, 128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert!(in_network(&twenty_five, 4, &[192, 168, 1, 200]));
+        assert!(!in_network(&twenty_five, 4, &[192, 168, 1, 100]));
+    }
+
+    #[test]
+    fn mapped_addresses_are_ipv4() {
+        let mut mapped = [0u8; 16];
+        mapped[10..].copy_from_slice(&[0xff, 0xff, 127, 0, 0, 1]);
+        assert_eq!(Peer::v6(mapped, 80), Peer::V4([127, 0, 0, 1], 80));
+    }
+}

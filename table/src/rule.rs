@@ -1,0 +1,317 @@
+//! The compiled fault table: plain old data that lies in the session file and that both sides read in place.
+//!
+//! Every field is an integer for which any bit pattern is valid, since a hostile target may have written it. What can
+//! change while a program runs (`enabled`, `rate`) is read with atomic loads by the shim.
+
+use bytemuck::{Pod, Zeroable};
+
+/// At most this many rules: a rule is one bit of a 64-bit mask, and the highest bits are the shim's own.
+pub const MAX_RULES: usize = 60;
+/// Bit of an operation's mask: the operation changes what a descriptor is, and some rule cares.
+pub const TRACK: u64 = 1 << 62;
+/// Bit of an operation's mask: a success may close an episode (reserved for outcome tracking).
+pub const WATCH: u64 = 1 << 63;
+/// The bits of a mask that are rules.
+pub const RULE_BITS: u64 = (1 << MAX_RULES) - 1;
+/// Room for operations in the masks; more than there are, so that the layout survives new rows.
+pub const OP_ROOM: usize = 320;
+/// A rate of 100 %: every match fires, whatever the draw.
+pub const ALWAYS: u64 = u64::MAX;
+/// At most this many host patterns in one table: each is a bit beside a remembered address.
+pub const MAX_HOSTS: usize = 64;
+
+/// Consecutive elements of another array.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Index of the first.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// What a rule's counters are kept for; value of [`Rule::per`].
+pub mod per {
+    /// Each process (the default).
+    pub const PROCESS: u8 = 0;
+    /// Each thread.
+    pub const THREAD: u8 = 1;
+    /// The whole tree.
+    pub const TREE: u8 = 2;
+}
+
+/// Bits of [`Rule::flags`].
+pub mod flag {
+    /// Has `path` matchers.
+    pub const PATH: u16 = 1;
+    /// Has `to` matchers.
+    pub const PEER: u16 = 2;
+    /// Has `process` matchers.
+    pub const PROCESS: u16 = 4;
+    /// `protect` applies to it (no `path` of its own and protection is on).
+    pub const PROTECTED: u16 = 8;
+    /// May hit fds 0 to 2 (`fd` names them, or `protect: none`).
+    pub const STD_FDS: u16 = 16;
+    /// Counters are needed for `after`, `nth` or `every`.
+    pub const COUNTS: u16 = 32;
+    /// The end of a connection is silent (EOF), not a reset.
+    pub const SILENT: u16 = 64;
+    /// Has an `fd` range.
+    pub const FD: u16 = 128;
+}
+
+/// What runs out; value of [`Rule::what`].
+pub mod exhaust {
+    /// Allocated bytes.
+    pub const MEMORY: u8 = 1;
+    /// File descriptors.
+    pub const FILES: u8 = 2;
+}
+
+/// Shape of a delay; value of [`Delay::shape`].
+pub mod shape {
+    /// Always `base`.
+    pub const FIXED: u32 = 0;
+    /// Between `base - spread` and `base + spread`.
+    pub const UNIFORM: u32 = 1;
+    /// Normal around `base` with the standard deviation `spread`, never below zero.
+    pub const NORMAL: u32 = 2;
+}
+
+/// How long a delay is, in nanoseconds.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable, Debug, Default, PartialEq, Eq)]
+pub struct Delay {
+    /// One of [`shape`].
+    pub shape: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The middle.
+    pub base_ns: u64,
+    /// Half width (uniform) or standard deviation (normal).
+    pub spread_ns: u64,
+}
+
+/// One errno of a weighted choice.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable, Debug, Default, PartialEq, Eq)]
+pub struct Weighted {
+    /// The errno (or EAI code).
+    pub code: i32,
+    /// Sum of the weights up to and with this one.
+    pub cumulative: u32,
+}
+
+/// One rule, 320 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Live: 0 takes the rule out.
+    pub enabled: u32,
+    /// Number of a `FaultKind`.
+    pub fault: u8,
+    /// One of [`per`].
+    pub per: u8,
+    /// Bits of [`flag`].
+    pub flags: u16,
+    /// Live: a match fires when its 64-bit draw is below this; [`ALWAYS`] fires on every match.
+    pub rate: u64,
+    /// Skip so many matches first.
+    pub after: u64,
+    /// First match (1-based, counted past `after`) that fires; 0: no `nth`.
+    pub nth_first: u64,
+    /// Last match that fires.
+    pub nth_last: u64,
+    /// Every so many matches from the first.
+    pub nth_step: u64,
+    /// Every so many matches; 0: no `every`.
+    pub every: u64,
+    /// Inject so often, then heal; 0: no limit.
+    pub times: u64,
+    /// Window: not before this, ns since arming of the process's session start.
+    pub from_ns: u64,
+    /// Window: not at or after this; `u64::MAX` is open.
+    pub until_ns: u64,
+    /// Path matchers; any of them matches.
+    pub paths: Span,
+    /// Peer matchers.
+    pub peers: Span,
+    /// Process name matchers.
+    pub processes: Span,
+    /// Descriptors from `fd_first` ...
+    pub fd_first: i32,
+    /// ... to `fd_last`, when [`flag::FD`] is set.
+    pub fd_last: i32,
+    /// The choice of errnos; none: the usual ones of the call.
+    pub errnos: [Weighted; 8],
+    /// How many of `errnos` are used.
+    pub errno_count: u32,
+    /// `short`: parts per million of the request that stay.
+    pub keep_ppm: u32,
+    /// `latency`: the delay. `hang` and `dns` hang: `base_ns` is the longest block, 0 for no end.
+    pub delay: Delay,
+    /// `corrupt`: so many bits ...
+    pub flip_bits: u32,
+    /// ... in each so many bytes (0: in each call).
+    pub flip_per: u32,
+    /// `signal`: its number. `exit`: the code. `dns`: the EAI code.
+    pub code: i32,
+    /// `exhaust`: one of [`exhaust`].
+    pub what: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+    /// `exhaust`: the limit in bytes or descriptors.
+    pub limit: u64,
+    /// Name of the rule in the text area (bytes).
+    pub name: Span,
+    /// The table's own `component` label.
+    pub component: Span,
+    /// The table's own `message` label.
+    pub message: Span,
+    /// Room for what comes.
+    pub room: [u64; 8],
+}
+
+const _: () = assert!(size_of::<Rule>() == 320);
+
+impl Rule {
+    /// Whether a flag is set.
+    #[must_use]
+    pub const fn has(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// Kind of a [`Matcher`].
+pub mod matcher {
+    /// A glob over an absolute path.
+    pub const PATH: u8 = 1;
+    /// A glob over the last component of a path.
+    pub const NAME: u8 = 2;
+    /// An address range and a port range.
+    pub const CIDR: u8 = 3;
+    /// A glob over host names, and a port range.
+    pub const HOST: u8 = 4;
+    /// A glob over the path of a unix socket (abstract names start with `@`).
+    pub const UNIX: u8 = 5;
+}
+
+/// One pattern of a selector.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable, Debug, Default, PartialEq, Eq)]
+pub struct Matcher {
+    /// One of [`matcher`].
+    pub kind: u8,
+    /// CIDR: 4 or 6, or 0 for any address.
+    pub family: u8,
+    /// CIDR: length of the prefix in bits.
+    pub prefix: u8,
+    /// HOST: its bit beside remembered addresses.
+    pub host_bit: u8,
+    /// First port that matches.
+    pub port_first: u16,
+    /// Last port that matches.
+    pub port_last: u16,
+    /// The pattern in the text area (bytes).
+    pub text: Span,
+    /// CIDR: the network, in network byte order; IPv4 in the first four bytes.
+    pub address: [u8; 16],
+}
+
+const _: () = assert!(size_of::<Matcher>() == 32);
+
+/// When injection begins; value of [`PlanHeader::arm`].
+pub mod arm {
+    /// From the first instruction after exec.
+    pub const EXEC: u32 = 0;
+    /// From `main`; for known runtimes from the first sign of the user's own program.
+    pub const MAIN: u32 = 1;
+    /// So long after the start of the run.
+    pub const AFTER: u32 = 2;
+}
+
+/// The head of the compiled table.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable, Debug)]
+pub struct PlanHeader {
+    /// The seed of every decision.
+    pub seed: u64,
+    /// One of [`arm`].
+    pub arm: u32,
+    /// 0: nothing is injected.
+    pub enabled: u32,
+    /// `arm: {after: ...}` in ns.
+    pub arm_ns: u64,
+    /// `for`: injection ends so many ns after the start of the run; `u64::MAX`: never.
+    pub until_ns: u64,
+    /// `--max-faults`; `u64::MAX`: no limit.
+    pub max_faults: u64,
+    /// How many rules.
+    pub rule_count: u32,
+    /// How many matchers.
+    pub matcher_count: u32,
+    /// How many bytes of text.
+    pub text_len: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Globs that `protect` leaves alone.
+    pub protect: Span,
+    /// The user's working directory in the text area: never protected. Empty when it is `/`.
+    pub work_dir: Span,
+    /// Rules that may hit fds 0 to 2.
+    pub std_fds: u64,
+    /// Rules that need to know what a descriptor is.
+    pub needs_fd: u64,
+    /// Rules about memory, which must not fire inside the loader.
+    pub memory: u64,
+    /// Room for what comes.
+    pub room: [u64; 12],
+    /// For each operation, the rules on it, and [`TRACK`]. What a hook looks at first.
+    pub ops: [u64; OP_ROOM],
+    /// For each operation, the rules that want a file behind its descriptor.
+    pub only_files: [u64; OP_ROOM],
+    /// For each operation, the rules that want a socket behind its descriptor.
+    pub only_sockets: [u64; OP_ROOM],
+}
+
+const _: () = assert!(size_of::<PlanHeader>() == 192 + 3 * 8 * OP_ROOM);
+
+/// A fault table ready to be put into a session.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The head.
+    pub header: PlanHeader,
+    /// The rules, at most [`MAX_RULES`].
+    pub rules: Vec<Rule>,
+    /// The patterns that rules and `protect` refer to.
+    pub matchers: Vec<Matcher>,
+    /// The bytes that patterns and names refer to.
+    pub text: Vec<u8>,
+}
+
+impl Plan {
+    /// The text behind a span; empty when the span lies outside.
+    #[must_use]
+    pub fn text_of(&self, span: Span) -> &str {
+        text_of(&self.text, span)
+    }
+
+    /// The name of a rule.
+    #[must_use]
+    pub fn rule_name(&self, index: usize) -> &str {
+        self.rules.get(index).map_or("", |rule| self.text_of(rule.name))
+    }
+}
+
+/// The text behind a span; empty when the span lies outside or is no UTF-8.
+#[must_use]
+pub fn text_of(text: &[u8], span: Span) -> &str {
+    std::str::from_utf8(bytes_of(text, span)).unwrap_or("")
+}
+
+/// The bytes behind a span; empty when the span lies outside.
+#[must_use]
+pub fn bytes_of(text: &[u8], span: Span) -> &[u8] {
+    let first = span.first as usize;
+    first.checked_add(span.count as usize).and_then(|end| text.get(first..end)).unwrap_or(&[])
+}
