@@ -23,8 +23,12 @@ impl PartialEq for Origin {
 
 /// The value type of a key: that of its field, or that of an alias with another unit.
 macro_rules! type_of {
-    ($field:ty) => { $field };
-    ($field:ty, $via:ty) => { $via };
+    ($field:ty) => {
+        $field
+    };
+    ($field:ty, $via:ty) => {
+        $via
+    };
 }
 
 /// Generates the struct, its keys, and reading and writing in both forms from one list.
@@ -181,12 +185,19 @@ impl Fault {
     /// A fault of this kind with nothing else given.
     #[must_use]
     pub fn new(kind: FaultKind) -> Fault {
-        Fault { fault: Some(kind), ..Fault::default() }
+        Fault {
+            fault: Some(kind),
+            ..Fault::default()
+        }
     }
 
     /// Whether it says itself how often it fires, so that a table's `rate` does not apply.
     #[must_use]
     pub fn says_when(&self) -> bool {
-        self.rate.is_some() || self.every.is_some() || self.nth.is_some() || self.after.is_some() || self.times.is_some()
+        self.rate.is_some()
+            || self.every.is_some()
+            || self.nth.is_some()
+            || self.after.is_some()
+            || self.times.is_some()
     }
 }

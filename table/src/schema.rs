@@ -1,7 +1,7 @@
 //! A fault table as a user writes it.
 
-pub use crate::fault::{Fault, Origin};
 use crate::error::{Problem, TableError, quoted};
+pub use crate::fault::{Fault, Origin};
 use crate::quantities::{Count, Lasting, Number, Rate, Seconds, Time};
 use crate::selectors::{Glob, Target};
 use crate::value::{Key, Keys, Many, Value, set_once};
@@ -70,12 +70,29 @@ impl Protect {
 impl Keys for Table {
     const WHAT: &'static str = "a table";
     const KNOWN: &'static [&'static str] = &[
-        "seed", "random_seed", "enabled", "for", "duration", "duration_seconds", "arm", "protect", "roles", "chaos",
-        "chaos_types", "rate", "failure_rate", "probability", "intensity", "max_faults", "faults",
+        "seed",
+        "random_seed",
+        "enabled",
+        "for",
+        "duration",
+        "duration_seconds",
+        "arm",
+        "protect",
+        "roles",
+        "chaos",
+        "chaos_types",
+        "rate",
+        "failure_rate",
+        "probability",
+        "intensity",
+        "max_faults",
+        "faults",
     ];
     const LATER: &'static [&'static str] = &[];
     fn elsewhere(key: &str) -> Option<String> {
-        Fault::KNOWN.contains(&key).then(|| format!("`{key}` belongs to a fault: faults: [{{fault: ..., {key}: ...}}]"))
+        Fault::KNOWN
+            .contains(&key)
+            .then(|| format!("`{key}` belongs to a fault: faults: [{{fault: ..., {key}: ...}}]"))
     }
 }
 
@@ -86,12 +103,12 @@ impl<'de> Visitor<'de> for TableVisitor {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a fault table: a map such as {faults: [...]}, or a list of faults")
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Table, A::Error> {
-        let mut table = Table::default();
-        while let Some(fault) = list.next_element()? {
-            table.faults.push(fault);
-        }
-        Ok(table)
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Table, A::Error> {
+        let Faults(faults) = FaultsVisitor.visit_seq(list)?;
+        Ok(Table {
+            faults,
+            ..Table::default()
+        })
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Table, A::Error> {
         let mut table = Table::default();
@@ -108,7 +125,7 @@ impl<'de> Visitor<'de> for TableVisitor {
                 "chaos" | "chaos_types" => set_once(&mut chaos, map.next_value::<Many<PresetName>>()?.0, "chaos"),
                 "intensity" => set_once(&mut table.intensity, map.next_value()?, "intensity"),
                 "max_faults" => set_once(&mut max_faults, map.next_value::<Count>()?.0, "max_faults"),
-                "faults" => set_once(&mut faults, map.next_value::<Vec<Fault>>()?, "faults"),
+                "faults" => set_once(&mut faults, map.next_value::<Faults>()?.0, "faults"),
                 // "rate" and its aliases: the last of the known keys.
                 _ => set_once(&mut table.rate, map.next_value()?, "rate"),
             }
@@ -119,7 +136,9 @@ impl<'de> Visitor<'de> for TableVisitor {
         table.faults = faults.unwrap_or_default();
         (table.max_faults, table.seed) = (max_faults, seed);
         if table.rate.is_some() && table.intensity.is_some() {
-            return Err(Error::custom("`rate` and `intensity` both set the rate of the presets: give one of them"));
+            return Err(Error::custom(
+                "`rate` and `intensity` both set the rate of the presets: give one of them",
+            ));
         }
         Ok(table)
     }
@@ -155,6 +174,31 @@ impl Serialize for Table {
             "faults" Some(&self.faults).filter(|faults| !faults.is_empty());
         }
         map.end()
+    }
+}
+
+/// The list of faults.
+struct Faults(Vec<Fault>);
+
+struct FaultsVisitor;
+
+impl<'de> Visitor<'de> for FaultsVisitor {
+    type Value = Faults;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of faults, such as [{fault: error, calls: read}]")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Faults, A::Error> {
+        let mut faults = Vec::new();
+        while let Some(fault) = list.next_element()? {
+            faults.push(fault);
+        }
+        Ok(Faults(faults))
+    }
+}
+
+impl<'de> Deserialize<'de> for Faults {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FaultsVisitor)
     }
 }
 
@@ -218,7 +262,11 @@ impl<'de> Visitor<'de> for ArmVisitor {
             "main" => Ok(Arm::Main),
             "exec" => Ok(Arm::Exec),
             "ctl" => Err(E::custom("`arm: ctl` is not supported in this version")),
-            other => Err(E::custom(Problem::unknown("arm", other, ["main", "exec", "{after: 2s}"].into_iter()))),
+            other => Err(E::custom(Problem::unknown(
+                "arm",
+                other,
+                ["main", "exec", "{after: 2s}"].into_iter(),
+            ))),
         }
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Arm, A::Error> {
@@ -226,7 +274,9 @@ impl<'de> Visitor<'de> for ArmVisitor {
         while let Some(Key(key, _)) = map.next_key::<Key<ArmKeys>>()? {
             set_once(&mut after, map.next_value::<Time>()?, &key).map_err(Error::custom)?;
         }
-        after.map(Arm::After).ok_or_else(|| Error::custom("`arm` is empty: main, exec or {after: 2s}"))
+        after
+            .map(Arm::After)
+            .ok_or_else(|| Error::custom("`arm` is empty: main, exec or {after: 2s}"))
     }
 }
 
@@ -237,7 +287,9 @@ impl Keys for ArmKeys {
     const KNOWN: &'static [&'static str] = &["after"];
     const LATER: &'static [&'static str] = &["path", "listen", "ctl"];
     fn elsewhere(key: &str) -> Option<String> {
-        ["main", "exec"].contains(&key).then(|| format!("write `arm: {key}`, alone"))
+        ["main", "exec"]
+            .contains(&key)
+            .then(|| format!("write `arm: {key}`, alone"))
     }
 }
 
@@ -293,19 +345,30 @@ impl<'de> Visitor<'de> for ProtectVisitor {
     }
     fn visit_str<E: Error>(self, text: &str) -> Result<Protect, E> {
         if text == "none" {
-            return Ok(Protect { default: false, globs: Vec::new() });
+            return Ok(Protect {
+                default: false,
+                globs: Vec::new(),
+            });
         }
         let Protected(glob) = Protected::from_text(text).map_err(E::custom)?;
-        Ok(Protect { default: glob.is_none(), globs: glob.into_iter().collect() })
+        Ok(Protect {
+            default: glob.is_none(),
+            globs: glob.into_iter().collect(),
+        })
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Protect, A::Error> {
-        let mut protect = Protect { default: false, globs: Vec::new() };
+        let mut protect = Protect {
+            default: false,
+            globs: Vec::new(),
+        };
         while let Some(Protected(glob)) = list.next_element()? {
             protect.default |= glob.is_none();
             protect.globs.extend(glob);
         }
         if protect.is_none() {
-            return Err(Error::custom(Problem::new("the list is empty").help("write `protect: none`")));
+            return Err(Error::custom(
+                Problem::new("the list is empty").help("write `protect: none`"),
+            ));
         }
         Ok(protect)
     }
@@ -346,7 +409,11 @@ impl Table {
         over(&mut self.protect, later.protect);
         over(&mut self.max_faults, later.max_faults);
         for (name, peers) in later.roles {
-            self.roles.entry(name).or_insert_with(|| Many(Vec::new())).0.extend(peers.0);
+            self.roles
+                .entry(name)
+                .or_insert_with(|| Many(Vec::new()))
+                .0
+                .extend(peers.0);
         }
         for preset in later.chaos {
             if !self.chaos.contains(&preset) {
@@ -370,8 +437,15 @@ impl Table {
         let mut table: Table = serde_json::from_str(text).map_err(|error| {
             let all = error.to_string();
             let (line, column) = (error.line(), error.column());
-            let message = all.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&all);
-            TableError::from_text(message, source, (line > 0).then_some(line), (line > 0).then_some(column))
+            let message = all
+                .strip_suffix(&format!(" at line {line} column {column}"))
+                .unwrap_or(&all);
+            TableError::from_text(
+                message,
+                source,
+                (line > 0).then_some(line),
+                (line > 0).then_some(column),
+            )
         })?;
         table.set_source(source);
         Ok(table)
@@ -388,7 +462,11 @@ impl Table {
     pub(crate) fn set_source(&mut self, source: &str) {
         for (index, fault) in self.faults.iter_mut().enumerate() {
             let source = format!("{source}: fault {}", index + 1);
-            fault.origin = Origin(Some(crate::error::Place { source, line: None, column: None }));
+            fault.origin = Origin(Some(crate::error::Place {
+                source,
+                line: None,
+                column: None,
+            }));
         }
     }
 }

@@ -27,7 +27,11 @@ impl Value for FaultKind {
         if LATER_FAULTS.contains(&text) {
             return Err(not_yet("the fault", text));
         }
-        Err(Problem::unknown("fault", text, FaultKind::ALL.iter().map(|(name, _, _)| *name)))
+        Err(Problem::unknown(
+            "fault",
+            text,
+            FaultKind::ALL.iter().map(|(name, _, _)| *name),
+        ))
     }
     fn to_text(&self) -> String {
         self.name().to_owned()
@@ -54,10 +58,16 @@ impl Value for CallName {
         if let Some(found) = op.or_else(|| Family::by_name(text).map(CallName::Family)) {
             return Ok(found);
         }
-        let known = CALLS.iter().flat_map(|call| std::iter::once(call.name).chain(call.symbols.iter().copied()));
+        let known = CALLS
+            .iter()
+            .flat_map(|call| std::iter::once(call.name).chain(call.symbols.iter().copied()));
         let known = known.chain(Family::ALL.iter().map(|(name, _)| *name));
         let problem = Problem::unknown("call", text, known);
-        Err(if problem.help.is_none() { problem.help("`chaos-exec list calls` shows all of them") } else { problem })
+        Err(if problem.help.is_none() {
+            problem.help("`chaos-exec list calls` shows all of them")
+        } else {
+            problem
+        })
     }
     fn to_text(&self) -> String {
         match self {
@@ -71,7 +81,10 @@ impl Family {
     /// The name that a table uses.
     #[must_use]
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, family)| *family == self).map_or("?", |(name, _)| name)
+        Self::ALL
+            .iter()
+            .find(|(_, family)| *family == self)
+            .map_or("?", |(name, _)| name)
     }
 }
 
@@ -94,9 +107,15 @@ impl Value for Errno {
             return Ok(Errno(code));
         }
         if let Some(name) = text.parse().ok().and_then(errno::errno_name) {
-            return Err(Problem::new(format!("errno {} is a number", quoted(text))).help(format!("write its name, {name}")));
+            return Err(
+                Problem::new(format!("errno {} is a number", quoted(text))).help(format!("write its name, {name}"))
+            );
         }
-        Err(Problem::unknown("errno", text, errno::ERRNOS.iter().chain(errno::EAI_CODES).map(|(name, _)| *name)))
+        Err(Problem::unknown(
+            "errno",
+            text,
+            errno::ERRNOS.iter().chain(errno::EAI_CODES).map(|(name, _)| *name),
+        ))
     }
     fn to_text(&self) -> String {
         let name = errno::errno_name(self.0).or_else(|| errno::eai_name(self.0));
@@ -124,26 +143,42 @@ impl Errnos {
 
     /// A list written in one text: `EIO,ENOSPC:3`.
     pub(crate) fn from_list(text: &str) -> Result<Errnos, Problem> {
-        Self::checked(text.split(',').map(|item| Self::item(item.trim())).collect::<Result<_, _>>()?)
+        Self::checked(
+            text.split(',')
+                .map(|item| Self::item(item.trim()))
+                .collect::<Result<_, _>>()?,
+        )
     }
 
-    fn checked(all: Vec<(Errno, u32)>) -> Result<Errnos, Problem> {
+    /// In the order of their names: a map in a file has none, and the same table must give the same choices.
+    fn checked(mut all: Vec<(Errno, u32)>) -> Result<Errnos, Problem> {
         if all.is_empty() {
-            return Err(Problem::new("the list of errnos is empty").help("leave `errno` out for the usual ones of the call"));
+            return Err(
+                Problem::new("the list of errnos is empty").help("leave `errno` out for the usual ones of the call")
+            );
         }
         if all.len() > 8 {
             return Err(Problem::new(format!("{} errnos are too many", all.len())).help("at most 8"));
         }
-        if all.iter().try_fold(0u32, |sum, (_, weight)| sum.checked_add(*weight)).is_none() {
+        all.sort_by_cached_key(|(errno, _)| errno.to_text());
+        if all
+            .iter()
+            .try_fold(0u32, |sum, (_, weight)| sum.checked_add(*weight))
+            .is_none()
+        {
             return Err(Problem::new("the weights of the errnos are too large together"));
         }
         for (index, (errno, weight)) in all.iter().enumerate() {
             let name = errno.to_text();
             if *weight == 0 {
-                return Err(Problem::new(format!("`{name}` has the weight 0, so it would never be chosen")));
+                return Err(Problem::new(format!(
+                    "`{name}` has the weight 0, so it would never be chosen"
+                )));
             }
             if all[..index].iter().any(|(other, _)| other == errno) {
-                return Err(Problem::new(format!("`{name}` is named twice")).help(format!("`{name}: 2` gives it weight")));
+                return Err(
+                    Problem::new(format!("`{name}` is named twice")).help(format!("`{name}: 2` gives it weight"))
+                );
             }
             if errno.is_eai() != all[0].0.is_eai() {
                 let problem = Problem::new("EAI_ codes and errnos do not mix");
@@ -156,7 +191,12 @@ impl Errnos {
 
 impl Field for Errnos {
     fn from_word(word: &Word) -> Result<Self, Problem> {
-        Self::checked(word.items.iter().map(|item| Self::item(item)).collect::<Result<_, _>>()?)
+        Self::checked(
+            word.items
+                .iter()
+                .map(|item| Self::item(item))
+                .collect::<Result<_, _>>()?,
+        )
     }
     fn to_items(&self) -> Vec<String> {
         let item = |(errno, weight): &(Errno, u32)| match weight {
@@ -227,9 +267,16 @@ pub struct Signal(pub i32);
 
 impl Value for Signal {
     const EXPECTED: &'static str = "a signal such as KILL or 9";
+    const NUMERIC: bool = true;
     fn from_text(text: &str) -> Result<Self, Problem> {
-        let known = || errno::SIGNALS.iter().map(|(name, _)| name.strip_prefix("SIG").unwrap_or(name));
-        errno::signal_by_name(text).map(Signal).ok_or_else(|| Problem::unknown("signal", text, known()))
+        let known = || {
+            errno::SIGNALS
+                .iter()
+                .map(|(name, _)| name.strip_prefix("SIG").unwrap_or(name))
+        };
+        errno::signal_by_name(text)
+            .map(Signal)
+            .ok_or_else(|| Problem::unknown("signal", text, known()))
     }
     fn to_text(&self) -> String {
         let name = errno::signal_name(self.0).and_then(|name| name.strip_prefix("SIG"));
@@ -281,7 +328,10 @@ impl Value for PresetName {
         }
         let text = if text == "disk_io" { "disk" } else { text };
         let known = || presets::PRESETS.iter().map(|preset| preset.name);
-        known().find(|name| *name == text).map(PresetName).ok_or_else(|| Problem::unknown("preset", text, known()))
+        known()
+            .find(|name| *name == text)
+            .map(PresetName)
+            .ok_or_else(|| Problem::unknown("preset", text, known()))
     }
     fn to_text(&self) -> String {
         self.0.to_owned()
