@@ -1,10 +1,11 @@
 //! Whether a fault makes sense by itself, and which operations it is about.
 
 use crate::calls::{CALLS, Call, Failure, Family, FaultKind, Op, Subject};
+use crate::errnos::Errno;
 use crate::error::{Problem, quoted};
 use crate::fault::Fault;
 use crate::value::{Many, Value};
-use crate::words::{Answer, CallName, Errno, Resource};
+use crate::words::{Answer, CallName, Resource};
 
 /// An operation that a fault is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -88,11 +88,19 @@ pub fn compile(table: &Table, context: &Context<'_>) -> Result<Compiled, TableEr
             .at(None));
     }
     let names = names::of(&faults)?;
+    let mut warnings = Vec::new();
+    if (table.rate.is_some() || table.intensity.is_some())
+        && table.chaos.is_empty()
+        && table.faults.iter().all(Fault::says_when)
+    {
+        warnings
+            .push("the table's rate has no effect: there is no preset, and every fault says when it fires".to_owned());
+    }
     let mut compiler = Compiler {
         patterns: Patterns::new(context.work_dir, &table.roles),
         header: header(table, context),
         rules: Vec::new(),
-        warnings: Vec::new(),
+        warnings,
         unprotected: table.protect.as_ref().is_some_and(Protect::is_none),
     };
     for (fault, name) in faults.iter().zip(&names) {

@@ -9,10 +9,11 @@
 //!
 //! `CHAOS_RATE` and `CHAOS_TYPES` are the table's `rate` and `chaos`, `CHAOS_DURATION` its `for`.
 
+use crate::counts::Number;
 use crate::env;
 use crate::error::{Place, Problem, TableError, nearest, quoted};
 use crate::files::read_text;
-use crate::quantities::{Lasting, Millis, Number, Rate, Seconds, Time};
+use crate::quantities::{Lasting, Millis, Rate, Seconds, Time};
 use crate::schema::Table;
 use crate::spec::{parse_spec, parse_specs};
 use crate::value::Value;

@@ -1,11 +1,13 @@
 //! One fault as a user writes it: what, where, when. The same keys in files and in one-line specs.
 
 use crate::calls::FaultKind;
+use crate::counts::{Count, ExitCode, Nth, Number};
+use crate::errnos::Errnos;
 use crate::error::{Place, Problem};
-use crate::quantities::{Count, ExitCode, Flip, Lasting, Limit, Millis, Nth, Number, Part, Rate, Seconds, Time};
+use crate::quantities::{Flip, Lasting, Limit, Millis, Part, Rate, Seconds, Time};
 use crate::selectors::{FdRange, Glob, Target};
 use crate::value::{Field, Key, Keys, Many, Word, set_once};
-use crate::words::{Answer, CallName, Distribution, Errnos, Label, Mode, Per, Resource, Signal};
+use crate::words::{Answer, CallName, Distribution, Label, Mode, Per, Resource, Signal};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

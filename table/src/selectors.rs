@@ -1,7 +1,7 @@
 //! Selectors of a fault table: path globs, peers, descriptors.
 
+use crate::counts::whole;
 use crate::error::{Problem, quoted};
-use crate::quantities::whole;
 use crate::value::{Value, values};
 use std::net::{IpAddr, Ipv4Addr};
 

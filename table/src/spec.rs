@@ -2,11 +2,13 @@
 //! `connect=ECONNRESET@30%`.
 
 use crate::calls::{Family, FaultKind};
+use crate::counts::Nth;
+use crate::errnos::Errnos;
 use crate::error::{Place, Problem, TableError, quoted};
 use crate::fault::{Fault, Origin};
-use crate::quantities::{Nth, Rate};
+use crate::quantities::Rate;
 use crate::value::{Field, Keys, Many, Value, Word};
-use crate::words::{CallName, Errnos, Resource};
+use crate::words::{CallName, Resource};
 use std::fmt;
 
 /// Reads one spec.

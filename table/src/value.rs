@@ -2,11 +2,12 @@
 //!
 //! Every value checks itself while it is read, so that the format's parser can say where the mistake is.
 
-use crate::error::{Problem, quoted};
+use crate::error::{Problem, TableError, quoted};
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 
 /// A value that is one word: a rate, a duration, a name.
 pub(crate) trait Value: Sized {
@@ -65,7 +66,7 @@ impl<T: Value> Visitor<'_> for OneVisitor<T> {
     }
 }
 
-/// Gives [`Value`]s their serde and [`Field`] impls.
+/// Gives [`Value`]s their serde, [`Field`], `FromStr` and `Display` impls.
 macro_rules! values {
     ($($type:ty)*) => {$(
         impl<'de> serde::Deserialize<'de> for $type {
@@ -84,6 +85,17 @@ macro_rules! values {
                     Some(number) => serializer.serialize_u64(number),
                     None => serializer.serialize_str(&$crate::value::Value::to_text(self)),
                 }
+            }
+        }
+        impl std::str::FromStr for $type {
+            type Err = $crate::error::TableError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                $crate::value::Value::from_text(text).map_err(|problem| problem.at(None))
+            }
+        }
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&$crate::value::Value::to_text(self))
             }
         }
         impl $crate::value::Field for $type {
@@ -106,6 +118,15 @@ impl<T> Many<T> {
     /// The values.
     pub fn iter(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()
+    }
+}
+
+impl<T: Value> FromStr for Many<T> {
+    type Err = TableError;
+    /// Reads a list that is split by commas.
+    fn from_str(text: &str) -> Result<Self, TableError> {
+        let all: Result<_, Problem> = text.split(',').map(|item| T::from_text(item.trim())).collect();
+        all.map(Many).map_err(|problem| problem.at(None))
     }
 }
 

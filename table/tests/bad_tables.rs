@@ -427,3 +427,21 @@ fn what_only_the_whole_table_shows() {
         holds(text, &said(from_yaml(text, "t.yaml")), parts);
     }
 }
+
+#[test]
+fn deep_nesting_is_refused_by_every_format() {
+    let deep = 50_000;
+    for (text, read) in [
+        (
+            "[".repeat(deep),
+            from_yaml as fn(&str, &str) -> Result<Table, TableError>,
+        ),
+        ("- ".repeat(deep), from_yaml),
+        (format!("roles: {}", "{a: ".repeat(deep)), from_yaml),
+        (format!("faults = {}", "[".repeat(deep)), from_toml),
+        (format!("a{} = 1", ".a".repeat(deep)), from_toml),
+        (format!("{{\"roles\": {}", "{\"a\": ".repeat(deep)), Table::from_json),
+    ] {
+        assert!(read(&text, "t").is_err(), "{}...", &text[..20]);
+    }
+}

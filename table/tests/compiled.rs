@@ -420,6 +420,8 @@ fn presets_take_the_rate_of_the_table() {
         [rate(text, 0), rate(text, 1), rate(text, 2)],
         [rate_threshold(0.1), ALWAYS, rate_threshold(0.5)]
     );
+    assert!(yaml("rate: 10%\nfaults: [read=EIO@3]").warnings[0].contains("has no effect"));
+    assert!(yaml(text).warnings.is_empty());
     let all = yaml("chaos: [network, disk, timeout, memory, process]");
     assert!(
         all.plan.rules.len() > 10 && all.warnings.is_empty(),

@@ -1,9 +1,12 @@
 //! Tables from files and from the environment.
 
+use chaos_table::Many;
 use chaos_table::environment::{Environment, from_env};
 use chaos_table::files::load_file;
+use chaos_table::quantities::{Lasting, Rate};
 use chaos_table::schema::Table;
 use chaos_table::spec::parse_spec;
+use chaos_table::words::{Intensity, PresetName};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -87,6 +90,20 @@ fn a_file_that_is_no_table_says_why() {
     }
 }
 
+#[test]
+fn single_values_read_from_their_text_as_flags_give_them() {
+    assert_eq!("30%".parse::<Rate>().unwrap(), Rate(0.3));
+    assert_eq!("1.5s".parse::<Lasting>().unwrap().to_string(), "1500ms");
+    let presets: Many<PresetName> = "network, disk".parse().unwrap();
+    assert_eq!(
+        presets.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["network", "disk"]
+    );
+    let said = "netwrk,disk".parse::<Many<PresetName>>().unwrap_err().to_string();
+    assert_eq!(said, "unknown preset `netwrk`\n  help: did you mean `network`?");
+    assert!("fierce".parse::<Intensity>().is_err());
+}
+
 fn env(pairs: &[(&str, &str)]) -> Result<Option<Environment>, String> {
     let all = pairs
         .iter()
@@ -121,7 +138,7 @@ fn nothing_of_ours_is_nothing() {
 #[test]
 fn the_table_is_specs_json_or_a_file() {
     let dir = Dir::new("env");
-    let expected = parse_spec("read=EIO@10%", "").unwrap();
+    let expected = [parse_spec("read=EIO@10%", "").unwrap()];
     let specs = dir.file("table.txt", "# reads\nread=EIO@10%\n");
     let json = dir.file("table.json", "[\"read=EIO@10%\"]");
     for value in [
@@ -131,7 +148,7 @@ fn the_table_is_specs_json_or_a_file() {
         specs.display().to_string(),
         format!("@{}", json.display()),
     ] {
-        assert_eq!(table(&[("CHAOS_TABLE", &value)]).faults, [expected.clone()], "{value}");
+        assert_eq!(table(&[("CHAOS_TABLE", &value)]).faults, expected, "{value}");
     }
 }
 
