@@ -351,3 +351,121 @@ fn lives(pid: u32) -> bool {
     let state = stat.rfind(')').and_then(|end| stat[end..].chars().nth(2));
     state.is_some_and(|state| state != 'Z' && state != 'X')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Fake, injection};
+
+    fn collector(fake: &Fake) -> Collector {
+        Collector::new(fake.open(), fake.log())
+    }
+
+    fn logged(fake: &Fake) -> Vec<(Record, Vec<u8>)> {
+        let bytes = std::fs::read(fake.log_path()).unwrap();
+        let mut rest = bytes.as_slice();
+        let mut all = Vec::new();
+        while let Some((record, text, after)) = split_record(rest) {
+            all.push((record, text));
+            rest = after;
+        }
+        all
+    }
+
+    #[test]
+    fn many_laps_of_the_ring_lose_nothing() {
+        let mut fake = Fake::new();
+        let mut collector = collector(&fake);
+        let mut written = 0;
+        // Texts of every length, so that records lie across chunks and across the end of the ring.
+        while written < fake.ring_slots() {
+            for _ in 0..fake.ring_slots() / 21 {
+                let text = vec![b'x'; (written % 1000) as usize];
+                fake.write(injection(written), &text);
+                written += 1;
+            }
+            collector.drain(Tree::Alive);
+        }
+        let logged = logged(&fake);
+        assert_eq!(logged.len() as u64, written);
+        for (number, (record, text)) in (0..).zip(&logged) {
+            assert_eq!((record.nth, text.len() as u64), (number, number % 1000));
+        }
+        assert_eq!(collector.tally().delivered[0], written);
+        assert_eq!(fake.open().tail().unwrap(), fake.open().head().unwrap());
+    }
+
+    #[test]
+    fn what_was_claimed_by_a_dead_writer_is_left_out_and_the_rest_is_kept() {
+        let mut fake = Fake::new();
+        let mut collector = collector(&fake);
+        fake.write(injection(1), b"/a");
+        fake.claim(5);
+        fake.write(injection(2), b"/b");
+        collector.drain(Tree::Alive);
+        assert_eq!(logged(&fake).len(), 1, "the second waits for the slots before it");
+        std::thread::sleep(PATIENCE + Duration::from_millis(50));
+        collector.drain(Tree::Alive);
+        assert_eq!(logged(&fake).len(), 2, "five slots are waited for once, not five times");
+        fake.claim(1);
+        fake.write(injection(3), b"");
+        collector.drain(Tree::Gone);
+        assert_eq!(logged(&fake).len(), 3, "nobody is left to wait for");
+        assert_eq!(collector.tally().skipped, 6);
+    }
+
+    #[test]
+    fn an_injection_is_waited_for_until_it_is_delivered_or_its_process_is_dead() {
+        let mut fake = Fake::new();
+        let mut collector = collector(&fake);
+        let fired = Record { status: status::FIRED, ..injection(1) };
+        let index = fake.write(fired, b"/a");
+        collector.drain(Tree::Alive);
+        assert!(logged(&fake).is_empty());
+        fake.publish(index, injection(1), b"/a");
+        collector.drain(Tree::Alive);
+        assert_eq!(logged(&fake)[0].0.status, status::DELIVERED);
+
+        // No pid is that large.
+        fake.write(Record { pid: u32::MAX, ..fired }, b"");
+        collector.drain(Tree::Alive);
+        assert_eq!(logged(&fake)[1].0.status, status::FIRED);
+        assert_eq!((collector.tally().fired[0], collector.tally().delivered[0]), (2, 1));
+    }
+
+    #[test]
+    fn a_spoiled_session_ends_the_drain_and_not_the_launcher() {
+        for head in [u64::MAX, 1 << 40] {
+            let mut fake = Fake::new();
+            let mut collector = collector(&fake);
+            fake.set_head(head);
+            collector.drain(Tree::Alive);
+            assert!(collector.trouble().is_some());
+        }
+        let fake = Fake::new();
+        let mut collector = collector(&fake);
+        File::options().write(true).open(fake.dir.path().join("session")).unwrap().set_len(10).unwrap();
+        collector.drain(Tree::Alive);
+        assert!(collector.trouble().unwrap().contains("damaged"));
+    }
+
+    #[test]
+    fn random_slots_are_never_records_and_never_end_the_launcher() {
+        let mut fake = Fake::new();
+        let mut collector = collector(&fake);
+        let slots = fake.ring_slots();
+        fake.claim(slots);
+        let mut noise = chaos_table::decide::Derived(7);
+        for index in 0..slots {
+            let mut slot: Vec<u8> = (0..8).flat_map(|_| noise.next().to_le_bytes()).collect();
+            if index % 3 == 0 {
+                slot[..8].copy_from_slice(&(index + 1).to_le_bytes());
+            }
+            fake.put(index, &slot);
+        }
+        collector.drain(Tree::Gone);
+        assert_eq!(fake.open().tail().unwrap(), slots);
+        // Only records of one slot, whatever they say, can have come through.
+        assert!(logged(&fake).iter().all(|(record, _)| record.slots == 1));
+    }
+}

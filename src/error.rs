@@ -63,11 +63,12 @@ impl<T, E: Display> Context<T> for std::result::Result<T, E> {
     }
 }
 
-/// An I/O error without the "(os error 2)" that Rust appends.
+/// An I/O error without the "(os error 2)" or the path that Rust and others append.
 #[must_use]
 pub fn plain(error: &std::io::Error) -> String {
-    match error.raw_os_error() {
-        Some(code) => nix::errno::Errno::from_raw(code).desc().to_owned(),
-        None => error.to_string(),
+    match (error.raw_os_error(), error.kind()) {
+        (Some(code), _) => nix::errno::Errno::from_raw(code).desc().to_owned(),
+        (None, std::io::ErrorKind::Other) => error.to_string(),
+        (None, kind) => kind.to_string(),
     }
 }

@@ -57,8 +57,8 @@ impl Source {
         })?;
         let file = dir.join(&meta.session_file);
         let log = Some(dir.join(LOG)).filter(|log| log.exists());
-        let trouble = match SessionFile::open(&file) {
-            Ok(_) => None,
+        let trouble = match SessionFile::open(&file).and_then(|session| session.check_ring()) {
+            Ok(()) => None,
             Err(why) if log.is_none() => return Err(damaged(&file, &why)),
             Err(why) => Some(damaged(&file, &why).message),
         };
@@ -77,6 +77,7 @@ impl Source {
         }
         let session = opened.map_err(|why| damaged(file, &why))?;
         let read = |error: std::io::Error| damaged(file, &error.to_string());
+        session.check_ring().map_err(|why| damaged(file, &why))?;
         let (labels, seed) = (session.labels().map_err(read)?, session.seed().map_err(read)?);
         let drained = session.tail().map_err(read)?;
         let trouble = (drained > 0).then(|| {
@@ -159,17 +160,14 @@ impl LogReader {
     /// The next record with its ring index and text.
     pub fn next_record(&mut self) -> Option<(u64, Record, Vec<u8>)> {
         loop {
+            let len = self.log_len();
             if let Some(found) = self.from_log() {
                 return Some(found);
             }
-            let end = self.offset;
             let found = self.from_ring();
             // A launcher that drains meanwhile moves records from the ring to the log: look there again.
-            if found.is_some() || self.log_len() <= end + SLOT as u64 {
+            if found.is_some() || self.log_len() <= len {
                 return found;
-            }
-            if self.refill() < SLOT {
-                return None;
             }
         }
     }
@@ -178,9 +176,13 @@ impl LogReader {
         self.log.as_ref().and_then(|log| log.metadata().ok()).map_or(0, |meta| meta.len())
     }
 
-    /// Reads on from `offset`; how many bytes there are.
+    /// Reads on from `offset`, unless all that there is has been read; how many bytes there are from there.
     fn refill(&mut self) -> usize {
-        let Some(log) = &self.log else { return 0 };
+        let at_hand = self.block_at + self.block.len() as u64 - self.offset;
+        let Some(log) = self.log.as_ref().filter(|_| self.log_len() > self.offset + at_hand) else {
+            // At most a block.
+            return at_hand as usize;
+        };
         self.block.resize(BLOCK, 0);
         let mut filled = 0;
         while filled < BLOCK {
@@ -229,8 +231,8 @@ impl LogReader {
     fn from_ring(&mut self) -> Option<(u64, Record, Vec<u8>)> {
         let session = self.session.as_ref()?;
         let (head, tail) = (session.head().ok()?, session.tail().ok()?);
-        let oldest = head.saturating_sub(session.ring_slots());
-        let mut index = self.next.max(tail).max(oldest);
+        session.check_ring().ok()?;
+        let mut index = self.next.max(tail);
         let mut slots = [0u8; MAX_SLOTS * SLOT];
         while index < head {
             // At most MAX_SLOTS.

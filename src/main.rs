@@ -23,11 +23,13 @@ mod session_file;
 mod summary;
 #[expect(unsafe_code, reason = "the one file that may: fork and exec, the robust mutex, what was inherited")]
 mod sys;
+#[cfg(test)]
+mod testing;
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use cli::{Action, Cli};
 use console::{Console, Level};
-use error::{Context, Result};
+use error::{Context, Failure, Result};
 use exit_code::Exit;
 use std::io::Write;
 use std::process::ExitCode;
@@ -76,15 +78,27 @@ fn manual(out: &mut dyn Write) -> std::io::Result<()> {
 
 /// Help goes to stdout with 0; a wrong command line is our failure, and 2 may be the target's own code.
 fn usage(error: &clap::Error) -> ExitCode {
-    let exit = match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Target(0),
-        _ => Exit::OurFailure,
-    };
-    if exit == Exit::OurFailure && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let text = error.render().ansi().to_string();
-        let _ = write!(anstream::stderr(), "chaos-exec: {text}");
-    } else {
-        let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            return ExitCode::from(Exit::Target(0).code());
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+        }
+        _ => Console::new(Level::Quiet).error(&usage_failure(&error.to_string())),
     }
-    ExitCode::from(exit.code())
+    ExitCode::from(Exit::OurFailure.code())
+}
+
+/// What clap says in several lines, in the shape of every other error.
+fn usage_failure(text: &str) -> Failure {
+    let mut paragraphs = text.split("\n\n").map(|paragraph| {
+        paragraph.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    });
+    let message = paragraphs.next().unwrap_or_default();
+    let tip = paragraphs.find_map(|paragraph| paragraph.strip_prefix("tip: ").map(str::to_owned));
+    let tip = tip.map(|tips| tips.split(" tip: ").next().unwrap_or_default().to_owned());
+    Failure::new(message.strip_prefix("error: ").unwrap_or(&message))
+        .help(tip.unwrap_or_else(|| "--help shows every option, with examples".into()))
 }

@@ -3,7 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 use chaos_table::calls::FaultKind;
-use chaos_table::record::SLOT;
+use chaos_table::record::{CONT, SLOT};
 use chaos_table::rule::{PlanHeader, Rule, text_of};
 use chaos_table::session::{Header, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters, slot_state};
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,18 @@ impl SessionFile {
     /// When the file has been cut short.
     pub fn tail(&self) -> io::Result<u64> {
         read_pod(&self.file, offset_of!(Header, tail) as u64)
+    }
+
+    /// Whether `head` and `tail` make sense together.
+    ///
+    /// # Errors
+    /// A sentence that completes "PATH: ".
+    pub fn check_ring(&self) -> Result<(), String> {
+        let numbers = self.tail().and_then(|tail| Ok((tail, self.head()?))).map_err(|error| error.to_string())?;
+        let (tail, head) = numbers;
+        // The tail is read first: it may move on meanwhile, but never past a head that is read later.
+        let fits = head.checked_sub(tail).is_some_and(|waiting| waiting <= self.ring_slots()) && head < CONT / 2;
+        if fits { Ok(()) } else { Err(format!("its ring is damaged: head {head}, tail {tail}")) }
     }
 
     /// Gives the slots before `tail` back to the writers.
