@@ -128,7 +128,7 @@ fn a_changed_root() {
     scene.write("root/data.bin", "content");
     scene.adopt(&fixed, "root/probe");
     let jail = scene.adopt(&guest("jail"), "jail");
-    let run = scene.under(&["error calls=read errno=EIO path=data.bin"]).as_root();
+    let run = scene.under(&["error calls=read errno=EIO path=data.bin"]).by_root();
     let done = run.go(&[&jail, root.to_str().unwrap(), "/probe"]);
     // The jailed process itself stays under the table; its child cannot, and runs without a complaint of the loader.
     assert!(done.out.contains("failed 10 child 0") && done.out.contains("probe 2 0"), "{}", done.story());

@@ -22,14 +22,17 @@ fn invisible(scene: &Scene, command: &[&str]) {
     let stdin = "first line\nsecond line\n";
     let bare = scene.bare().stdin(stdin).go(command);
     let again = scene.bare().stdin(stdin).go(command);
-    assert_eq!((&bare.out, &bare.err, bare.code), (&again.out, &again.err, again.code), "not the same twice when bare");
+    let mut complaints = Complaints::default();
+    complaints.same_text("not the same twice when bare: stdout", &again.out, &bare.out);
+    complaints.same_text("not the same twice when bare: stderr", &again.err, &bare.err);
+    complaints.none();
     assert!(!bare.out.is_empty(), "says nothing that could be compared: {}", bare.story());
     let mut complaints = Complaints::default();
     for (name, faults) in [("no rule", &[][..]), ("rules that never fire", NEVER)] {
         // -q: the summary goes to stderr, where it is ours and not the target's.
         let done = scene.under(faults).options(&["-q", "--wait", "root"]).stdin(stdin).go(command);
-        complaints.expect(&format!("{name}: stdout"), &done.out, &bare.out);
-        complaints.expect(&format!("{name}: stderr"), &done.err, &bare.err);
+        complaints.same_text(&format!("{name}: stdout"), &done.out, &bare.out);
+        complaints.same_text(&format!("{name}: stderr"), &done.err, &bare.err);
         complaints.expect(&format!("{name}: exit code"), done.code, bare.code);
         complaints.expect(&format!("{name}: injections"), done.injections().len(), 0);
     }
@@ -120,8 +123,8 @@ fn to_curl() {
     let scene = Scene::new();
     let server = common::serve(b"hello from the server\n");
     let line = format!(
-        "curl -sS http://{0}/ http://{0}/two; curl -sS file://$PWD/data.bin | cksum; curl -sS ftp:///nonsense; exec curl -s http://127.0.0.1:1/",
-        server
+        "curl -sS http://{server}/ http://{server}/two; curl -sS file://$PWD/data.bin | cksum; curl -sS ftp:///nonsense; \
+         exec curl -s http://127.0.0.1:1/"
     );
     let _ = program("curl", "curl");
     invisible(&scene, &[&program("bash", "bash"), "-c", &line]);
@@ -145,8 +148,7 @@ fn to_redis() {
         "{server} --port 0 --unixsocket $PWD/r.sock --logfile redis.log --appendonly yes --save '' >/dev/null & \
          for i in $(seq 500); do [ -S r.sock ] && break; sleep 0.02; done; \
          cli() {{ {client} -s $PWD/r.sock \"$@\"; }}; \
-         cli set key value; cli get key; cli incr n; cli eval 'return redis.call(\"keys\", \"*\")' 0; \
-         ls /proc/$!/fd | wc -l; tr '\\0' '\\n' </proc/$!/environ | sort | grep -v '^LD_PRELOAD\\|CHAOS'; \
+         cli set key value; cli get key; cli incr n; cli eval 'return redis.call(\"get\", \"n\")' 0; ls /proc/$!/fd | wc -l; \
          cli flushall; cli shutdown nosave; wait $!; echo server $?; rm -rf appendonlydir"
     );
     invisible(&scene, &[&program("bash", "bash"), "-c", &line]);

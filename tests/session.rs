@@ -72,7 +72,7 @@ fn a_changed_user_keeps_the_log() {
     let loop_guest = scene.adopt(&guest("loop"), "loop");
     let setpriv = program("setpriv", "util-linux");
     let change = [&setpriv, "--reuid=65534", "--regid=65534", "--clear-groups", &loop_guest, "10"];
-    let done = scene.under(&["read=EIO@3..5"]).as_root().go(&change).said("0.0: EIO@3 EIO@4 EIO@5");
+    let done = scene.under(&["read=EIO@3..5"]).by_root().go(&change).said("0.0: EIO@3 EIO@4 EIO@5");
     assert_eq!(done.injections().len(), 3, "{}", done.story());
     assert_eq!(done.lines("escape").len(), 0, "{}", done.story());
     // Without an exec, and with one after it.
@@ -92,7 +92,7 @@ os.execv(sys.argv[1], ['loop', '2'])
 ";
     let fault = "error calls=read,pread errno=EIO path=data.bin";
     let command = [&python(), "-c", script, &loop_guest];
-    let done = scene.under(&[fault]).as_root().go(&command).said("5\n5\n0.0: EIO@1 EIO@2");
+    let done = scene.under(&[fault]).by_root().go(&command).said("5\n5\n0.0: EIO@1 EIO@2");
     assert_eq!(done.injections().len(), 4, "{}", done.story());
 }
 
