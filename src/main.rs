@@ -1,1 +1,90 @@
-fn main() {}
+//! `chaos-exec`: runs a program, makes its calls fail, and keeps a log of every fault.
+
+#![deny(unsafe_code)]
+
+mod check;
+mod cli;
+mod collect;
+mod command;
+mod console;
+mod error;
+mod exit_code;
+mod list;
+mod log;
+mod log_events;
+mod log_format;
+mod log_reader;
+mod options;
+mod preload;
+mod process;
+mod run;
+mod session;
+mod session_file;
+mod summary;
+#[expect(unsafe_code, reason = "the one file that may: fork and exec, the robust mutex, what was inherited")]
+mod sys;
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use cli::{Action, Cli};
+use console::{Console, Level};
+use error::{Context, Result};
+use exit_code::Exit;
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let done = act(cli.action);
+    let exit = done.unwrap_or_else(|failure| {
+        Console::new(Level::Quiet).error(&failure);
+        failure.exit
+    });
+    ExitCode::from(exit.code())
+}
+
+fn act(action: Action) -> Result<Exit> {
+    let out = &mut std::io::stdout().lock();
+    match action {
+        Action::Run(args) => return run::run(&args),
+        Action::Check(args) => check::run(&args, out)?,
+        Action::List(args) => list::run(&args, out)?,
+        Action::Log(args) => log::run(&args)?,
+        Action::Shim(args) => {
+            let doing = format!("write {}", args.output.display());
+            session::write_atomically(&args.output, preload::SHIM, 0o755).cannot(doing)?;
+        }
+        Action::Completions { shell } => clap_complete::generate(shell, &mut Cli::command(), "chaos-exec", out),
+        Action::Man => manual(out).cannot("write to stdout")?,
+    }
+    out.flush().cannot("write to stdout")?;
+    Ok(Exit::Target(0))
+}
+
+/// The manual: the page of the program, then a page for each subcommand.
+fn manual(out: &mut dyn Write) -> std::io::Result<()> {
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    clap_mangen::Man::new(command.clone()).render(out)?;
+    for subcommand in command.get_subcommands() {
+        clap_mangen::Man::new(subcommand.clone()).render(out)?;
+    }
+    Ok(())
+}
+
+/// Help goes to stdout with 0; a wrong command line is our failure, and 2 may be the target's own code.
+fn usage(error: &clap::Error) -> ExitCode {
+    let exit = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Target(0),
+        _ => Exit::OurFailure,
+    };
+    if exit == Exit::OurFailure && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let text = error.render().ansi().to_string();
+        let _ = write!(anstream::stderr(), "chaos-exec: {text}");
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(exit.code())
+}

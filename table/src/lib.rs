@@ -6,9 +6,26 @@
 #![forbid(unsafe_code)]
 
 pub mod calls;
+mod check;
+pub mod compile;
 pub mod decide;
 pub mod env;
+pub mod environment;
 pub mod errno;
+pub mod error;
+pub mod fault;
+pub mod files;
+pub mod presets;
+pub mod quantities;
 pub mod record;
 pub mod rule;
+pub mod runtimes;
+pub mod schema;
+pub mod selectors;
 pub mod session;
+pub mod spec;
+mod value;
+pub mod words;
+
+pub use error::{Place, TableError, nearest};
+pub use value::Many;

@@ -1,0 +1,198 @@
+//! `chaos-exec check`: what a fault table will do, in plain words, from its compiled form - so defaults are spelt out.
+
+use crate::cli::{CheckArgs, FaultArgs};
+use crate::console::{Console, Level};
+use crate::error::{Context, Result};
+use crate::options::table_of;
+use chaos_table::calls::{CALLS, FaultKind};
+use chaos_table::compile::{Context as Place, compile};
+use chaos_table::errno::{eai_name, errno_name, signal_name};
+use chaos_table::rule::{
+    ALWAYS, Delay, Matcher, Plan, PlanHeader, Rule, Span, arm, exhaust, flag, matcher, per, shape,
+};
+use humantime::format_duration;
+use std::io::Write;
+use std::time::Duration;
+
+/// Checks tables and says what they will do.
+///
+/// # Errors
+/// The first thing that is wrong with them.
+pub fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<()> {
+    let faults = FaultArgs { tables: args.files.clone(), faults: args.faults.clone(), ..FaultArgs::default() };
+    let table = table_of(&faults)?;
+    let work_dir = std::env::current_dir().cannot("find the working directory")?;
+    let compiled = compile(&table, &Place { work_dir: &work_dir, seed: table.seed.unwrap_or(0) })?;
+    let console = Console::new(Level::Normal);
+    for warning in &compiled.warnings {
+        console.warning(warning);
+    }
+    let text = if args.json { table.to_json() } else { in_words(&compiled.plan, table.seed) };
+    writeln!(out, "{text}").cannot("write to stdout")
+}
+
+/// The whole table: one line for the whole, one for each rule.
+fn in_words(plan: &Plan, seed: Option<u64>) -> String {
+    let mut lines = vec![head(&plan.header, seed)];
+    if plan.rules.is_empty() {
+        lines.push("no rules: nothing will be injected".into());
+    }
+    lines.extend(plan.rules.iter().enumerate().map(|(index, rule)| rule_in_words(plan, index, rule)));
+    lines.join("\n")
+}
+
+fn head(header: &PlanHeader, seed: Option<u64>) -> String {
+    let seed = seed.map_or("a random seed".into(), |seed| format!("seed {seed}"));
+    let start = match header.arm {
+        arm::EXEC => "from the first instruction of each program".to_owned(),
+        arm::AFTER => format!("from {} after the start", time(header.arm_ns)),
+        _ => "from main on".to_owned(),
+    };
+    let mut line = format!("{seed}, {start}");
+    if header.until_ns != u64::MAX {
+        line += &format!(", until {} after the start", time(header.until_ns));
+    }
+    if header.max_faults != u64::MAX {
+        line += &format!(", at most {} faults", header.max_faults);
+    }
+    if header.enabled == 0 {
+        line += ", DISABLED: nothing will be injected";
+    }
+    line
+}
+
+fn rule_in_words(plan: &Plan, index: usize, rule: &Rule) -> String {
+    let bit = 1u64 << index;
+    let calls: Vec<&str> =
+        CALLS.iter().filter(|call| plan.header.ops[call.op as usize] & bit != 0).map(|call| call.name).collect();
+    let mut line = format!("{}: {} at {}", plan.rule_name(index), what(rule), calls.join(", "));
+    let only = |masks: &[u64]| masks.iter().any(|mask| mask & bit != 0);
+    match (only(&plan.header.only_files), only(&plan.header.only_sockets)) {
+        (true, false) => line += " on files",
+        (false, true) => line += " on sockets",
+        _ => {}
+    }
+    for (span, before) in [(rule.paths, "path"), (rule.peers, "to"), (rule.processes, "in process")] {
+        let patterns = patterns(plan, span);
+        if !patterns.is_empty() {
+            line += &format!(", {before} {}", patterns.join(" or "));
+        }
+    }
+    if rule.has(flag::FD) {
+        line += &format!(", fd {}..{}", rule.fd_first, rule.fd_last);
+    }
+    line += &when(rule);
+    if rule.has(flag::PROTECTED) {
+        line += "; system files and runtimes are protected";
+    }
+    line
+}
+
+fn what(rule: &Rule) -> String {
+    let hang =
+        |delay: &Delay| if delay.base_ns == 0 { "without end".into() } else { format!("for {}", time(delay.base_ns)) };
+    match FaultKind::from_number(rule.fault) {
+        Some(FaultKind::Error) => format!("fail with {}", errnos(rule)),
+        Some(FaultKind::Latency) => match rule.delay.shape {
+            shape::UNIFORM => format!("delay by {} +/- {}", time(rule.delay.base_ns), time(rule.delay.spread_ns)),
+            shape::NORMAL => {
+                format!("delay by {}, normal with sigma {}", time(rule.delay.base_ns), time(rule.delay.spread_ns))
+            }
+            _ => format!("delay by {}", time(rule.delay.base_ns)),
+        },
+        Some(FaultKind::Hang) => format!("block {}", hang(&rule.delay)),
+        Some(FaultKind::Short) => format!("shorten to {}% of the bytes", f64::from(rule.keep_ppm) / 10_000.0),
+        Some(FaultKind::Corrupt) if rule.flip_per == 0 => format!("flip {} bits of the data", rule.flip_bits),
+        Some(FaultKind::Corrupt) => format!("flip {} bits in each {} bytes of the data", rule.flip_bits, rule.flip_per),
+        Some(FaultKind::Refuse) => "refuse the connection (ECONNREFUSED)".into(),
+        Some(FaultKind::Disconnect) if rule.has(flag::SILENT) => "end the connection silently".into(),
+        Some(FaultKind::Disconnect) => "reset the connection".into(),
+        Some(FaultKind::Dns) if rule.code == 0 => format!("block the look-up {}", hang(&rule.delay)),
+        Some(FaultKind::Dns) => format!("answer {}", eai_name(rule.code).unwrap_or("an error")),
+        Some(FaultKind::Exhaust) if rule.what == exhaust::MEMORY => {
+            format!("run out of memory at {} bytes", rule.limit)
+        }
+        Some(FaultKind::Exhaust) => format!("run out of descriptors at {}", rule.limit),
+        Some(FaultKind::Signal) => format!("send {}", signal_name(rule.code).unwrap_or("a signal")),
+        Some(FaultKind::Exit) => format!("exit with {}", rule.code),
+        None => "nothing".into(),
+    }
+}
+
+fn errnos(rule: &Rule) -> String {
+    let used = rule.errnos.get(..rule.errno_count as usize).unwrap_or(&[]);
+    if used.is_empty() {
+        return "one of the call's usual errnos".into();
+    }
+    let name = |code: i32| errno_name(code).or_else(|| eai_name(code)).map_or_else(|| code.to_string(), str::to_owned);
+    used.iter().map(|weighted| name(weighted.code)).collect::<Vec<_>>().join(" or ")
+}
+
+fn patterns(plan: &Plan, span: Span) -> Vec<String> {
+    let first = span.first as usize;
+    let found = plan.matchers.get(first..first.saturating_add(span.count as usize)).unwrap_or(&[]);
+    found.iter().map(|pattern| pattern_in_words(plan, pattern)).collect()
+}
+
+fn pattern_in_words(plan: &Plan, pattern: &Matcher) -> String {
+    let text = plan.text_of(pattern.text);
+    let ports = match (pattern.port_first, pattern.port_last) {
+        (0, u16::MAX) => String::new(),
+        (first, last) if first == last => format!(":{first}"),
+        (first, last) => format!(":{first}-{last}"),
+    };
+    match (pattern.kind, pattern.family) {
+        (matcher::CIDR, 4) => {
+            let address = pattern.address.first_chunk::<4>().map(|bytes| std::net::Ipv4Addr::from(*bytes));
+            format!("{}/{}{ports}", address.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED), pattern.prefix)
+        }
+        (matcher::CIDR, 6) => format!("[{}/{}]{ports}", std::net::Ipv6Addr::from(pattern.address), pattern.prefix),
+        (matcher::CIDR, _) => format!("any address{ports}"),
+        (matcher::HOST, _) => format!("{text}{ports}"),
+        (matcher::UNIX, _) => format!("unix:{text}"),
+        _ => text.to_owned(),
+    }
+}
+
+fn when(rule: &Rule) -> String {
+    let mut line = match rule.rate {
+        ALWAYS => String::new(),
+        // 2^64 stands for 100 %.
+        rate => format!(", {:.4}% of the matches", rate as f64 / 18_446_744_073_709_551_616.0 * 100.0)
+            .replace(".0000%", "%"),
+    };
+    if rule.after > 0 {
+        line += &format!(", after the first {}", rule.after);
+    }
+    if rule.nth_first > 0 {
+        line += &match (rule.nth_last, rule.nth_step) {
+            (last, _) if last == rule.nth_first => format!(", match {last}"),
+            (u64::MAX, step) => format!(", match {} and every {step} after", rule.nth_first),
+            (last, _) => format!(", matches {} to {last}", rule.nth_first),
+        };
+    }
+    if rule.every > 0 {
+        line += &format!(", every {} matches", rule.every);
+    }
+    if rule.times > 0 {
+        line += &format!(", {} times", rule.times);
+    }
+    if rule.from_ns > 0 {
+        line += &format!(", from {}", time(rule.from_ns));
+    }
+    if rule.until_ns != u64::MAX {
+        line += &format!(", until {}", time(rule.until_ns));
+    }
+    let counted = rule.has(flag::COUNTS) || rule.times > 0;
+    match rule.per {
+        per::THREAD if counted => line += ", counted per thread",
+        per::TREE if counted => line += ", counted over the whole tree",
+        _ if counted => line += ", counted per process",
+        _ => {}
+    }
+    if line.is_empty() { ", every match".into() } else { line }
+}
+
+fn time(ns: u64) -> String {
+    format_duration(Duration::from_nanos(ns)).to_string()
+}

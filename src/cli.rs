@@ -1,0 +1,252 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Make the world fail under an unmodified program, and see whether it survives.
+#[derive(Debug, Parser)]
+#[command(
+    name = "chaos-exec",
+    version,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  chaos-exec run -f 'connect=ECONNREFUSED@30%' -- python3 agent.py
+  chaos-exec run --chaos disk --rate 20% --seed 42 -- ./server
+  chaos-exec run -t faults.yaml --timeout 2m --log run.jsonl -- make test
+  chaos-exec log --format jsonl        # every injection of the latest run
+
+Exit codes of run: the target's own; 128+N when signal N ended it; 124 --timeout passed;
+125 chaos-exec itself failed; 126 the command cannot be run; 127 it was not found."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Run a program and make its calls fail
+    Run(Box<RunArgs>),
+    /// Say what a fault table will do, or everything that is wrong with it
+    Check(CheckArgs),
+    /// List what a fault table can name
+    List(ListArgs),
+    /// Print the injection log of a session
+    Log(LogArgs),
+    /// Write the shim, for LD_PRELOAD without the launcher
+    Shim(ShimArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// `chaos-exec run`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  # Every third connection is refused, the same ones for the same seed:
+  chaos-exec run -f 'connect=ECONNREFUSED@30%' --seed 7 -- curl -s http://localhost:8000/
+  # The third to fifth read of *.db fails, and writes are short half of the time:
+  chaos-exec run -f 'error calls=read path=*.db errno=EIO nth=3..5' -f 'write=short@50%' -- ./app
+  # By type of chaos, for the first minute:
+  chaos-exec run --chaos network,disk --intensity stress --for 60s -- ./service
+  # From a file, with a limit on the run and the log beside it:
+  chaos-exec run -t faults.yaml --timeout 2m --log run.jsonl -- python3 agent.py
+
+`chaos-exec list calls|faults|presets` shows what can be named; `chaos-exec check` explains a table.
+The variables CHAOS_TABLE, CHAOS_SEED, CHAOS_TYPES, CHAOS_RATE ... are read first; options win.")]
+pub struct RunArgs {
+    /// What shall fail.
+    #[command(flatten)]
+    pub faults: FaultArgs,
+
+    /// End the whole tree after this long (TERM, 2 s later KILL) and exit 124
+    #[arg(long, value_name = "DURATION", help_heading = "The run")]
+    pub timeout: Option<String>,
+
+    /// When the run is over: its first process has ended, or the whole tree has
+    #[arg(long, value_name = "WHAT", default_value = "root", help_heading = "The run")]
+    pub wait: Wait,
+
+    /// Keep the session in this directory [default: $XDG_STATE_HOME/chaos-exec/ID]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "The log")]
+    pub out: Option<PathBuf>,
+
+    /// Also write the log to this file, as JSON Lines
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "The log")]
+    pub log: Option<PathBuf>,
+
+    /// Size of the session file that the tree shares, 1MB to 1GB [default: 4MB]
+    #[arg(long, value_name = "SIZE", help_heading = "The log")]
+    pub log_size: Option<String>,
+
+    /// Say nothing but errors
+    #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
+    pub quiet: bool,
+
+    /// List every process and injection at the end
+    #[arg(short, long, help_heading = "Output")]
+    pub verbose: bool,
+
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
+
+/// What shall fail.
+#[derive(Debug, Default, Args)]
+pub struct FaultArgs {
+    /// A fault table: YAML, TOML or JSON; a later one adds to the earlier
+    #[arg(short, long = "table", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Faults")]
+    pub tables: Vec<PathBuf>,
+
+    /// One fault, such as 'read=EIO@10%' or 'latency calls=connect delay=200ms'
+    #[arg(short, long = "fault", value_name = "SPEC", help_heading = "Faults")]
+    pub faults: Vec<String>,
+
+    /// Presets by type of chaos, such as network,disk; see `list presets`
+    #[arg(long, value_name = "TYPES", help_heading = "Faults")]
+    pub chaos: Vec<String>,
+
+    /// How often the presets hit: 0..1 or a percentage such as 30%
+    #[arg(long, value_name = "RATE", conflicts_with = "intensity", help_heading = "Faults")]
+    pub rate: Option<String>,
+
+    /// The rate by name: gentle, realistic, stress, extreme
+    #[arg(long, value_name = "NAME", help_heading = "Faults")]
+    pub intensity: Option<String>,
+
+    /// The same seed gives the same faults [default: a random one, printed]
+    #[arg(long, value_name = "NUMBER", help_heading = "Faults")]
+    pub seed: Option<String>,
+
+    /// Inject only this long, such as 60s
+    #[arg(long = "for", value_name = "DURATION", help_heading = "Faults")]
+    pub lasting: Option<String>,
+
+    /// Inject at most so many faults
+    #[arg(long, value_name = "N", help_heading = "Faults")]
+    pub max_faults: Option<String>,
+}
+
+/// When a run is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Wait {
+    /// When the first process has ended
+    Root,
+    /// When every process has ended
+    Tree,
+}
+
+/// `chaos-exec check`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  chaos-exec check faults.yaml
+  chaos-exec check -f 'read=EIO@10%'
+  chaos-exec check faults.yaml --json > table.json   # for CHAOS_TABLE=./table.json")]
+pub struct CheckArgs {
+    /// Fault tables: YAML, TOML or JSON
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "faults")]
+    pub files: Vec<PathBuf>,
+
+    /// One fault, in a line
+    #[arg(short, long = "fault", value_name = "SPEC")]
+    pub faults: Vec<String>,
+
+    /// Print the table as the shim reads it
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `chaos-exec list`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  chaos-exec list calls
+  chaos-exec list presets --json")]
+pub struct ListArgs {
+    /// What to list
+    pub what: Listing,
+
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What can be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Listing {
+    /// The calls that can fail, with their symbols, families and usual errnos
+    Calls,
+    /// The faults
+    Faults,
+    /// The presets for --chaos, as tables
+    Presets,
+    /// The language runtimes whose boot is left alone
+    Runtimes,
+}
+
+/// `chaos-exec log`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  chaos-exec log                                  # the latest run, as text
+  chaos-exec log --format jsonl | jq 'select(.type == \"injection\")'
+  chaos-exec log /path/to/session -o run.csv --format csv")]
+pub struct LogArgs {
+    /// A session: its directory, its mapped file, or its ID [default: the latest]
+    #[arg(value_name = "SESSION", value_hint = ValueHint::AnyPath)]
+    pub session: Option<PathBuf>,
+
+    /// How to print it
+    #[arg(long, default_value = "text")]
+    pub format: Format,
+
+    /// Write to this file [default: stdout]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+}
+
+/// How a log is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line for each event, for reading
+    Text,
+    /// A JSON object for each event
+    Jsonl,
+    /// A row for each injection
+    Csv,
+}
+
+/// `chaos-exec shim`
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  chaos-exec shim -o libchaos_shim.so
+  LD_PRELOAD=$PWD/libchaos_shim.so CHAOS_TABLE='read=EIO@10%' ./program")]
+pub struct ShimArgs {
+    /// Where to write it
+    #[arg(short, long, value_name = "FILE", default_value = "libchaos_shim.so", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_option_is_well_formed_and_has_help_without_a_full_stop() {
+        let mut command = Cli::command();
+        command.build();
+        for sub in command.get_subcommands() {
+            for argument in sub.get_arguments() {
+                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                assert!(!help.is_empty() && !help.ends_with('.'), "{} {}: '{help}'", sub.get_name(), argument.get_id());
+            }
+        }
+    }
+}

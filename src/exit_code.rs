@@ -1,0 +1,49 @@
+//! What the launcher exits with. The one place where the numbers are.
+
+/// Why the launcher ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// The target ended with this code.
+    Target(u8),
+    /// A signal ended the target.
+    Signal(i32),
+    /// `--timeout` passed.
+    Timeout,
+    /// The launcher's own failure; wrong arguments and a wrong fault table are among them.
+    OurFailure,
+    /// The command is there but cannot be run.
+    CannotRun,
+    /// The command was not found.
+    NotFound,
+}
+
+impl Exit {
+    /// The number that the shell sees.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Target(code) => code,
+            // Signals are 1..=64.
+            Exit::Signal(signal) => 128u8.wrapping_add(u8::try_from(signal).unwrap_or(0)),
+            Exit::Timeout => 124,
+            Exit::OurFailure => 125,
+            Exit::CannotRun => 126,
+            Exit::NotFound => 127,
+        }
+    }
+
+    /// In words, for the summary.
+    #[must_use]
+    pub fn in_words(self) -> String {
+        match self {
+            Exit::Target(code) => format!("exit {code}"),
+            Exit::Signal(signal) => match chaos_table::errno::signal_name(signal) {
+                Some(name) => format!("killed by {name}"),
+                None => format!("killed by signal {signal}"),
+            },
+            Exit::Timeout => "ended by --timeout".into(),
+            Exit::OurFailure => "chaos-exec failed".into(),
+            Exit::CannotRun | Exit::NotFound => "not started".into(),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `chaos-exec log`, and the JSON Lines file of `run --log`.
+
+use crate::cli::{Format, LogArgs};
+use crate::error::{Context, Failure, Result, plain};
+use crate::log_events::Events;
+use crate::log_format;
+use crate::log_reader::Source;
+use std::fs::File;
+use std::io::{BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+/// Prints the log of a session.
+///
+/// # Errors
+/// When there is no such session, or part of it cannot be read: what can be read is printed first.
+pub fn run(args: &LogArgs) -> Result<()> {
+    let source = Source::find(args.session.as_deref())?;
+    let mut events = Events::of(&source)?;
+    match &args.output {
+        Some(path) => {
+            let file = Output::create(path, "-o")?;
+            file.fill(args.format, &mut events)?;
+        }
+        None => {
+            let mut out = BufWriter::new(std::io::stdout().lock());
+            let written = log_format::write(args.format, &mut events, &mut out).and_then(|()| out.flush());
+            match written {
+                // `log | head` is no failure.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                written => written.cannot("write to stdout")?,
+            }
+        }
+    }
+    let damaged = events.damaged();
+    let lost = (damaged > 0).then(|| format!("{damaged} damaged slots of its log were left out"));
+    match source.trouble.clone().or(lost) {
+        Some(trouble) => Err(Failure::new(trouble).help("what could be read was printed")),
+        None => Ok(()),
+    }
+}
+
+/// A file that appears complete or not at all.
+pub struct Output {
+    path: PathBuf,
+    file: NamedTempFile,
+}
+
+impl Output {
+    /// Makes sure that the file can be written, before anything else is done.
+    ///
+    /// # Errors
+    /// When it cannot; `option` says which option named it.
+    pub fn create(path: &Path, option: &str) -> Result<Output> {
+        let fail = |why: &str| {
+            Failure::new(format!("{option}: cannot write {}: {why}", path.display()))
+                .help("name a file in a directory that can be written")
+        };
+        if path == Path::new("-") {
+            return Err(Failure::new(format!("{option}: stdout belongs to the target")).help("name a file"));
+        }
+        if path.is_dir() {
+            return Err(fail("it is a directory"));
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut temporary = tempfile::Builder::new();
+        // As any file that a program writes: the umask decides.
+        temporary.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let file = temporary.tempfile_in(parent).map_err(|error| fail(&plain(&error)))?;
+        Ok(Output { path: path.to_owned(), file })
+    }
+
+    /// Writes the events and puts the file in its place.
+    ///
+    /// # Errors
+    /// When writing fails; the file is then as it was.
+    pub fn fill(self, format: Format, events: &mut Events) -> Result<()> {
+        let Output { path, file } = self;
+        let doing = format!("write {}", path.display());
+        let mut out: BufWriter<&File> = BufWriter::new(file.as_file());
+        log_format::write(format, events, &mut out).and_then(|()| out.flush()).cannot(&doing)?;
+        drop(out);
+        file.persist(&path).map(drop).cannot(&doing)
+    }
+}

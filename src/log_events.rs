@@ -1,0 +1,341 @@
+//! The events of a log: records with the names of their rules, calls and processes, in the order of the ring, each
+//! slow injection joined with its end. The field names are those of the JSON Lines.
+
+use crate::error::Result;
+use crate::log_reader::{LogReader, Source};
+use crate::session::{End, hex};
+use crate::session_file::RuleLabel;
+use chaos_table::calls::{Failure as Fails, FaultKind, Op};
+use chaos_table::errno::{eai_name, errno_name, signal_name};
+use chaos_table::record::{Record, kind, status};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// One line of the log.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Event {
+    /// What was run.
+    Start(Start),
+    /// A process came under the table.
+    Process(Process),
+    /// A fault was injected.
+    Injection(Box<Injection>),
+    /// A child cannot be followed.
+    Escape(Escape),
+    /// Something else worth knowing.
+    Event(Remark),
+    /// How the run ended.
+    End(End),
+}
+
+/// What was run; the fields are those of `session.json`, and documented there.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Start {
+    pub session: Option<String>,
+    pub chaos_exec: Option<String>,
+    pub started: Option<String>,
+    pub command: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command_hex: Option<Vec<String>>,
+    pub cwd: Option<String>,
+    pub seed: Option<u64>,
+    pub rules: Vec<RuleLabel>,
+    pub table: Option<serde_json::Value>,
+}
+
+/// A process came under the table; a new program in the same process is a new line.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Process {
+    /// ns since the start of the run.
+    pub at_ns: u64,
+    /// As the process sees it.
+    pub pid: u32,
+    /// Its place in the tree: "0.2.1" is the first child of the second child of the root.
+    pub lineage: String,
+    /// Its program's name.
+    pub process: String,
+    /// Its program's path.
+    pub executable: String,
+    /// Number of the process image; a pid may come again, this does not.
+    pub image: u32,
+    /// Number of the image that made it.
+    pub parent: Option<u32>,
+}
+
+/// A fault was injected.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Injection {
+    /// From 1, in the order of the log.
+    pub seq: u64,
+    /// ns since the start of the run.
+    pub at_ns: u64,
+    /// Process of the caller.
+    pub pid: u32,
+    /// Thread of the caller.
+    pub tid: u32,
+    /// Place of the process in the tree.
+    pub lineage: Option<String>,
+    /// Its program's name.
+    pub process: Option<String>,
+    /// Name of the rule.
+    pub rule: String,
+    /// Kind of the fault.
+    pub fault: String,
+    /// The call that was hit.
+    pub call: String,
+    /// What the call failed with, when it failed.
+    pub errno: Option<String>,
+    /// What was done instead of failing the call.
+    pub effect: Option<String>,
+    /// Path, peer or name; what is no UTF-8 is replaced here.
+    pub resource: Option<String>,
+    /// The resource's bytes, when they are no UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_hex: Option<String>,
+    /// Which match of the rule it was.
+    pub nth: u64,
+    /// Bytes that were asked for, or ns of a delay.
+    pub requested: u64,
+    /// What the caller got; unknown when it never got anything.
+    pub result: Option<i64>,
+    /// Whether the caller saw the effect.
+    pub delivered: bool,
+    /// The table's own label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
+    /// The table's own label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// A child cannot be followed; the fields are those of a process.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Escape {
+    pub at_ns: u64,
+    pub pid: u32,
+    pub lineage: Option<String>,
+    pub process: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// What is being run there.
+    pub program: String,
+}
+
+/// A fault that fired where no kernel could produce it, so it was not injected; the fields are those of an injection.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Remark {
+    /// `unsuitable`.
+    pub event: String,
+    pub at_ns: u64,
+    pub pid: u32,
+    pub tid: u32,
+    pub process: Option<String>,
+    pub rule: String,
+    pub fault: String,
+    pub call: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Reads a session as events.
+pub struct Events {
+    reader: LogReader,
+    /// Runs ahead to find the ends of slow injections.
+    scout: Option<LogReader>,
+    /// Ends that the scout has passed: ring index of the injection -> result.
+    ends: HashMap<u64, i64>,
+    images: HashMap<u32, (String, String)>,
+    labels: Vec<RuleLabel>,
+    seq: u64,
+    start: Option<Start>,
+    end: Option<End>,
+}
+
+impl Events {
+    /// The events of a session, from its start.
+    ///
+    /// # Errors
+    /// When a file of the session is gone.
+    pub fn of(source: &Source) -> Result<Events> {
+        let mut start = Start { seed: source.seed, rules: source.labels.clone(), ..Start::default() };
+        if let Some(meta) = source.meta.clone() {
+            start.session = Some(meta.id);
+            start.chaos_exec = Some(meta.chaos_exec);
+            start.started = Some(meta.started);
+            start.command = meta.command;
+            start.command_hex = meta.command_hex;
+            start.cwd = Some(meta.cwd);
+            start.table = Some(meta.table);
+        }
+        Ok(Events {
+            reader: source.reader()?,
+            scout: Some(source.reader()?),
+            ends: HashMap::new(),
+            images: HashMap::new(),
+            labels: source.labels.clone(),
+            seq: 0,
+            start: Some(start),
+            end: source.meta.as_ref().and_then(|meta| meta.end.clone()),
+        })
+    }
+
+    /// How many slots of the log made no sense.
+    #[must_use]
+    pub fn damaged(&self) -> u64 {
+        self.reader.damaged()
+    }
+
+    fn process(&mut self, record: &Record, text: &[u8]) -> Event {
+        let [lineage, process, executable] = strings(text);
+        self.images.insert(record.process, (lineage.clone(), process.clone()));
+        let parent = u32::try_from(record.effect).ok().filter(|parent| *parent != 0 && *parent != record.process);
+        let (at_ns, pid, image) = (record.at_ns, record.pid, record.process);
+        Event::Process(Process { at_ns, pid, lineage, process, executable, image, parent })
+    }
+
+    fn injection(&mut self, index: u64, record: &Record, text: &[u8]) -> Event {
+        self.seq += 1;
+        let label = self.labels.get(usize::from(record.rule)).cloned().unwrap_or_default();
+        let result = match record.status {
+            status::DELIVERED => Some(record.result),
+            status::PENDING => self.end_of(index),
+            _ => None,
+        };
+        let (lineage, process) = self.who(record);
+        let (errno, effect) = effect_of(record);
+        let resource = String::from_utf8_lossy(text).into_owned();
+        let resource_hex = std::str::from_utf8(text).is_err().then(|| hex(text));
+        Event::Injection(Box::new(Injection {
+            seq: self.seq,
+            at_ns: record.at_ns,
+            pid: record.pid,
+            tid: record.tid,
+            lineage,
+            process,
+            rule: label.name,
+            fault: fault_name(record),
+            call: call_name(record),
+            errno,
+            effect,
+            resource: Some(resource).filter(|resource| !resource.is_empty()),
+            resource_hex,
+            nth: record.nth,
+            requested: record.requested,
+            result,
+            delivered: result.is_some(),
+            component: label.component,
+            message: label.message,
+        }))
+    }
+
+    /// What the caller of a slow injection got in the end.
+    fn end_of(&mut self, index: u64) -> Option<i64> {
+        if let Some(result) = self.ends.remove(&index) {
+            return Some(result);
+        }
+        while let Some(scout) = &mut self.scout {
+            match scout.next_record() {
+                Some((_, record, _)) if record.kind == kind::DELIVERY && record.nth == index => {
+                    return Some(record.result);
+                }
+                Some((_, record, _)) if record.kind == kind::DELIVERY => {
+                    self.ends.insert(record.nth, record.result);
+                }
+                Some(_) => {}
+                None => self.scout = None,
+            }
+        }
+        None
+    }
+
+    fn who(&self, record: &Record) -> (Option<String>, Option<String>) {
+        self.images.get(&record.process).cloned().unzip()
+    }
+
+    fn event(&mut self, index: u64, record: &Record, text: &[u8]) -> Option<Event> {
+        match record.kind {
+            kind::PROCESS => Some(self.process(record, text)),
+            kind::INJECTION => Some(self.injection(index, record, text)),
+            kind::ESCAPE => {
+                let (lineage, process) = self.who(record);
+                let [reason, program] = strings(text);
+                let (at_ns, pid) = (record.at_ns, record.pid);
+                Some(Event::Escape(Escape { at_ns, pid, lineage, process, reason, program }))
+            }
+            kind::UNSUITABLE => {
+                let label = self.labels.get(usize::from(record.rule)).cloned().unwrap_or_default();
+                Some(Event::Event(Remark {
+                    event: "unsuitable".into(),
+                    at_ns: record.at_ns,
+                    pid: record.pid,
+                    tid: record.tid,
+                    process: self.who(record).1,
+                    rule: label.name,
+                    fault: fault_name(record),
+                    call: call_name(record),
+                    reason: String::from_utf8_lossy(text).into_owned(),
+                }))
+            }
+            // A DELIVERY was joined with its injection.
+            _ => None,
+        }
+    }
+}
+
+impl Iterator for Events {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        if let Some(start) = self.start.take() {
+            return Some(Event::Start(start));
+        }
+        while let Some((index, record, text)) = self.reader.next_record() {
+            if let Some(event) = self.event(index, &record, &text) {
+                return Some(event);
+            }
+        }
+        self.end.take().map(Event::End)
+    }
+}
+
+/// The first parts of a text whose parts end with NUL.
+fn strings<const N: usize>(text: &[u8]) -> [String; N] {
+    let mut parts = text.split(|byte| *byte == 0);
+    std::array::from_fn(|_| parts.next().map(|part| String::from_utf8_lossy(part).into_owned()).unwrap_or_default())
+}
+
+fn fault_name(record: &Record) -> String {
+    FaultKind::from_number(record.fault).map_or_else(|| format!("#{}", record.fault), |fault| fault.name().into())
+}
+
+fn call_name(record: &Record) -> String {
+    Op::from_number(record.op).map_or_else(|| format!("#{}", record.op), |op| op.row().name.into())
+}
+
+/// The errno, or what was done instead.
+fn effect_of(record: &Record) -> (Option<String>, Option<String>) {
+    let code = record.effect;
+    let eai = Op::from_number(record.op).is_some_and(|op| op.row().fails == Fails::Eai);
+    let name = if eai { eai_name(code) } else { errno_name(code) };
+    let errno = || Some(name.map_or_else(|| code.to_string(), str::to_owned));
+    let signal = || signal_name(code).map_or_else(|| format!("signal {code}"), str::to_owned);
+    match FaultKind::from_number(record.fault) {
+        Some(FaultKind::Error | FaultKind::Refuse | FaultKind::Exhaust) => (errno(), None),
+        Some(FaultKind::Dns) if code == 0 => (None, Some("hang".into())),
+        Some(FaultKind::Dns) => (errno(), None),
+        Some(FaultKind::Disconnect) if code == 0 => (None, Some("end".into())),
+        Some(FaultKind::Disconnect) => (errno(), None),
+        Some(FaultKind::Latency) => {
+            let delay = Duration::from_nanos(record.requested);
+            (None, Some(format!("delay {}", humantime::format_duration(delay))))
+        }
+        Some(FaultKind::Hang) => (None, Some("hang".into())),
+        Some(FaultKind::Short) => (None, Some("short".into())),
+        Some(FaultKind::Corrupt) => (None, Some("corrupt".into())),
+        Some(FaultKind::Signal) => (None, Some(signal())),
+        Some(FaultKind::Exit) => (None, Some(format!("exit {code}"))),
+        None => (None, Some(format!("#{code}"))),
+    }
+}

@@ -1,0 +1,252 @@
+//! Reads the records of a session: what was drained to `log.bin`, then what is still in the ring. Works while the run
+//! goes on, after its launcher was killed, and on files that are damaged.
+
+use crate::collect::{MAX_SLOTS, Seen, look, split_record};
+use crate::error::{Failure, Result, plain};
+use crate::session::{LATEST, LOG, META, Meta, state_dir};
+use crate::session_file::{RuleLabel, SessionFile};
+use chaos_table::record::{CONT, Record, SLOT};
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Bytes of `log.bin` that are read at once.
+const BLOCK: usize = 1 << 16;
+
+/// The files of a session, as far as they are there and sound.
+#[derive(Debug)]
+pub struct Source {
+    /// What `session.json` says; a run without a launcher has none.
+    pub meta: Option<Meta>,
+    /// Names and labels of the rules.
+    pub labels: Vec<RuleLabel>,
+    /// The seed.
+    pub seed: Option<u64>,
+    /// What is wrong with the session, when part of it can still be read.
+    pub trouble: Option<String>,
+    log: Option<PathBuf>,
+    file: Option<PathBuf>,
+}
+
+impl Source {
+    /// Finds a session by its directory, its mapped file or its id; the latest without any of them.
+    ///
+    /// # Errors
+    /// When there is none, or nothing of it can be read.
+    pub fn find(session: Option<&Path>) -> Result<Source> {
+        let path = match session {
+            Some(path) if path.exists() => path.to_owned(),
+            Some(id) if id.components().count() == 1 => by_id(id)?,
+            Some(path) => return Err(nothing_there(path)),
+            None => latest()?,
+        };
+        if path.is_dir() { Source::of_dir(&path) } else { Source::of_file(&path) }
+    }
+
+    fn of_dir(dir: &Path) -> Result<Source> {
+        let meta_path = dir.join(META);
+        let text = fs::read(&meta_path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Failure::new(format!("{} holds no session", dir.display()))
+                .help(format!("a session directory has a {META}; `chaos-exec log` without a name takes the latest")),
+            _ => Failure::new(format!("cannot read {}: {}", meta_path.display(), plain(&error))),
+        })?;
+        let meta: Meta = serde_json::from_slice(&text).map_err(|error| {
+            Failure::new(format!("{} is damaged: {error}", meta_path.display()))
+                .help("the mapped file itself can be given instead: chaos-exec log DIR/session")
+        })?;
+        let file = dir.join(&meta.session_file);
+        let log = Some(dir.join(LOG)).filter(|log| log.exists());
+        let trouble = match SessionFile::open(&file) {
+            Ok(_) => None,
+            Err(why) if log.is_none() => return Err(damaged(&file, &why)),
+            Err(why) => Some(damaged(&file, &why).message),
+        };
+        let file = Some(file).filter(|_| trouble.is_none());
+        Ok(Source { labels: meta.rules.clone(), seed: Some(meta.seed), meta: Some(meta), trouble, log, file })
+    }
+
+    /// A mapped file that belongs to a directory is read with it, since most of the log is there.
+    fn of_file(file: &Path) -> Result<Source> {
+        let opened = SessionFile::open(file);
+        let home = std::path::absolute(file).ok().and_then(|path| Some(path.parent()?.to_owned()));
+        if let Some(source) = home.and_then(|home| Source::of_dir(&home).ok())
+            && source.meta.as_ref().is_some_and(|meta| Some(meta.session_file.as_ref()) == file.file_name())
+        {
+            return Ok(source);
+        }
+        let session = opened.map_err(|why| damaged(file, &why))?;
+        let read = |error: std::io::Error| damaged(file, &error.to_string());
+        let (labels, seed) = (session.labels().map_err(read)?, session.seed().map_err(read)?);
+        let drained = session.tail().map_err(read)?;
+        let trouble = (drained > 0).then(|| {
+            format!("{}: its first {drained} records are in the {LOG} of its session directory", file.display())
+        });
+        Ok(Source { meta: None, labels, seed: Some(seed), trouble, log: None, file: Some(file.to_owned()) })
+    }
+
+    /// A reader at the start of the log.
+    ///
+    /// # Errors
+    /// When a file that was there is gone.
+    pub fn reader(&self) -> Result<LogReader> {
+        let open = |path: &PathBuf| {
+            File::open(path).map_err(|error| Failure::new(format!("cannot read {}: {}", path.display(), plain(&error))))
+        };
+        let session = match &self.file {
+            Some(file) => Some(SessionFile::open(file).map_err(|why| damaged(file, &why))?),
+            None => None,
+        };
+        let log = self.log.as_ref().map(open).transpose()?;
+        Ok(LogReader { log, offset: 0, block: Vec::new(), block_at: 0, session, next: 0, damaged: 0 })
+    }
+}
+
+fn damaged(file: &Path, why: &str) -> Failure {
+    Failure::new(format!("{} cannot be read: {why}", file.display()))
+        .help("give the directory or the mapped file of a session that this version of chaos-exec has made")
+}
+
+fn nothing_there(path: &Path) -> Failure {
+    Failure::new(format!("there is no session at {}", path.display()))
+        .help("`chaos-exec log` without a name takes the latest session")
+}
+
+fn by_id(id: &Path) -> Result<PathBuf> {
+    let state = state_dir()?;
+    let path = state.join(id);
+    if path.is_dir() {
+        return Ok(path);
+    }
+    let entries = fs::read_dir(&state).into_iter().flatten().flatten();
+    let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let nearest = chaos_table::nearest(&id.to_string_lossy(), names.iter().map(String::as_str)).map(str::to_owned);
+    let failure = Failure::new(format!("there is no session '{}' in {}", id.display(), state.display()));
+    Err(match nearest {
+        Some(name) => failure.help(format!("did you mean '{name}'?")),
+        None => failure.help("`chaos-exec log` without a name takes the latest session"),
+    })
+}
+
+fn latest() -> Result<PathBuf> {
+    let link = state_dir()?.join(LATEST);
+    fs::canonicalize(&link).map_err(|_| {
+        Failure::new(format!("there is no session yet: {} points nowhere", link.display()))
+            .help("run something first, for example: chaos-exec run -f 'read=EIO@10%' -- cat FILE")
+    })
+}
+
+/// Reads record after record.
+pub struct LogReader {
+    log: Option<File>,
+    /// Of the next record in `log.bin`.
+    offset: u64,
+    block: Vec<u8>,
+    block_at: u64,
+    session: Option<SessionFile>,
+    /// Ring index after the last record that was read; whatever is before it comes twice.
+    next: u64,
+    damaged: u64,
+}
+
+impl LogReader {
+    /// How many slots of `log.bin` made no sense.
+    #[must_use]
+    pub fn damaged(&self) -> u64 {
+        self.damaged
+    }
+
+    /// The next record with its ring index and text.
+    pub fn next_record(&mut self) -> Option<(u64, Record, Vec<u8>)> {
+        loop {
+            if let Some(found) = self.from_log() {
+                return Some(found);
+            }
+            let end = self.offset;
+            let found = self.from_ring();
+            // A launcher that drains meanwhile moves records from the ring to the log: look there again.
+            if found.is_some() || self.log_len() <= end + SLOT as u64 {
+                return found;
+            }
+            if self.refill() < SLOT {
+                return None;
+            }
+        }
+    }
+
+    fn log_len(&self) -> u64 {
+        self.log.as_ref().and_then(|log| log.metadata().ok()).map_or(0, |meta| meta.len())
+    }
+
+    /// Reads on from `offset`; how many bytes there are.
+    fn refill(&mut self) -> usize {
+        let Some(log) = &self.log else { return 0 };
+        self.block.resize(BLOCK, 0);
+        let mut filled = 0;
+        while filled < BLOCK {
+            match log.read_at(&mut self.block[filled..], self.offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        self.block.truncate(filled);
+        self.block_at = self.offset;
+        filled
+    }
+
+    fn from_log(&mut self) -> Option<(u64, Record, Vec<u8>)> {
+        self.log.as_ref()?;
+        loop {
+            let at = usize::try_from(self.offset - self.block_at).ok()?;
+            let at_hand = self.block.len().saturating_sub(at);
+            if at_hand < MAX_SLOTS * SLOT && self.refill() < SLOT {
+                return None;
+            }
+            let at = usize::try_from(self.offset - self.block_at).ok()?;
+            let rest = &self.block[at..];
+            let commit = crate::collect::commit_of(rest);
+            let taken = match look(rest, commit.wrapping_sub(1)) {
+                Seen::Complete(taken) | Seen::Unfinished(taken, _) if commit & CONT == 0 && commit != 0 => taken,
+                // Cut short; the ring has it when the launcher was killed while it wrote.
+                Seen::Beyond => return None,
+                _ => {
+                    self.damaged += 1;
+                    self.offset += SLOT as u64;
+                    continue;
+                }
+            };
+            let found = split_record(rest).map(|(record, text, _)| (commit - 1, record, text));
+            self.offset += (taken * SLOT) as u64;
+            if commit > self.next {
+                self.next = commit - 1 + taken as u64;
+                return found;
+            }
+        }
+    }
+
+    fn from_ring(&mut self) -> Option<(u64, Record, Vec<u8>)> {
+        let session = self.session.as_ref()?;
+        let (head, tail) = (session.head().ok()?, session.tail().ok()?);
+        let oldest = head.saturating_sub(session.ring_slots());
+        let mut index = self.next.max(tail).max(oldest);
+        let mut slots = [0u8; MAX_SLOTS * SLOT];
+        while index < head {
+            // At most MAX_SLOTS.
+            let count = (head - index).min(MAX_SLOTS as u64) as usize;
+            let slots = &mut slots[..count * SLOT];
+            session.read_slots(index, slots).ok()?;
+            if let Seen::Complete(taken) | Seen::Unfinished(taken, _) = look(slots, index) {
+                self.next = index + taken as u64;
+                return split_record(slots).map(|(record, text, _)| (index, record, text));
+            }
+            if session.tail().ok()? > index {
+                return None;
+            }
+            // Claimed by a writer that died, or that is about to publish.
+            index += 1;
+        }
+        None
+    }
+}

@@ -1,0 +1,226 @@
+//! What a run is to do, from the environment, the tables and the options: in this order, the later wins.
+
+use crate::cli::{FaultArgs, RunArgs, Wait};
+use crate::console::Level;
+use crate::error::{Context, Failure, Result};
+use chaos_table::env;
+use chaos_table::environment::from_env;
+use chaos_table::files::load_file;
+use chaos_table::schema::Table;
+use chaos_table::session::{SIZE_MAX, SIZE_MIN, SIZE_WITH_LAUNCHER};
+use chaos_table::spec::parse_spec;
+use serde_json::json;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that a run needs to know.
+#[derive(Debug)]
+pub struct Options {
+    /// The whole table, with its seed.
+    pub table: Table,
+    /// The seed of every decision.
+    pub seed: u64,
+    /// Whether nobody gave the seed.
+    pub seed_is_random: bool,
+    /// End the tree after this long.
+    pub timeout: Option<Duration>,
+    /// When the run is over.
+    pub wait: Wait,
+    /// The session directory.
+    pub out: Option<PathBuf>,
+    /// Where the JSON Lines go.
+    pub log: Option<PathBuf>,
+    /// Bytes of the session file.
+    pub log_size: u64,
+    /// The command that repeats the run.
+    pub repeat: String,
+    /// What the user should know before it starts.
+    pub warnings: Vec<String>,
+}
+
+impl Options {
+    /// Gathers the options of a run.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place.
+    pub fn gather(args: &RunArgs) -> Result<Options> {
+        let mut table = Table::default();
+        let mut warnings = Vec::new();
+        if let Some(environment) = from_env(std::env::vars_os())? {
+            table.merge(environment.table);
+        }
+        if std::env::var_os(env::LOG).is_some() {
+            warnings
+                .push(format!("{} is for runs without the launcher; --out DIR says where the session goes", env::LOG));
+        }
+        table.merge(table_of(&args.faults)?);
+        let seed_is_random = table.seed.is_none();
+        let seed = table.seed.map_or_else(random_seed, Ok)?;
+        table.seed = Some(seed);
+        Ok(Options {
+            table,
+            seed,
+            seed_is_random,
+            timeout: args.timeout.as_deref().map(|text| duration(text, "--timeout")).transpose()?,
+            wait: args.wait,
+            out: args.out.clone(),
+            log: args.log.clone(),
+            log_size: args.log_size.as_deref().map_or(Ok(SIZE_WITH_LAUNCHER), size)?,
+            repeat: repeat(args, seed),
+            warnings,
+        })
+    }
+}
+
+/// How much a run says.
+#[must_use]
+pub fn level_of(args: &RunArgs) -> Level {
+    match (args.quiet, args.verbose) {
+        (true, _) => Level::Quiet,
+        (_, true) => Level::Verbose,
+        _ => Level::Normal,
+    }
+}
+
+/// The table that the options alone describe.
+///
+/// # Errors
+/// The first thing that is wrong, with its place.
+pub fn table_of(args: &FaultArgs) -> Result<Table> {
+    let mut table = Table::default();
+    for file in &args.tables {
+        table.merge(load_file(file)?);
+    }
+    for (index, spec) in args.faults.iter().enumerate() {
+        let source = if args.faults.len() == 1 { "--fault".to_owned() } else { format!("--fault {}", index + 1) };
+        table.faults.push(parse_spec(spec, &source)?);
+    }
+    for types in &args.chaos {
+        let types: Vec<&str> = types.split(',').map(str::trim).collect();
+        table.merge(one_key("chaos", &json!(types), "--chaos")?);
+    }
+    let scalars = [
+        ("rate", &args.rate, "--rate"),
+        ("intensity", &args.intensity, "--intensity"),
+        ("seed", &args.seed, "--seed"),
+        ("for", &args.lasting, "--for"),
+        ("max_faults", &args.max_faults, "--max-faults"),
+    ];
+    for (key, value, option) in scalars {
+        if let Some(text) = value {
+            table.merge(one_key(key, &json!(text), option)?);
+        }
+    }
+    Ok(table)
+}
+
+/// A table with one key, read as any table is: so an option accepts what the key accepts, and its errors are the same.
+fn one_key(key: &str, value: &serde_json::Value, option: &str) -> Result<Table> {
+    Table::from_json(&json!({ key: value }).to_string(), option).map_err(|mut error| {
+        // Line and column of the text that was made here would mean nothing.
+        if let Some(place) = &mut error.place {
+            (place.line, place.column) = (None, None);
+        }
+        error.into()
+    })
+}
+
+fn duration(text: &str, option: &str) -> Result<Duration> {
+    let lasting = one_key("for", &json!(text), option)?.r#for;
+    // A table that has the key gives it back.
+    Ok(lasting.map_or(Duration::MAX, |lasting| Duration::from_nanos(lasting.0.0)))
+}
+
+/// A size such as 8MB; thousands, as in the fault table.
+fn size(text: &str) -> Result<u64> {
+    let wrong = |why: &str| {
+        Failure::new(format!("--log-size: {why}: '{text}'")).help("a size from 1MB to 1GB, for example --log-size 16MB")
+    };
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let number: u64 = number.parse().map_err(|_| wrong("this is no size"))?;
+    let factor = match unit.trim().to_ascii_uppercase().as_str() {
+        "K" | "KB" | "KIB" => 1 << 10,
+        "M" | "MB" | "MIB" => 1 << 20,
+        "G" | "GB" | "GIB" => 1 << 30,
+        "" | "B" => 1,
+        _ => return Err(wrong("this unit is unknown")),
+    };
+    let bytes = number.checked_mul(factor).ok_or_else(|| wrong("this is too large"))?;
+    match bytes {
+        _ if bytes < SIZE_MIN => Err(wrong("this is too small")),
+        _ if bytes > SIZE_MAX => Err(wrong("this is too large")),
+        _ => Ok(bytes.next_multiple_of(4096)),
+    }
+}
+
+/// Short enough to be typed, and exact in every JSON reader.
+fn random_seed() -> Result<u64> {
+    let digits = crate::session::random_hex(4)?;
+    u64::from_str_radix(&digits, 16).cannot("make a seed")
+}
+
+/// The command line that gives the same faults again.
+fn repeat(args: &RunArgs, seed: u64) -> String {
+    let mut words: Vec<OsString> = Vec::new();
+    for name in env::PUBLIC.iter().filter(|name| ![env::LOG, env::SEED, env::RANDOM_SEED].contains(name)) {
+        if let Some(value) = std::env::var_os(name) {
+            words.push([OsStr::new(name), OsStr::new("="), &quoted(&value)].into_iter().collect());
+        }
+    }
+    words.extend(["chaos-exec", "run", "--seed", &seed.to_string()].map(OsString::from));
+    let mut option = |name: &str, value: &OsStr| words.extend([OsString::from(name), quoted(value)]);
+    let faults = &args.faults;
+    faults.tables.iter().for_each(|table| option("-t", table.as_os_str()));
+    faults.faults.iter().for_each(|spec| option("-f", OsStr::new(spec)));
+    faults.chaos.iter().for_each(|types| option("--chaos", OsStr::new(types)));
+    let given = [
+        ("--rate", &faults.rate),
+        ("--intensity", &faults.intensity),
+        ("--for", &faults.lasting),
+        ("--max-faults", &faults.max_faults),
+        ("--timeout", &args.timeout),
+        ("--log-size", &args.log_size),
+    ];
+    for (name, value) in given {
+        value.iter().for_each(|value| option(name, OsStr::new(value)));
+    }
+    if args.wait == Wait::Tree {
+        option("--wait", OsStr::new("tree"));
+    }
+    words.push("--".into());
+    words.extend(args.command.iter().map(|word| quoted(word)));
+    words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &OsStr) -> OsString {
+    let text = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,=@%+".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units_and_limits() {
+        assert_eq!(size("4MB").unwrap(), 4 << 20);
+        assert_eq!(size("1048577").unwrap() % 4096, 0);
+        for wrong in ["", "MB", "4XB", "-4MB", "1KB", "2GB", "99999999999999999999GB", "4.5MB"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_command_survives_the_shell() {
+        assert_eq!(quoted(OsStr::new("it's")), OsStr::new(r"'it'\''s'"));
+        assert_eq!(quoted(OsStr::new("")), OsStr::new("''"));
+        assert_eq!(quoted(OsStr::new("a/b.c")), OsStr::new("a/b.c"));
+    }
+}

@@ -1,0 +1,86 @@
+//! The shim that the launcher carries inside, and the environment that makes a target load it.
+
+use chaos_table::env;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The shim, as build.rs made it.
+pub const SHIM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libchaos_shim.so"));
+
+const LD_PRELOAD: &[u8] = b"LD_PRELOAD";
+
+/// The target's environment: the launcher's own in its order, without what the launcher has read from it, with the
+/// shim before what the user preloads.
+#[must_use]
+pub fn target_environment(inherited: &[CString], shim: &Path, session: &Path) -> Vec<CString> {
+    let mut preload = [LD_PRELOAD, b"=", shim.as_os_str().as_bytes()].concat();
+    let mut users_at = None;
+    let mut environment: Vec<CString> = Vec::with_capacity(inherited.len() + 2);
+    for entry in inherited {
+        let name = name_of(entry.as_bytes());
+        if name == LD_PRELOAD && users_at.is_none() {
+            let value = &entry.as_bytes()[LD_PRELOAD.len() + 1..];
+            if !value.is_empty() {
+                preload.push(b':');
+                preload.extend_from_slice(value);
+            }
+            users_at = Some(environment.len());
+            environment.push(CString::default());
+        } else if !is_ours(name) {
+            environment.push(entry.clone());
+        }
+    }
+    let preload = c_string(preload);
+    match users_at {
+        Some(at) => environment[at] = preload,
+        None => environment.push(preload),
+    }
+    environment.push(c_string([env::SESSION.as_bytes(), b"=", session.as_os_str().as_bytes()].concat()));
+    environment
+}
+
+/// The name of an entry; empty for what is no `NAME=value`.
+fn name_of(entry: &[u8]) -> &[u8] {
+    entry.iter().position(|byte| *byte == b'=').map_or(&[], |end| &entry[..end])
+}
+
+fn is_ours(name: &[u8]) -> bool {
+    name.starts_with(b"_CHAOS_") || env::PUBLIC.iter().any(|public| public.as_bytes() == name)
+}
+
+fn c_string(mut bytes: Vec<u8>) -> CString {
+    // Paths and environment entries have no NUL inside; cutting there is what the system would do.
+    bytes.truncate(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
+    CString::new(bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(inherited: &[&str]) -> Vec<String> {
+        let inherited: Vec<CString> = inherited.iter().map(|entry| CString::new(*entry).unwrap()).collect();
+        let made = target_environment(&inherited, Path::new("/s/shim.so"), Path::new("/s/session"));
+        made.into_iter().map(|entry| entry.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn order_doubles_and_odd_entries_are_kept() {
+        let made = environment(&["B=2", "A=1", "B=3", "odd", "=odd"]);
+        assert_eq!(made[..5], ["B=2", "A=1", "B=3", "odd", "=odd"]);
+    }
+
+    #[test]
+    fn the_users_preload_stays_behind_ours_at_its_place() {
+        let made = environment(&["A=1", "LD_PRELOAD=/x.so /y.so", "Z=1"]);
+        assert_eq!(made, ["A=1", "LD_PRELOAD=/s/shim.so:/x.so /y.so", "Z=1", "_CHAOS_SESSION=/s/session"]);
+        assert!(environment(&["LD_PRELOAD="]).contains(&"LD_PRELOAD=/s/shim.so".to_owned()));
+    }
+
+    #[test]
+    fn what_the_launcher_has_read_is_taken_out_and_nothing_else() {
+        let made = environment(&["CHAOS_SEED=1", "_CHAOS_SESSION=/old", "_CHAOS_LINEAGE=0.1", "CHAOS_MONKEY=1"]);
+        assert_eq!(made, ["CHAOS_MONKEY=1", "LD_PRELOAD=/s/shim.so", "_CHAOS_SESSION=/s/session"]);
+    }
+}

@@ -1,0 +1,225 @@
+//! The target while it runs: its start, its signals, its end, and the end of its whole tree.
+
+use crate::cli::Wait;
+use crate::collect::{Collector, Tree};
+use crate::command::{Command, exec_failed};
+use crate::error::{Context, Result};
+use crate::exit_code::Exit;
+use crate::sys;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// Between TERM and KILL.
+const GRACE: Duration = Duration::from_secs(2);
+/// A killed process may sit in the kernel for a while; nobody can do more about it.
+const LAST_WAIT: Duration = Duration::from_secs(10);
+/// Signals that the launcher takes for its target.
+const TAKEN: [Signal; 13] = [
+    Signal::SIGCHLD,
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGWINCH,
+    Signal::SIGCONT,
+    Signal::SIGURG,
+    Signal::SIGIO,
+    Signal::SIGPWR,
+];
+
+/// A process of the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survivor {
+    /// Its pid.
+    pub pid: i32,
+    /// Its name, as the kernel has it.
+    pub name: String,
+}
+
+/// How the run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the launcher exits with.
+    pub exit: Exit,
+    /// What still ran then.
+    pub survivors: Vec<Survivor>,
+}
+
+/// The running target.
+pub struct Target {
+    root: Pid,
+    signals: SignalFd,
+    status: Option<Exit>,
+}
+
+impl Target {
+    /// Starts the command in this process group, with the standard fds and everything else that the launcher has.
+    ///
+    /// # Errors
+    /// Exit 126 or 127 when exec fails; nothing runs then.
+    pub fn start(command: &Command, environment: &[CString]) -> Result<Target> {
+        // Orphans of the tree become children of the launcher, which can then wait for them.
+        set_child_subreaper(true).cannot("become the reaper of the target's tree")?;
+        sys::expect_children();
+        let taken: SigSet = TAKEN.into_iter().collect();
+        let mask = SigSet::thread_get_mask().cannot("read the signal mask")?;
+        taken.thread_block().cannot("block signals")?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let signals = SignalFd::with_flags(&taken, flags).cannot("wait for signals")?;
+        let (program, arguments) = command.c_strings()?;
+        let pid =
+            sys::spawn(&program, &arguments, environment, &mask).map_err(|error| exec_failed(&command.path, &error))?;
+        Ok(Target { root: Pid::from_raw(pid), signals, status: None })
+    }
+
+    /// Pid of the first process.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.root.as_raw()
+    }
+
+    /// Follows the tree to its end, draining the log all the while.
+    pub fn follow(mut self, collector: &mut Collector, timeout: Option<Duration>, wait: Wait) -> Outcome {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let exit = loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                break self.end_tree(collector);
+            }
+            let children = self.step(collector, left);
+            match (self.status, wait) {
+                (Some(status), Wait::Root) => break status,
+                (Some(status), Wait::Tree) if !children => break status,
+                _ => {}
+            }
+        };
+        Outcome { exit, survivors: descendants() }
+    }
+
+    /// Waits for a signal or the collector's pause, then reaps, forwards and drains. Whether there are children left.
+    fn step(&mut self, collector: &mut Collector, left: Option<Duration>) -> bool {
+        let pause = left.map_or(collector.pause(), |left| left.min(collector.pause()));
+        let millis = u16::try_from(pause.as_micros().div_ceil(1000)).unwrap_or(u16::MAX);
+        let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        // An interrupted wait is a short one.
+        let _ = poll(&mut fds, PollTimeout::from(millis));
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            self.forward(info.ssi_signo, info.ssi_code, info.ssi_pid);
+        }
+        let children = self.reap();
+        collector.drain(Tree::Alive);
+        children
+    }
+
+    /// Hands on what a process sent to the launcher. What the kernel sent - a terminal's Ctrl-C, SIGWINCH, SIGHUP -
+    /// reaches the target by itself, and so does what the tree sends to its own process group.
+    fn forward(&self, signal: u32, code: i32, sender: u32) {
+        let from_process = code <= 0;
+        let Some(signal) = i32::try_from(signal).ok().and_then(|signal| Signal::try_from(signal).ok()) else { return };
+        if signal == Signal::SIGCHLD || !from_process || self.status.is_some() {
+            return;
+        }
+        if descendants().iter().any(|process| u32::try_from(process.pid) == Ok(sender)) {
+            return;
+        }
+        // The root has not been reaped, so the pid is still its own.
+        let _ = kill(self.root, signal);
+    }
+
+    /// Reaps every child that has ended; false when there is none left at all.
+    fn reap(&mut self) -> bool {
+        loop {
+            match sys::wait_any() {
+                Ok(Some((pid, status))) if pid == self.root.as_raw() => self.status = Some(status),
+                Ok(Some(_)) => {}
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// TERM to the whole tree, some grace, then KILL until nothing is left.
+    fn end_tree(&mut self, collector: &mut Collector) -> Exit {
+        for process in descendants() {
+            let pid = Pid::from_raw(process.pid);
+            let _ = kill(pid, Signal::SIGTERM);
+            // One that is stopped would not see it.
+            let _ = kill(pid, Signal::SIGCONT);
+        }
+        let start = Instant::now();
+        while start.elapsed() < GRACE + LAST_WAIT {
+            let left = descendants();
+            if left.is_empty() {
+                self.reap();
+                break;
+            }
+            if start.elapsed() >= GRACE {
+                for process in left {
+                    let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+                }
+            }
+            self.step(collector, Some(Duration::from_millis(20)));
+        }
+        Exit::Timeout
+    }
+}
+
+/// Every process below the launcher that has not ended. As it is a subreaper, none can leave.
+#[must_use]
+pub fn descendants() -> Vec<Survivor> {
+    let mut children: HashMap<i32, Vec<Survivor>> = HashMap::new();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+        let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if let Some((name, parent)) = parse_stat(&String::from_utf8_lossy(&stat)) {
+            children.entry(parent).or_default().push(Survivor { pid, name });
+        }
+    }
+    let mut found = Vec::new();
+    let mut below = vec![i32::try_from(std::process::id()).unwrap_or(i32::MAX)];
+    while let Some(parent) = below.pop() {
+        for child in children.remove(&parent).unwrap_or_default() {
+            below.push(child.pid);
+            found.push(child);
+        }
+    }
+    found.sort_by_key(|process| process.pid);
+    found
+}
+
+/// Name and parent from `/proc/PID/stat`; `None` for a process that has ended.
+fn parse_stat(stat: &str) -> Option<(String, i32)> {
+    let (start, end) = (stat.find('(')?, stat.rfind(')')?);
+    let name = stat.get(start + 1..end)?.to_owned();
+    let fields: Vec<&str> = stat[end + 1..].split_ascii_whitespace().collect();
+    let (state, parent, threads) = (fields.first()?, fields.get(1)?.parse().ok()?, fields.get(17));
+    // A process whose first thread has ended looks like a zombie, but its other threads go on.
+    let others = threads.and_then(|count| count.parse().ok()).is_some_and(|count: u32| count > 1);
+    let ended = *state == "X" || (*state == "Z" && !others);
+    (!ended).then_some((name, parent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_brackets_and_spaces_is_parsed() {
+        assert_eq!(parse_stat("12 (a) b) (c) S 7 12 0"), Some(("a) b) (c".into(), 7)));
+        assert_eq!(parse_stat("12 (gone) Z 7 12 0"), None);
+        let rest = "0 ".repeat(15);
+        assert_eq!(parse_stat(&format!("12 (t) Z 7 {rest}3 0")), Some(("t".into(), 7)));
+        assert_eq!(parse_stat(&format!("12 (t) Z 7 {rest}1 0")), None);
+        assert_eq!(parse_stat(""), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! `chaos-exec run`, as a pipeline: everything is checked before anything is made, everything is made before the
+//! target starts, and everything is written down when it is over.
+
+use crate::cli::{Format, RunArgs};
+use crate::collect::{Collector, Tree};
+use crate::command::Command;
+use crate::console::Console;
+use crate::error::{Context, Failure, Result};
+use crate::exit_code::Exit;
+use crate::log::Output;
+use crate::log_events::Events;
+use crate::log_reader::Source;
+use crate::options::{Options, level_of};
+use crate::preload;
+use crate::process::{Outcome, Target};
+use crate::session::{End, Files, Meta, Session, hex};
+use crate::session_file::{RuleLabel, SessionFile};
+use crate::summary::{Summary, print_events};
+use crate::sys;
+use chaos_table::calls::FaultKind;
+use chaos_table::compile::{Compiled, Context as Place, compile};
+use chaos_table::rule::Plan;
+use chaos_table::session::{Start, image};
+use nix::time::{ClockId, clock_gettime};
+use std::os::unix::ffi::OsStrExt;
+use std::time::SystemTime;
+
+/// Runs a command under a fault table.
+///
+/// # Errors
+/// When the command, the table or the session's place is no good; the target was not started then.
+pub fn run(args: &RunArgs) -> Result<Exit> {
+    let console = Console::new(level_of(args));
+    let options = Options::gather(args)?;
+    let command = Command::find(&args.command)?;
+    let work_dir = std::env::current_dir().cannot("find the working directory")?;
+    let compiled = compile(&options.table, &Place { work_dir: &work_dir, seed: options.seed })?;
+    let log = options.log.as_deref().map(|path| Output::create(path, "--log")).transpose()?;
+    announce(console, &options, &command, &compiled);
+
+    let mut session = Session::create(options.out.as_deref(), preload::SHIM)?;
+    let start = start_now()?;
+    let image = image(&compiled.plan, start, options.log_size)
+        .map_err(|why| Failure::new(why).help("give a larger --log-size"))?;
+    let Files { session: file, log: drained } = session.allocate(&image, options.log_size)?;
+    let mut meta = describe(&session, &options, &command, &compiled.plan, &work_dir.to_string_lossy())?;
+    session.write_meta(&meta)?;
+    // Held until the launcher ends: its death, however it comes, disarms the tree.
+    let _armed = sys::hold_mutex(&file).cannot("lock the session")?;
+    let opened =
+        SessionFile::from_file(file).map_err(|why| Failure::new(format!("the new session is no good: {why}")))?;
+    let mut collector = Collector::new(opened, drained);
+
+    let environment = preload::target_environment(&sys::environment(), &session.shim, &session.file);
+    let target = Target::start(&command, &environment)?;
+    session.keep();
+    meta.root_pid = Some(target.pid());
+    // The run goes on without it; the end writes it again.
+    let _ = session.write_meta(&meta);
+    let outcome = target.follow(&mut collector, options.timeout, options.wait);
+
+    finish(&mut session, &mut meta, &mut collector, &outcome, start.mono_ns)?;
+    print_events(console, &session.dir);
+    let logged =
+        log.map_or(Ok(()), |log| log.fill(Format::Jsonl, &mut Events::of(&Source::find(Some(&session.dir))?)?));
+    summarise(console, &options, &session, &meta, &collector, &outcome);
+    logged?;
+    Ok(outcome.exit)
+}
+
+/// What the user should know before the target starts.
+fn announce(console: Console, options: &Options, command: &Command, compiled: &Compiled) {
+    for warning in options.warnings.iter().chain(&compiled.warnings) {
+        console.warning(warning);
+    }
+    if let Some(why) = command.out_of_reach() {
+        console.warning(&why);
+    }
+}
+
+fn start_now() -> Result<Start> {
+    let now = |clock| {
+        let time = clock_gettime(clock).cannot("read the clock")?;
+        let ns = i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec());
+        u64::try_from(ns).cannot("read the clock")
+    };
+    Ok(Start {
+        has_launcher: true,
+        mono_ns: now(ClockId::CLOCK_MONOTONIC)?,
+        wall_ns: now(ClockId::CLOCK_REALTIME)?,
+        owner_pid: std::process::id(),
+    })
+}
+
+fn describe(session: &Session, options: &Options, command: &Command, plan: &Plan, cwd: &str) -> Result<Meta> {
+    let odd = command.arguments.iter().any(|argument| argument.to_str().is_none());
+    let command_hex = odd.then(|| command.arguments.iter().map(|argument| hex(argument.as_bytes())).collect());
+    Ok(Meta {
+        version: 1,
+        id: session.id.clone(),
+        chaos_exec: env!("CARGO_PKG_VERSION").into(),
+        command: command.arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        command_hex,
+        cwd: cwd.into(),
+        seed: options.seed,
+        table: serde_json::from_str(&options.table.to_json()).cannot("describe the table")?,
+        rules: labels(plan),
+        started: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        session_file: session.file_for_meta(),
+        root_pid: None,
+        end: None,
+    })
+}
+
+fn labels(plan: &Plan) -> Vec<RuleLabel> {
+    let label = |span| Some(plan.text_of(span).to_owned()).filter(|text| !text.is_empty());
+    let rule = |rule: &chaos_table::rule::Rule| RuleLabel {
+        name: plan.text_of(rule.name).into(),
+        fault: FaultKind::from_number(rule.fault).map_or("?", FaultKind::name).into(),
+        component: label(rule.component),
+        message: label(rule.message),
+    };
+    plan.rules.iter().map(rule).collect()
+}
+
+/// Disarms what is left, drains what is there, and writes down how it ended.
+fn finish(
+    session: &mut Session,
+    meta: &mut Meta,
+    collector: &mut Collector,
+    outcome: &Outcome,
+    start_ns: u64,
+) -> Result<()> {
+    // A session that the target has spoiled cannot be disarmed; the lock does it when the launcher ends.
+    let _ = collector.session().disarm();
+    let tree = if outcome.survivors.is_empty() { Tree::Gone } else { Tree::Alive };
+    collector.drain_to_the_end(tree);
+    if outcome.survivors.is_empty() {
+        meta.session_file = session.settle();
+    }
+    let now = start_now()?;
+    let header = collector.session().header_now().ok();
+    let tally = collector.tally();
+    meta.end = Some(End {
+        ended: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        at_ns: now.mono_ns.saturating_sub(start_ns),
+        exit_code: outcome.exit.code(),
+        outcome: outcome.exit.in_words(),
+        fired: tally.all_fired(),
+        delivered: tally.all_delivered(),
+        suppressed: header.map_or(0, |header| header.suppressed),
+        escapes: tally.escape_count,
+        processes: tally.processes,
+        survivors: outcome.survivors.len() as u64,
+    });
+    session.write_meta(meta)
+}
+
+fn summarise(
+    console: Console,
+    options: &Options,
+    session: &Session,
+    meta: &Meta,
+    collector: &Collector,
+    outcome: &Outcome,
+) {
+    let file = collector.session();
+    Summary {
+        labels: &meta.rules,
+        counters: &file.counters(meta.rules.len()).unwrap_or_default(),
+        tally: collector.tally(),
+        suppressed: meta.end.as_ref().map_or(0, |end| end.suppressed),
+        survivors: &outcome.survivors,
+        outcome: outcome.exit.in_words(),
+        attached: collector.tally().processes > 0 || file.anyone_attached().unwrap_or(false),
+        trouble: collector.trouble(),
+        dir: &session.dir,
+        log: options.log.as_deref(),
+        seed: options.seed,
+        seed_is_random: options.seed_is_random,
+        repeat: &options.repeat,
+    }
+    .print(console);
+}

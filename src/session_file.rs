@@ -1,0 +1,220 @@
+//! Reading a session file that a hostile target may have spoiled: only by pread and pwrite, never through a mapping,
+//! and never past what its checked layout allows.
+
+use bytemuck::{Pod, Zeroable};
+use chaos_table::calls::FaultKind;
+use chaos_table::record::SLOT;
+use chaos_table::rule::{PlanHeader, Rule, text_of};
+use chaos_table::session::{Header, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters, slot_state};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io;
+use std::mem::offset_of;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// What the log says about a rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleLabel {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub fault: String,
+    /// The table's own label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
+    /// The table's own label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What the tree counted for a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleCounters {
+    /// Matches.
+    pub matched: u64,
+    /// Matches that `protect` kept away.
+    pub protected: u64,
+    /// Fired where no kernel could produce the fault.
+    pub unsuitable: u64,
+}
+
+/// An open session file whose header has been checked.
+#[derive(Debug)]
+pub struct SessionFile {
+    file: File,
+    /// As it was when the file was opened; the layout is never read again.
+    header: Header,
+}
+
+impl SessionFile {
+    /// Opens a session file to read it.
+    ///
+    /// # Errors
+    /// A sentence that completes "PATH: ".
+    pub fn open(path: &Path) -> Result<SessionFile, String> {
+        let file = File::open(path).map_err(|error| error.to_string())?;
+        SessionFile::from_file(file)
+    }
+
+    /// Takes a session file that is already open.
+    ///
+    /// # Errors
+    /// A sentence that completes "PATH: ".
+    pub fn from_file(file: File) -> Result<SessionFile, String> {
+        let meta = file.metadata().map_err(|error| error.to_string())?;
+        if !meta.is_file() {
+            return Err("it is no file".into());
+        }
+        let header: Header = match read_pod(&file, 0) {
+            Ok(header) => header,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err("it is not a chaos-exec session".into());
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        header.check(meta.len())?;
+        Ok(SessionFile { file, header })
+    }
+
+    /// How many slots the ring has.
+    #[must_use]
+    pub fn ring_slots(&self) -> u64 {
+        u64::from(self.header.layout.ring_slots)
+    }
+
+    /// Next slot to be claimed, now.
+    ///
+    /// # Errors
+    /// When the file has been cut short.
+    pub fn head(&self) -> io::Result<u64> {
+        read_pod(&self.file, offset_of!(Header, head) as u64)
+    }
+
+    /// First slot that is not yet drained, now.
+    ///
+    /// # Errors
+    /// When the file has been cut short.
+    pub fn tail(&self) -> io::Result<u64> {
+        read_pod(&self.file, offset_of!(Header, tail) as u64)
+    }
+
+    /// Gives the slots before `tail` back to the writers.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_tail(&self, tail: u64) -> io::Result<()> {
+        self.file.write_all_at(bytemuck::bytes_of(&tail), offset_of!(Header, tail) as u64)
+    }
+
+    /// Ends all injection.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn disarm(&self) -> io::Result<()> {
+        self.file.write_all_at(bytemuck::bytes_of(&1u32), offset_of!(Header, disarmed) as u64)
+    }
+
+    /// The header as it is now, for its counters.
+    ///
+    /// # Errors
+    /// When the file has been cut short.
+    pub fn header_now(&self) -> io::Result<Header> {
+        read_pod(&self.file, 0)
+    }
+
+    /// Reads the ring's slots from `index` on into `into`, whose length is a multiple of [`SLOT`] and at most the ring.
+    ///
+    /// # Errors
+    /// When the file has been cut short.
+    pub fn read_slots(&self, index: u64, into: &mut [u8]) -> io::Result<()> {
+        let ring = u64::from(self.header.layout.ring);
+        let slots = self.ring_slots();
+        let first = index % slots;
+        let until_end = usize::try_from((slots - first) * SLOT as u64).unwrap_or(usize::MAX).min(into.len());
+        let (before, after) = into.split_at_mut(until_end);
+        self.file.read_exact_at(before, ring + first * SLOT as u64)?;
+        if !after.is_empty() {
+            self.file.read_exact_at(after, ring)?;
+        }
+        Ok(())
+    }
+
+    /// Names and labels of the rules.
+    ///
+    /// # Errors
+    /// When the file has been cut short.
+    pub fn labels(&self) -> io::Result<Vec<RuleLabel>> {
+        let layout = self.header.layout;
+        let plan: PlanHeader = read_pod(&self.file, u64::from(layout.plan))?;
+        let count = plan.rule_count.min(layout.rule_room) as usize;
+        let mut rules = vec![Rule::zeroed(); count];
+        self.file.read_exact_at(bytemuck::cast_slice_mut(&mut rules), u64::from(layout.rules))?;
+        let mut text = vec![0u8; layout.text_room as usize];
+        self.file.read_exact_at(&mut text, u64::from(layout.text))?;
+        let label = |span| Some(text_of(&text, span).to_owned()).filter(|label| !label.is_empty());
+        Ok(rules
+            .iter()
+            .map(|rule| RuleLabel {
+                name: text_of(&text, rule.name).to_owned(),
+                fault: FaultKind::from_number(rule.fault).map_or("?", FaultKind::name).to_owned(),
+                component: label(rule.component),
+                message: label(rule.message),
+            })
+            .collect())
+    }
+
+    /// The seed of the run.
+    ///
+    /// # Errors
+    /// When the file has been cut short.
+    pub fn seed(&self) -> io::Result<u64> {
+        let plan: PlanHeader = read_pod(&self.file, u64::from(self.header.layout.plan))?;
+        Ok(plan.seed)
+    }
+
+    /// What the tree counted for the first `rules` rules: ended threads and those that still run.
+    ///
+    /// # Errors
+    /// When the file has been cut short.
+    pub fn counters(&self, rules: usize) -> io::Result<Vec<RuleCounters>> {
+        let layout = self.header.layout;
+        let rules = rules.min(layout.rule_room as usize);
+        let mut sums = Vec::with_capacity(rules);
+        for rule in 0..rules as u64 {
+            let tree: TreeCounters =
+                read_pod(&self.file, u64::from(layout.tree) + rule * size_of::<TreeCounters>() as u64)?;
+            sums.push(RuleCounters { matched: tree.matched, protected: tree.protected, unsuitable: tree.unsuitable });
+        }
+        let stride = layout.thread_stride as usize;
+        let mut slot = vec![0u8; stride];
+        for thread in 0..u64::from(layout.thread_room) {
+            self.file.read_exact_at(&mut slot, u64::from(layout.threads) + thread * stride as u64)?;
+            let (head, counters) = slot.split_at(size_of::<ThreadSlot>());
+            if bytemuck::pod_read_unaligned::<ThreadSlot>(head).state == slot_state::FREE {
+                continue;
+            }
+            for (sum, bytes) in sums.iter_mut().zip(counters.chunks_exact(size_of::<ThreadCounters>())) {
+                let thread: ThreadCounters = bytemuck::pod_read_unaligned(bytes);
+                sum.matched = sum.matched.saturating_add(thread.matched);
+                sum.protected = sum.protected.saturating_add(thread.protected);
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Whether any process has ever come under the table.
+    ///
+    /// # Errors
+    /// When the file has been cut short.
+    pub fn anyone_attached(&self) -> io::Result<bool> {
+        let first: ProcessSlot = read_pod(&self.file, u64::from(self.header.layout.processes))?;
+        Ok(first.state != slot_state::FREE || self.header_now()?.last_process > 0)
+    }
+}
+
+fn read_pod<T: Pod + Zeroable>(file: &File, at: u64) -> io::Result<T> {
+    let mut value = T::zeroed();
+    file.read_exact_at(bytemuck::bytes_of_mut(&mut value), at)?;
+    Ok(value)
+}

@@ -1,0 +1,200 @@
+//! The launcher's only unsafe code: what was inherited before Rust's runtime changed it, the robust mutex in the
+//! session, and fork with exec.
+
+use crate::exit_code::Exit;
+use chaos_table::session::Header;
+use nix::sys::signal::SigSet;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::marker::PhantomData;
+use std::mem::{MaybeUninit, offset_of};
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= 64);
+const _: () = assert!(offset_of!(Header, mutex) + 64 <= PAGE);
+
+/// The part of the session file that the launcher maps.
+const PAGE: usize = 4096;
+
+static SIGPIPE_IGNORED: AtomicBool = AtomicBool::new(false);
+static SIGCHLD_IGNORED: AtomicBool = AtomicBool::new(false);
+static CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+
+/// Before main: Rust's runtime ignores SIGPIPE and opens /dev/null on a closed fd 0, 1 or 2; the target must not see it.
+#[ctor::ctor(unsafe)]
+fn remember_what_was_inherited() {
+    SIGPIPE_IGNORED.store(is_ignored(libc::SIGPIPE), Relaxed);
+    SIGCHLD_IGNORED.store(is_ignored(libc::SIGCHLD), Relaxed);
+    for (fd, closed) in (0..).zip(&CLOSED) {
+        // SAFETY: F_GETFD only asks whether the descriptor is open.
+        closed.store(unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0, Relaxed);
+    }
+}
+
+fn is_ignored(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: sigaction without a new action only writes the old one; all-zero is a valid sigaction if it fails.
+    let action = unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    action.sa_sigaction == libc::SIG_IGN
+}
+
+/// Lets children's ends be waited for, also when the launcher was started with SIGCHLD ignored.
+pub fn expect_children() {
+    // SAFETY: sets the default action, which runs no code of ours.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
+/// A locked robust mutex in a session file. The kernel marks it when this thread ends, however that happens.
+///
+/// It is never unlocked and never unmapped: the lock is to be found held for as long as the launcher lives.
+pub struct HeldMutex {
+    /// The lock belongs to the thread that took it.
+    _here: PhantomData<*mut ()>,
+}
+
+/// Initialises the session's mutex and locks it in the calling thread, which must be the main one.
+///
+/// # Errors
+/// When the file cannot be mapped, or a pthread call fails.
+pub fn hold_mutex(session: &File) -> io::Result<HeldMutex> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a fresh mapping of a file that is at least a page long, at an address that the kernel chooses.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, protection, libc::MAP_SHARED, session.as_raw_fd(), 0) };
+    if page == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let check = |code: i32| if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) };
+    let mut attributes = MaybeUninit::<libc::pthread_mutexattr_t>::zeroed();
+    // SAFETY: the mutex lies inside the page (asserted above) and is aligned to 64; no process of the tree exists yet,
+    // so nobody else touches it; the page is never unmapped.
+    unsafe {
+        let mutex = page.cast::<u8>().add(offset_of!(Header, mutex)).cast::<libc::pthread_mutex_t>();
+        check(libc::pthread_mutexattr_init(attributes.as_mut_ptr()))?;
+        check(libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST))?;
+        check(libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED))?;
+        check(libc::pthread_mutex_init(mutex, attributes.as_ptr()))?;
+        check(libc::pthread_mutex_lock(mutex))?;
+    }
+    Ok(HeldMutex { _here: PhantomData })
+}
+
+/// The environment as the launcher got it: in order, with doubles and with what is no `NAME=value`.
+#[must_use]
+pub fn environment() -> Vec<CString> {
+    unsafe extern "C" {
+        static environ: *const *const libc::c_char;
+    }
+    let mut all = Vec::new();
+    // SAFETY: `environ` is NULL or an array of C strings that ends with NULL; the launcher has one thread and never
+    // changes its environment.
+    unsafe {
+        let mut entry = environ;
+        while !entry.is_null() && !(*entry).is_null() {
+            all.push(CStr::from_ptr(*entry).to_owned());
+            entry = entry.add(1);
+        }
+    }
+    all
+}
+
+/// Starts a program with nothing of the launcher's: signal mask, SIGPIPE, SIGCHLD and closed standard fds are as the
+/// launcher found them. A script without `#!` is given to /bin/sh, as execvp does. Returns its pid.
+///
+/// # Errors
+/// What fork or exec says; after an error there is no child.
+pub fn spawn(program: &CStr, arguments: &[CString], environment: &[CString], mask: &SigSet) -> io::Result<i32> {
+    let argv = pointers(arguments.iter().map(CString::as_c_str));
+    let shell = [c"/bin/sh", program];
+    let shell_argv = pointers(shell.into_iter().chain(arguments.iter().skip(1).map(CString::as_c_str)));
+    let envp = pointers(environment.iter().map(CString::as_c_str));
+    let (mut result, report) = pipe()?;
+    // SAFETY: the launcher has one thread, so the child may do what it likes; it only makes async-signal-safe calls on
+    // memory that was prepared before, and never returns.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: this is the child; the arrays end with NULL and their strings live.
+        0 => unsafe { become_target(program, &argv, &shell_argv, &envp, mask, report.as_raw_fd()) },
+        _ => {
+            drop(report);
+            let mut code = [0u8; 4];
+            if result.read_exact(&mut code).is_ok() {
+                let mut status = 0;
+                // SAFETY: reaps the child that has just reported its failure.
+                unsafe { libc::waitpid(pid, &raw mut status, 0) };
+                return Err(io::Error::from_raw_os_error(i32::from_ne_bytes(code)));
+            }
+            Ok(pid)
+        }
+    }
+}
+
+/// Reaps one child that has ended: its pid and how it ended. `None` when none has yet.
+///
+/// # Errors
+/// When there is no child at all.
+pub fn wait_any() -> io::Result<Option<(i32, Exit)>> {
+    let mut status = 0;
+    // SAFETY: waitpid only writes the status.
+    match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid if libc::WIFSIGNALED(status) => Ok(Some((pid, Exit::Signal(libc::WTERMSIG(status))))),
+        // The kernel keeps the lowest eight bits of a code.
+        pid => Ok(Some((pid, Exit::Target((libc::WEXITSTATUS(status) & 0xff) as u8)))),
+    }
+}
+
+fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const libc::c_char> {
+    strings.map(CStr::as_ptr).chain([std::ptr::null()]).collect()
+}
+
+/// A pipe above fd 2, which the child can neither inherit nor close with its own standard fds.
+fn pipe() -> io::Result<(File, File)> {
+    let mut fds: [RawFd; 2] = [-1; 2];
+    // SAFETY: pipe2 fills both, each then has one owner.
+    unsafe {
+        if libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok((File::from_raw_fd(fds[0]), File::from_raw_fd(fds[1])))
+    }
+}
+
+/// In the child: puts everything back, then execs; reports the errno and ends when that fails.
+///
+/// # Safety
+/// Only between fork and exec; every array ends with NULL and points to live C strings.
+unsafe fn become_target(
+    program: &CStr,
+    argv: &[*const libc::c_char],
+    shell_argv: &[*const libc::c_char],
+    envp: &[*const libc::c_char],
+    mask: &SigSet,
+    report: RawFd,
+) -> ! {
+    let disposition = |ignored: &AtomicBool| if ignored.load(Relaxed) { libc::SIG_IGN } else { libc::SIG_DFL };
+    // SAFETY: async-signal-safe calls on arguments that the caller vouches for.
+    unsafe {
+        libc::signal(libc::SIGPIPE, disposition(&SIGPIPE_IGNORED));
+        libc::signal(libc::SIGCHLD, disposition(&SIGCHLD_IGNORED));
+        libc::sigprocmask(libc::SIG_SETMASK, mask.as_ref(), std::ptr::null_mut());
+        for (fd, closed) in (0..).zip(&CLOSED) {
+            if closed.load(Relaxed) {
+                libc::close(fd);
+            }
+        }
+        libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr());
+        if *libc::__errno_location() == libc::ENOEXEC {
+            libc::execve(c"/bin/sh".as_ptr(), shell_argv.as_ptr(), envp.as_ptr());
+        }
+        let code = (*libc::__errno_location()).to_ne_bytes();
+        libc::write(report, code.as_ptr().cast(), code.len());
+        libc::_exit(127)
+    }
+}

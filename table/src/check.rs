@@ -1,0 +1,307 @@
+//! Whether a fault makes sense by itself, and which operations it is about.
+
+use crate::calls::{CALLS, Call, Failure, Family, FaultKind, Op, Subject};
+use crate::error::{Problem, quoted};
+use crate::fault::Fault;
+use crate::value::{Many, Value};
+use crate::words::{Answer, CallName, Errno, Resource};
+
+/// An operation that a fault is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hit {
+    pub op: Op,
+    /// Only when a file is behind the descriptor.
+    pub only_files: bool,
+    /// Only when a socket is behind the descriptor.
+    pub only_sockets: bool,
+}
+
+/// What a fault comes to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Resolved {
+    pub hits: Vec<Hit>,
+    pub warnings: Vec<String>,
+}
+
+const READS: &[Op] = &[Op::Read, Op::Readv, Op::Pread, Op::Preadv, Op::Recv, Op::Recvfrom];
+const SHORT: &[Op] = &[
+    Op::Read, Op::Readv, Op::Pread, Op::Preadv, Op::Write, Op::Writev, Op::Pwrite, Op::Pwritev, Op::Send, Op::Sendto,
+    Op::Recv, Op::Recvfrom,
+];
+const CONNECTION: &[Op] = &[
+    Op::Read, Op::Write, Op::Readv, Op::Writev, Op::Send, Op::Sendto, Op::Sendmsg, Op::Recv, Op::Recvfrom, Op::Recvmsg,
+];
+const ALLOCATOR: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign];
+const DESCRIPTORS: &[Op] = &[Op::Open, Op::Socket, Op::Accept, Op::Dup, Op::Pipe];
+
+/// The operations of a fault when it names none; `None` when it must.
+fn default_ops(kind: FaultKind, what: Option<Resource>) -> Option<&'static [Op]> {
+    match kind {
+        FaultKind::Short => Some(SHORT),
+        FaultKind::Corrupt => Some(READS),
+        FaultKind::Refuse => Some(&[Op::Connect]),
+        FaultKind::Dns => Some(&[Op::Getaddrinfo]),
+        FaultKind::Disconnect => Some(CONNECTION),
+        FaultKind::Exhaust if what == Some(Resource::Memory) => Some(ALLOCATOR),
+        FaultKind::Exhaust => Some(DESCRIPTORS),
+        FaultKind::Error | FaultKind::Latency | FaultKind::Hang | FaultKind::Signal | FaultKind::Exit => None,
+    }
+}
+
+/// Checks a fault and finds its operations.
+pub(crate) fn resolve(fault: &Fault) -> Result<Resolved, Problem> {
+    let Some(kind) = fault.fault else {
+        let problem = Problem::new("the fault says not what happens");
+        return Err(problem.help("it needs `fault`: error, latency, hang, short, ... (`chaos-exec list faults`)"));
+    };
+    parameters(fault, kind)?;
+    when(fault)?;
+    if fault.path.is_some() && fault.to.is_some() {
+        return Err(Problem::new("`path` and `to` can never match together").help("make two faults of it"));
+    }
+    let mut resolved = Resolved::default();
+    match &fault.calls {
+        Some(names) => named(fault, kind, names, &mut resolved)?,
+        None => by_default(fault, kind, &mut resolved)?,
+    }
+    for hit in &mut resolved.hits {
+        // Where a descriptor can be anything, these are about sockets alone.
+        hit.only_sockets |= hit.op.row().works_on_any_fd() && (kind == FaultKind::Disconnect || fault.to.is_some());
+    }
+    unusual(fault, &mut resolved);
+    Ok(resolved)
+}
+
+/// Parameters belong to their fault; some faults need one.
+fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
+    let given = [
+        ("errno", fault.errno.is_some(), FaultKind::Error),
+        ("delay", fault.delay.is_some(), FaultKind::Latency),
+        ("jitter", fault.jitter.is_some(), FaultKind::Latency),
+        ("distribution", fault.distribution.is_some(), FaultKind::Latency),
+        ("keep", fault.keep.is_some(), FaultKind::Short),
+        ("flip", fault.flip.is_some(), FaultKind::Corrupt),
+        ("answer", fault.answer.is_some(), FaultKind::Dns),
+        ("mode", fault.mode.is_some(), FaultKind::Disconnect),
+        ("what", fault.what.is_some(), FaultKind::Exhaust),
+        ("limit", fault.limit.is_some(), FaultKind::Exhaust),
+        ("signal", fault.signal.is_some(), FaultKind::Signal),
+        ("code", fault.code.is_some(), FaultKind::Exit),
+    ];
+    if let Some((key, _, owner)) = given.iter().find(|(_, is_given, owner)| *is_given && *owner != kind) {
+        let problem = Problem::new(format!("`{key}` is a parameter of {}, not of {}", owner.name(), kind.name()));
+        return Err(problem.help(match parameter_names(kind, &given).as_slice() {
+            [] => format!("{} has no parameters", kind.name()),
+            own => format!("{} has {}", kind.name(), own.join(", ")),
+        }));
+    }
+    let shaped = fault.distribution.is_some_and(|shape| shape.to_text() != "fixed");
+    if shaped && fault.jitter.is_none() {
+        return Err(Problem::new("a `distribution` needs a `jitter`").help("such as jitter=20ms"));
+    }
+    if fault.jitter.is_some() && fault.distribution.is_some() && !shaped {
+        return Err(Problem::new("a fixed delay has no `jitter`").help("distribution: uniform or normal"));
+    }
+    if kind == FaultKind::Exhaust { exhaust_parameters(fault) } else { Ok(()) }
+}
+
+fn parameter_names(kind: FaultKind, all: &[(&'static str, bool, FaultKind)]) -> Vec<&'static str> {
+    all.iter().filter(|(_, _, owner)| *owner == kind).map(|(key, _, _)| *key).collect()
+}
+
+fn exhaust_parameters(fault: &Fault) -> Result<(), Problem> {
+    let Some(what) = fault.what else {
+        return Err(Problem::new("exhaust says not what runs out").help("what: memory or files"));
+    };
+    let example = match what {
+        Resource::Memory => "a size such as limit=100MB",
+        Resource::Files => "a count such as limit=64",
+    };
+    match fault.limit {
+        None => Err(Problem::new(format!("exhaust of {} needs a limit", what.to_text())).help(example)),
+        Some(limit) if limit.is_size != (what == Resource::Memory) => {
+            let problem = Problem::new(format!("the limit {} does not fit {}", quoted(&limit.to_text()), what.to_text()));
+            Err(problem.help(example))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn when(fault: &Fault) -> Result<(), Problem> {
+    if fault.nth.is_some() && fault.every.is_some() {
+        let problem = Problem::new("`nth` and `every` contradict each other");
+        return Err(problem.help("nth: \"2..+3\" is the second match and every third after"));
+    }
+    Ok(())
+}
+
+fn named(fault: &Fault, kind: FaultKind, names: &Many<CallName>, resolved: &mut Resolved) -> Result<(), Problem> {
+    // Named calls first: they count as named even when a family brings them too.
+    for name in names.iter() {
+        if let CallName::Op(op) = name {
+            fits(fault, kind, op.row(), None)?;
+            add(resolved, Hit { op: *op, only_files: false, only_sockets: false });
+        }
+    }
+    let by_name = resolved.hits.len();
+    for name in names.iter() {
+        let CallName::Family(family) = *name else { continue };
+        let found = of_family(fault, kind, family)?;
+        for hit in found {
+            match resolved.hits.iter_mut().position(|other| other.op == hit.op) {
+                None => resolved.hits.push(hit),
+                Some(index) if index < by_name => {}
+                // Of both families: whatever is behind the descriptor.
+                Some(index) => {
+                    resolved.hits[index].only_files &= hit.only_files;
+                    resolved.hits[index].only_sockets &= hit.only_sockets;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn add(resolved: &mut Resolved, hit: Hit) {
+    if !resolved.hits.iter().any(|other| other.op == hit.op) {
+        resolved.hits.push(hit);
+    }
+}
+
+/// The rows of a family that the fault fits. An errno narrows them to the rows that usually give it, where there are
+/// any: `disk` with ENOSPC is about writing and creating, not about reading.
+fn of_family(fault: &Fault, kind: FaultKind, family: Family) -> Result<Vec<Hit>, Problem> {
+    let mut first_misfit = None;
+    let mut rows: Vec<&Call> = Vec::new();
+    for row in CALLS.iter().filter(|row| row.is_in(family)) {
+        match fits(fault, kind, row, Some(family)) {
+            Ok(()) => rows.push(row),
+            Err(problem) => first_misfit = first_misfit.or(Some(problem)),
+        }
+    }
+    if rows.is_empty() {
+        let name = family.name();
+        let problem = Problem::new(format!("no call of the family `{name}` fits this fault"));
+        return Err(match first_misfit {
+            Some(misfit) => problem.help(format!("for one, {}", misfit.message)),
+            None => problem.help(format!("`{name}` has no calls in this version")),
+        });
+    }
+    if let Some(errnos) = &fault.errno {
+        let usual = |row: &&Call| errnos.0.iter().all(|(errno, _)| row.usual.contains(&errno.0));
+        if rows.iter().any(usual) {
+            rows.retain(usual);
+        }
+    }
+    let hit = |row: &Call| Hit {
+        op: row.op,
+        only_files: row.works_on_any_fd() && family == Family::Disk,
+        only_sockets: row.works_on_any_fd() && family == Family::Network,
+    };
+    Ok(rows.into_iter().map(hit).collect())
+}
+
+fn by_default(fault: &Fault, kind: FaultKind, resolved: &mut Resolved) -> Result<(), Problem> {
+    let Some(ops) = default_ops(kind, fault.what) else {
+        let problem = Problem::new(format!("{} needs `calls`", kind.name()));
+        return Err(match kind {
+            FaultKind::Signal => problem.help("a signal without a call is not supported in this version"),
+            _ => problem.help("such as calls=read,write or calls=network"),
+        });
+    };
+    let mut first_misfit = None;
+    for op in ops {
+        match fits(fault, kind, op.row(), None) {
+            Ok(()) => add(resolved, Hit { op: *op, only_files: false, only_sockets: false }),
+            Err(problem) => first_misfit = first_misfit.or(Some(problem)),
+        }
+    }
+    match first_misfit {
+        Some(problem) if resolved.hits.is_empty() => Err(problem),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a fault with its selectors can ever hit an operation, alone or as one of a family.
+fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> Result<(), Problem> {
+    let name = row.name;
+    if !row.allows(kind) {
+        let fitting: Vec<&str> = CALLS.iter().filter(|row| row.allows(kind)).map(|row| row.name).take(10).collect();
+        let problem = Problem::new(format!("{} does not fit the call `{name}`", kind.name()));
+        return Err(problem.help(format!("it fits {}", fitting.join(", "))));
+    }
+    let is_memory = row.subject == Subject::Memory;
+    if kind == FaultKind::Exhaust && is_memory != (fault.what == Some(Resource::Memory)) {
+        let what = fault.what.map_or_else(String::new, |what| what.to_text());
+        return Err(Problem::new(format!("exhaust of {what} does not fit the call `{name}`")));
+    }
+    if fault.path.is_some() && !(takes_path(row) && family != Some(Family::Network)) {
+        return Err(never("path", name, "a file"));
+    }
+    if fault.to.is_some() && !(takes_peer(row) && family != Some(Family::Disk)) {
+        return Err(never("to", name, "a peer"));
+    }
+    if fault.fd.is_some() && row.subject != Subject::Fd {
+        return Err(never("fd", name, "an open descriptor"));
+    }
+    let eai = fault.errno.as_ref().and_then(|errnos| errnos.0.first()).map(|(errno, _)| errno.is_eai());
+    match (eai, row.fails == Failure::Eai) {
+        (Some(true), false) => {
+            Err(Problem::new(format!("EAI_ codes are for getaddrinfo, not for `{name}`")).help("such as errno=EIO"))
+        }
+        (Some(false), true) => {
+            Err(Problem::new(format!("`{name}` fails with EAI_ codes, not with errnos")).help("such as errno=EAI_AGAIN"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn never(selector: &str, call: &str, what: &str) -> Problem {
+    let problem = Problem::new(format!("`{selector}` can never match the call `{call}`, which is not about {what}"));
+    problem.help(format!("leave `{selector}` out, or name other calls"))
+}
+
+/// Whether a row is about a file that a `path` can name.
+pub(crate) fn takes_path(row: &Call) -> bool {
+    match row.subject {
+        Subject::Path => true,
+        Subject::Fd => row.is_in(Family::Disk),
+        Subject::Peer | Subject::Name | Subject::Memory | Subject::Program | Subject::Nothing => false,
+    }
+}
+
+/// Whether a row is about a peer that `to` can name.
+fn takes_peer(row: &Call) -> bool {
+    match row.subject {
+        Subject::Peer | Subject::Name => true,
+        Subject::Fd => row.is_in(Family::Network),
+        Subject::Path | Subject::Memory | Subject::Program | Subject::Nothing => false,
+    }
+}
+
+/// Warns of errnos that a call is not usually seen to fail with.
+fn unusual(fault: &Fault, resolved: &mut Resolved) {
+    let Some(errnos) = &fault.errno else { return };
+    for (errno, _) in &errnos.0 {
+        let odd: Vec<&str> =
+            resolved.hits.iter().map(|hit| hit.op.row()).filter(|row| !row.usual.contains(&errno.0)).map(|row| row.name).collect();
+        if odd.is_empty() {
+            continue;
+        }
+        let names = |codes: &[i32]| codes.iter().map(|code| Errno(*code).to_text()).collect::<Vec<_>>().join(", ");
+        let usual = match resolved.hits.as_slice() {
+            [hit] => format!(" (usual: {})", names(hit.op.row().usual)),
+            _ => String::new(),
+        };
+        resolved.warnings.push(format!("{} is not usual for {}{usual}", errno.to_text(), odd.join(", ")));
+    }
+}
+
+/// Whether the fault's `for` bounds a block in place of its window.
+pub(crate) fn for_bounds_block(fault: &Fault) -> bool {
+    match fault.fault {
+        Some(FaultKind::Hang) => true,
+        Some(FaultKind::Dns) => fault.answer == Some(Answer::Hang),
+        _ => false,
+    }
+}

@@ -1,0 +1,308 @@
+//! From the table that a user wrote to the one that the shim reads, with every check that can be made before a
+//! program runs.
+
+mod names;
+mod patterns;
+
+use crate::calls::{FaultKind, Op, Subject};
+use crate::check::{self, Resolved};
+use crate::decide::rate_threshold;
+use crate::error::{Problem, TableError};
+use crate::fault::Fault;
+use crate::presets::DEFAULT_RATE;
+use crate::quantities::Time;
+use crate::rule::{
+    ALWAYS, Delay, MAX_RULES, OP_ROOM, Plan, PlanHeader, Rule, Span, TRACK, Weighted, arm, exhaust, flag, matcher, per, shape,
+};
+use crate::runtimes::{DEFAULT_PROTECT, RUNTIMES};
+use crate::schema::{Arm, Protect, Table};
+use crate::value::Many;
+use crate::words::{Answer, Distribution, Mode, Per, Resource};
+use bytemuck::Zeroable;
+use patterns::Patterns;
+use std::path::Path;
+
+/// What a table is compiled for.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// Where relative globs start; absolute.
+    pub work_dir: &'a Path,
+    /// The seed when the table has none.
+    pub seed: u64,
+}
+
+/// A table that can be put into a session.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The compiled form.
+    pub plan: Plan,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<String>,
+}
+
+/// The operations that change what a descriptor is.
+const IDENTITY: &[Op] = &[
+    Op::Open, Op::Close, Op::CloseRange, Op::Dup, Op::Fcntl, Op::Pipe, Op::Opendir, Op::Closedir, Op::Fopen, Op::Fclose,
+    Op::Popen, Op::Pclose, Op::Socket, Op::Accept, Op::Connect, Op::Recvmsg, Op::Recvmmsg, Op::Listen,
+];
+/// The operations that change how much memory is allocated.
+const ALLOCATION: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign, Op::Free];
+
+/// Compiles a table. Rules stand in the order of `faults`, then those of the presets: the first that fires wins.
+///
+/// A rule without `rate`, `every`, `nth`, `after` and `times` takes the table's `rate` (or `intensity`), when there is
+/// one. Presets have that rate, or 30 %.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn compile(table: &Table, context: &Context<'_>) -> Result<Compiled, TableError> {
+    let faults = all_faults(table)?;
+    if faults.len() > MAX_RULES {
+        let problem = Problem::new(format!("{} rules are too many", faults.len()));
+        return Err(problem.help(format!("at most {MAX_RULES}, those of presets included")).at(None));
+    }
+    let names = names::of(&faults)?;
+    let mut compiler = Compiler {
+        patterns: Patterns::new(context.work_dir, &table.roles),
+        header: header(table, context),
+        rules: Vec::new(),
+        warnings: Vec::new(),
+        unprotected: table.protect.as_ref().is_some_and(Protect::is_none),
+    };
+    for (fault, name) in faults.iter().zip(&names) {
+        let located = |problem: Problem| problem.at(fault.origin.0.clone());
+        let resolved = check::resolve(fault).map_err(located)?;
+        compiler.rule(fault, name, &resolved).map_err(located)?;
+    }
+    compiler.protect(table.protect.as_ref()).map_err(|problem| problem.at(None))?;
+    compiler.finish().map_err(|problem| problem.at(None))
+}
+
+/// The faults of a table with those of its presets, and the table's rate where it applies.
+fn all_faults(table: &Table) -> Result<Vec<Fault>, TableError> {
+    let rate = table.rate.or_else(|| table.intensity.map(|intensity| crate::quantities::Rate(intensity.rate())));
+    let mut faults = table.faults.clone();
+    for fault in faults.iter_mut().filter(|fault| !fault.says_when()) {
+        fault.rate = rate;
+    }
+    for preset in table.chaos.iter().filter_map(|name| name.preset()) {
+        faults.extend(preset.faults(rate.map_or(DEFAULT_RATE, |rate| rate.0))?);
+    }
+    Ok(faults)
+}
+
+fn header(table: &Table, context: &Context<'_>) -> PlanHeader {
+    let mut header = PlanHeader::zeroed();
+    header.seed = table.seed.unwrap_or(context.seed);
+    header.enabled = u32::from(table.enabled.unwrap_or(true));
+    (header.arm, header.arm_ns) = match table.arm.unwrap_or(Arm::Main) {
+        Arm::Main => (arm::MAIN, 0),
+        Arm::Exec => (arm::EXEC, 0),
+        Arm::After(Time(ns)) => (arm::AFTER, ns),
+    };
+    header.until_ns = table.r#for.map_or(u64::MAX, |lasting| lasting.0.0);
+    header.max_faults = table.max_faults.unwrap_or(u64::MAX);
+    header
+}
+
+struct Compiler<'a> {
+    patterns: Patterns<'a>,
+    header: PlanHeader,
+    rules: Vec<Rule>,
+    warnings: Vec<String>,
+    /// `protect: none`.
+    unprotected: bool,
+}
+
+impl Compiler<'_> {
+    fn rule(&mut self, fault: &Fault, name: &str, resolved: &Resolved) -> Result<(), Problem> {
+        let mut rule = Rule::zeroed();
+        rule.enabled = 1;
+        rule.name = self.patterns.text(name.as_bytes())?;
+        rule.component = self.label(fault.component.as_ref().map(|label| label.0.as_str()))?;
+        rule.message = self.label(fault.message.as_ref().map(|label| label.0.as_str()))?;
+        set_when(&mut rule, fault);
+        set_what(&mut rule, fault);
+        self.set_where(&mut rule, fault, resolved)?;
+        self.set_masks(&mut rule, resolved);
+        self.warnings.extend(resolved.warnings.iter().map(|warning| format!("{name}: {warning}")));
+        self.rules.push(rule);
+        Ok(())
+    }
+
+    fn label(&mut self, label: Option<&str>) -> Result<Span, Problem> {
+        label.map_or(Ok(Span::default()), |label| self.patterns.text(label.as_bytes()))
+    }
+
+    fn set_where(&mut self, rule: &mut Rule, fault: &Fault, resolved: &Resolved) -> Result<(), Problem> {
+        if let Some(Many(globs)) = &fault.path {
+            rule.paths = self.patterns.paths(globs)?;
+            rule.flags |= flag::PATH;
+        }
+        if let Some(Many(targets)) = &fault.to {
+            rule.peers = self.patterns.peers(targets)?;
+            rule.flags |= flag::PEER;
+            self.only_names(rule, resolved)?;
+        }
+        if let Some(Many(globs)) = &fault.process {
+            rule.processes = self.patterns.processes(globs)?;
+            rule.flags |= flag::PROCESS;
+        }
+        if let Some(range) = fault.fd {
+            (rule.fd_first, rule.fd_last) = (range.first, range.last);
+            rule.flags |= flag::FD;
+        }
+        Ok(())
+    }
+
+    /// A look-up has a name and no address yet: a rule on look-ups alone needs a host pattern.
+    fn only_names(&self, rule: &Rule, resolved: &Resolved) -> Result<(), Problem> {
+        let names_alone = resolved.hits.iter().all(|hit| hit.op.row().subject == Subject::Name);
+        if names_alone && !self.patterns.has_host(rule.peers) {
+            let problem = Problem::new("`to` names no host, so it can never match a look-up");
+            return Err(problem.help("a look-up has a name and no address or port: to=api.example.com"));
+        }
+        Ok(())
+    }
+
+    fn set_masks(&mut self, rule: &mut Rule, resolved: &Resolved) {
+        let bit = 1u64 << self.rules.len();
+        let rows = || resolved.hits.iter().map(|hit| hit.op.row());
+        let about_files = rows().any(|row| matches!(row.subject, Subject::Fd | Subject::Path));
+        if about_files && !rule.has(flag::PATH) && !self.unprotected {
+            rule.flags |= flag::PROTECTED;
+        }
+        if rule.has(flag::FD) || self.unprotected {
+            rule.flags |= flag::STD_FDS;
+            self.header.std_fds |= bit;
+        }
+        let mut by_kind = false;
+        for hit in &resolved.hits {
+            let op = hit.op as usize;
+            self.header.ops[op] |= bit;
+            by_kind |= hit.only_files || hit.only_sockets;
+            if hit.only_files {
+                self.header.only_files[op] |= bit;
+            }
+            if hit.only_sockets {
+                self.header.only_sockets[op] |= bit;
+            }
+        }
+        let on_fd = rows().any(|row| row.subject == Subject::Fd);
+        if on_fd && (by_kind || rule.has(flag::PATH) || rule.has(flag::PEER) || rule.has(flag::PROTECTED)) {
+            self.header.needs_fd |= bit;
+        }
+        if rows().any(|row| row.subject == Subject::Memory) {
+            self.header.memory |= bit;
+        }
+    }
+
+    fn protect(&mut self, protect: Option<&Protect>) -> Result<(), Problem> {
+        let usual = Protect { default: true, globs: Vec::new() };
+        let protect = protect.unwrap_or(&usual);
+        let first = self.patterns.matchers.len();
+        if protect.default {
+            let runtimes = RUNTIMES.iter().flat_map(|runtime| runtime.protects);
+            for glob in DEFAULT_PROTECT.iter().chain(runtimes) {
+                self.patterns.add(matcher::PATH, glob.as_bytes())?;
+            }
+        }
+        for glob in &protect.globs {
+            self.patterns.path(glob)?;
+        }
+        self.header.protect = self.patterns.since(first);
+        self.header.work_dir = self.patterns.work_dir()?;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Compiled, Problem> {
+        let tracked = |ops: &mut [u64; OP_ROOM], which: &[Op]| which.iter().for_each(|op| ops[*op as usize] |= TRACK);
+        if self.header.needs_fd != 0 {
+            tracked(&mut self.header.ops, IDENTITY);
+        }
+        if self.rules.iter().any(|rule| rule.what == exhaust::MEMORY) {
+            tracked(&mut self.header.ops, ALLOCATION);
+        }
+        if self.patterns.has_hosts() {
+            tracked(&mut self.header.ops, &[Op::Getaddrinfo]);
+        }
+        self.warnings.append(&mut self.patterns.warnings);
+        let (matchers, text) = self.patterns.into_parts();
+        let narrow = |count: usize| u32::try_from(count).map_err(|_| Problem::new("the table is too large"));
+        self.header.rule_count = narrow(self.rules.len())?;
+        self.header.matcher_count = narrow(matchers.len())?;
+        self.header.text_len = narrow(text.len())?;
+        let plan = Plan { header: self.header, rules: self.rules, matchers, text };
+        Ok(Compiled { plan, warnings: self.warnings })
+    }
+}
+
+fn set_when(rule: &mut Rule, fault: &Fault) {
+    rule.rate = fault.rate.map_or(ALWAYS, |rate| rate_threshold(rate.0));
+    rule.after = fault.after.map_or(0, |after| after.0);
+    rule.every = fault.every.map_or(0, |every| every.0);
+    rule.times = fault.times.map_or(0, |times| times.0);
+    if let Some(nth) = fault.nth {
+        (rule.nth_first, rule.nth_last, rule.nth_step) = (nth.first, nth.last, nth.step);
+    }
+    if rule.after != 0 || rule.every != 0 || rule.nth_first != 0 {
+        rule.flags |= flag::COUNTS;
+    }
+    rule.per = match fault.per.unwrap_or(Per::Process) {
+        Per::Process => per::PROCESS,
+        Per::Thread => per::THREAD,
+        Per::Tree => per::TREE,
+    };
+    rule.from_ns = fault.from.map_or(0, |from| from.0);
+    let window = fault.r#for.filter(|_| !check::for_bounds_block(fault));
+    rule.until_ns = window.map_or(u64::MAX, |window| rule.from_ns.saturating_add(window.0.0));
+}
+
+fn set_what(rule: &mut Rule, fault: &Fault) {
+    let Some(kind) = fault.fault else { return };
+    rule.fault = kind as u8;
+    match kind {
+        FaultKind::Error => set_errnos(rule, fault),
+        FaultKind::Latency => rule.delay = delay(fault),
+        FaultKind::Hang => rule.delay.base_ns = fault.r#for.map_or(0, |longest| longest.0.0),
+        FaultKind::Short => rule.keep_ppm = fault.keep.map_or(500_000, |keep| keep.0),
+        FaultKind::Corrupt => (rule.flip_bits, rule.flip_per) = fault.flip.map_or((1, 64 << 10), |flip| (flip.bits, flip.per)),
+        FaultKind::Refuse => {}
+        FaultKind::Disconnect if fault.mode == Some(Mode::End) => rule.flags |= flag::SILENT,
+        FaultKind::Disconnect => {}
+        FaultKind::Dns => match fault.answer.unwrap_or(Answer::NotFound) {
+            Answer::NotFound => rule.code = libc::EAI_NONAME,
+            Answer::TryAgain => rule.code = libc::EAI_AGAIN,
+            Answer::Hang => rule.delay.base_ns = fault.r#for.map_or(0, |longest| longest.0.0),
+        },
+        FaultKind::Exhaust => {
+            rule.what = match fault.what {
+                Some(Resource::Memory) => exhaust::MEMORY,
+                Some(Resource::Files) | None => exhaust::FILES,
+            };
+            rule.limit = fault.limit.map_or(u64::MAX, |limit| limit.amount);
+        }
+        FaultKind::Signal => rule.code = fault.signal.map_or(libc::SIGKILL, |signal| signal.0),
+        FaultKind::Exit => rule.code = fault.code.map_or(1, |code| i32::from(code.0)),
+    }
+}
+
+fn set_errnos(rule: &mut Rule, fault: &Fault) {
+    let Some(errnos) = &fault.errno else { return };
+    let mut cumulative = 0u32;
+    for (slot, (errno, weight)) in rule.errnos.iter_mut().zip(&errnos.0) {
+        cumulative = cumulative.saturating_add(*weight);
+        *slot = Weighted { code: errno.0, cumulative };
+        rule.errno_count += 1;
+    }
+}
+
+fn delay(fault: &Fault) -> Delay {
+    let spread_ns = fault.jitter.map_or(0, |jitter| jitter.0);
+    let shape = match (fault.distribution, fault.jitter) {
+        (Some(Distribution::Normal), _) => shape::NORMAL,
+        (Some(Distribution::Uniform), _) | (None, Some(_)) => shape::UNIFORM,
+        (Some(Distribution::Fixed), _) | (None, None) => shape::FIXED,
+    };
+    Delay { shape, reserved: 0, base_ns: fault.delay.map_or(500_000_000, |delay| delay.0), spread_ns }
+}
