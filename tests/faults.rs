@@ -193,6 +193,19 @@ fn jitter_spreads_the_delay_within_its_bounds() {
 }
 
 #[test]
+fn a_normal_delay_lies_around_its_middle() {
+    let scene = Scene::new();
+    let fault = "latency calls=read delay=4ms jitter=1ms distribution=normal";
+    let done = scene.under(&[fault]).go(&[&guest("timed"), "100"]).ended(0);
+    let delays: Vec<u64> = done.injections().iter().map(|line| line["requested"].as_u64().unwrap()).collect();
+    assert_eq!(delays.len(), 100);
+    let mean = delays.iter().sum::<u64>() / 100;
+    assert!((3_500_000..=4_500_000).contains(&mean), "{mean}");
+    let within = delays.iter().filter(|ns| (3_000_000..=5_000_000).contains(*ns)).count();
+    assert!((50..=85).contains(&within), "about 68 of 100 lie within one deviation: {within}");
+}
+
+#[test]
 fn a_hang_is_released_at_its_end_and_the_call_goes_on() {
     let scene = Scene::new();
     let done = scene.under(&["hang calls=read for=1s nth=1"]).go(&[&guest("timed"), "2"]).ended(0);
@@ -303,6 +316,16 @@ fn a_reset_connection_stays_reset() {
             }
         }
         assert_eq!(done.injections().len(), 1, "{}", done.story());
+    }
+}
+
+#[test]
+fn a_connection_that_ends_silently_stays_at_its_end() {
+    let scene = Scene::new();
+    for kind in ["unix", "tcp"] {
+        let done = scene.under(&["disconnect calls=recv mode=end nth=3"]).go(&[&guest("stream"), kind]).ended(0);
+        let got: Vec<&str> = done.out.lines().map(|line| line.split(' ').nth(3).unwrap()).collect();
+        assert_eq!(got, ["16", "16", "0", "0", "0", "0", "0", "0"], "{kind}: {}", done.story());
     }
 }
 

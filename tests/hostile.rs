@@ -19,8 +19,8 @@ const ARMED: &[&str] = &[
 fn unharmed(name: &str) {
     let scene = Scene::new();
     let bare = scene.bare().go(&[&guest(name)]).ended(0);
-    scene.under(&[]).go(&[&guest(name)]).said(&bare.out);
-    scene.under(ARMED).go(&[&guest(name)]).said(&bare.out);
+    scene.under(&[]).go(&[&guest(name)]).followed().said(&bare.out);
+    scene.under(ARMED).go(&[&guest(name)]).followed().said(&bare.out);
 }
 
 #[test]

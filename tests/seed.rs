@@ -122,7 +122,8 @@ fn the_targets_own_random_numbers_are_untouched() {
     let scene = Scene::new();
     let numbers = guest("numbers");
     let bare = scene.bare().go(&[&numbers]).ended(0);
-    scene.under(&["read=EIO@50%", "malloc=ENOMEM@1000000"]).go(&[&numbers]).said(&bare.out);
+    let done = scene.under(&["read=EIO@50%", "malloc=ENOMEM@1000000"]).go(&[&numbers]).said(&bare.out);
+    assert!(!done.injections().is_empty());
     let script = "
 import os, random
 random.seed(3)

@@ -126,7 +126,7 @@ fn the_target_sees_the_environment_that_it_was_given() {
     let scene = Scene::new();
     let env = program("env", "coreutils");
     let bare = scene.bare().env("Z", "1").env("EMPTY", "").go(&[&env, "-0"]).ended(0);
-    scene.under(&[READ_FAILS]).env("Z", "1").env("EMPTY", "").go(&[&env, "-0"]).said(&bare.out);
+    scene.under(&[READ_FAILS]).env("Z", "1").env("EMPTY", "").go(&[&env, "-0"]).followed().said(&bare.out);
     // The root of the tree and a grandchild, by a shell that reads `environ` itself.
     let line = "export -p; sh -c 'export -p'";
     let bash = program("bash", "bash");
@@ -235,4 +235,30 @@ for _ in range(3):
     scene.under(&[fault]).go(&[&python(), "-c", script]).said("hello\nFileNotFoundError\nhello");
     let fault = "error calls=fork,vfork errno=EAGAIN nth=2";
     scene.under(&[fault]).go(&[&python(), "-c", script]).said("hello\nBlockingIOError\nhello");
+}
+
+#[test]
+fn survivors_of_the_first_process_are_disarmed_unless_waited_for() {
+    let scene = Scene::new();
+    let line = format!("({} 600 -s 5000 >own.txt; echo >over) & :", guest("loop"));
+    let sh = program("dash", "dash");
+    let over = || scene.path("over").exists();
+    let hits = || String::from_utf8(scene.read("own.txt")).unwrap().matches("EIO").count();
+
+    let waited = scene.under(&["read=EIO@50%"]).options(&["--wait", "tree"]).go(&[&sh, "-c", &line]).ended(0);
+    assert!(over(), "--wait tree did not wait");
+    assert!(hits() > 200, "{}", hits());
+    assert_eq!(waited.injections().len(), hits());
+
+    std::fs::remove_file(scene.path("over")).unwrap();
+    let left = scene.under(&["read=EIO@50%"]).options(&["--wait", "root"]).go(&[&sh, "-c", &line]).ended(0);
+    assert!(!over(), "--wait root waited for more");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !over() {
+        assert!(std::time::Instant::now() < deadline, "the survivor did not end");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // What it saw is in the log, and it saw little: the end of the run disarmed it.
+    assert_eq!(left.injections().len(), hits());
+    assert!(hits() < 200, "{}", hits());
 }

@@ -364,6 +364,13 @@ impl Done {
         self.ended(0)
     }
 
+    /// Fails the test unless the program came under the table at all, without which an unharmed program proves nothing.
+    #[track_caller]
+    pub fn followed(self) -> Self {
+        assert!(!self.lines("process").is_empty(), "never came under the table\n{}", self.story());
+        self
+    }
+
     /// Everything, for the message of a failed assertion.
     pub fn story(&self) -> String {
         let mut text =
