@@ -9,7 +9,9 @@ use common::{Complaints, Scene, guest};
 
 /// The names under which the guest `calls` makes an operation: its symbols, and its system calls by number.
 fn ways(call: &Call) -> Vec<String> {
-    call.symbols.iter().map(ToString::to_string).chain(call.syscalls.iter().map(|n| format!("#{n}"))).collect()
+    // `syscall(SYS_vfork)` cannot work in any program: the child spoils the frame on which the parent returns.
+    let numbers = call.syscalls.iter().filter(|number| **number != libc::SYS_vfork);
+    call.symbols.iter().map(ToString::to_string).chain(numbers.map(|number| format!("#{number}"))).collect()
 }
 
 fn error_name(call: &Call, code: i32) -> &'static str {
@@ -238,7 +240,9 @@ fn short_reads_and_writes_lose_nothing() {
         assert!(words[0] > 10 && words[1] > 10, "{}", done.out);
         for line in done.injections() {
             let (asked, got) = (line["requested"].as_i64().unwrap(), line["result"].as_i64().unwrap());
-            assert!(0 < got && got < asked, "a short call gives some, not all and not nothing: {line}");
+            // At the end of the file nothing could be cut off, so nothing was delivered.
+            let delivered = line["delivered"] == true;
+            assert_eq!(delivered, 0 < got && got < asked, "delivered is some, not all and not nothing: {line}");
         }
     }
 }

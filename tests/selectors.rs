@@ -176,7 +176,7 @@ fn peers_are_matched_by_address_network_port_and_name() {
     command.extend(places);
     for (to, wanted) in cases {
         // The machine itself answers ECONNREFUSED or ENOENT: only what was hit says ENETUNREACH.
-        let fault = format!("error calls=connect errno=ENETUNREACH to=\"{to}\"");
+        let fault = format!("error calls=connect errno=ENETUNREACH to={to}");
         let done = scene.under(&[&fault]).go(&command).ended(0);
         let got: Vec<&str> = done
             .out

@@ -56,7 +56,8 @@ pub fn compile(name: &str, output: &str, flags: &[&str]) -> String {
     }
     let fresh = Path::new(BUILT).join(format!("{output}.{}", std::process::id()));
     let made = Command::new("cc")
-        .args(["-O1", "-g", "-w", "-pthread", "-o"])
+        // Without -fno-builtin the compiler turns realloc(NULL, n) into malloc(n).
+        .args(["-O1", "-g", "-w", "-pthread", "-fno-builtin", "-o"])
         .args([&fresh, &source])
         .args(flags)
         .output()
@@ -377,7 +378,7 @@ impl Done {
             format!("{:?}\nended with {}\nstdout: {}\nstderr: {}", self.words, self.code, self.out, self.err);
         if let Some(session) = &self.session {
             text += "\nlog: ";
-            text += &log_text(session).unwrap_or_else(|error| error);
+            text += &excerpt(&log_text(session).unwrap_or_else(|error| error));
         }
         text
     }
@@ -396,6 +397,13 @@ impl Done {
     pub fn injections(&self) -> Vec<Value> {
         self.lines("injection")
     }
+}
+
+/// The beginning and the end of a text that may be long.
+fn excerpt(text: &str) -> String {
+    const EACH: usize = 1500;
+    let (head, tail) = (text.floor_char_boundary(EACH), text.ceil_char_boundary(text.len().saturating_sub(EACH)));
+    if head >= tail { text.to_owned() } else { format!("{}\n ... \n{}", &text[..head], &text[tail..]) }
 }
 
 fn log_text(session: &Path) -> Result<String, String> {
