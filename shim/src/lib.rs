@@ -1,1 +1,38 @@
-//! shim
+//! The LD_PRELOAD shim of chaos-exec.
+//!
+//! The life of one intercepted call, from top to bottom:
+//!
+//! 1. A naked entry (`real.rs`) compares one word of the compiled table with zero and, when no rule is on the call,
+//!    jumps to the real function: no frame, no lock, no system call, no shared line written.
+//! 2. Otherwise the hook in `hooks/` asks `call.rs`, which takes the thread's token (`guard.rs`), finds the rules whose
+//!    selectors match (`fds.rs` knows what each descriptor is) and lets `chaos_table::decide` count and draw.
+//! 3. Nothing fired: the hook calls the real function, the token long given back.
+//! 4. Something fired: `call.rs` reads the identity of the descriptor from the kernel again, refuses what no kernel
+//!    could do there, publishes the record (`log.rs`), and only then does `effects.rs` touch the call.
+//! 5. `tree.rs` carries the session into children and threads; `init.rs` attaches, arms, and hides us.
+//!
+//! House rules. While armed, nothing here allocates, locks, panics, or owns a descriptor; system calls of our own go
+//! through `sys.rs` and leave errno alone; the token is held around our own code only, never around the real call.
+//! `real.rs`, `guard.rs` and `sys.rs` hold what is bound to x86-64.
+
+#![expect(non_snake_case, reason = "modules are named after the symbols of libc")]
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+compile_error!("the shim is written for x86-64 Linux");
+
+mod call;
+mod children;
+mod clock;
+mod effects;
+mod fds;
+mod guard;
+mod hooks;
+mod init;
+mod log;
+mod paths;
+mod real;
+mod session;
+mod standalone;
+mod sys;
+mod target;
+mod tree;

@@ -250,15 +250,18 @@ impl<'a> Patterns<'a> {
     /// Whether an absolute path matches any of the path patterns of a span.
     #[must_use]
     pub fn path(&self, span: Span, path: &[u8]) -> bool {
-        let name = last_component(path);
-        self.of(span).iter().any(|m| {
-            let glob = bytes_of(self.text, m.text);
-            match m.kind {
-                matcher::PATH => fast_glob::glob_match(glob, path),
-                matcher::NAME => fast_glob::glob_match(glob, name),
-                _ => false,
-            }
-        })
+        self.of(span).iter().any(|m| self.path_matcher(m, path))
+    }
+
+    /// Whether an absolute path matches one path pattern.
+    #[must_use]
+    pub fn path_matcher(&self, m: &Matcher, path: &[u8]) -> bool {
+        let glob = bytes_of(self.text, m.text);
+        match m.kind {
+            matcher::PATH => fast_glob::glob_match(glob, path),
+            matcher::NAME => fast_glob::glob_match(glob, last_component(path)),
+            _ => false,
+        }
     }
 
     /// Whether any of a process's names (program, executable's path) matches any pattern of a span.

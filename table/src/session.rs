@@ -82,8 +82,8 @@ pub struct Header {
     pub start_wall_ns: u64,
     /// Pid of the launcher, or of the first process.
     pub owner_pid: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Whether the kernel keeps time by the TSC: 0 not looked, 1 yes, 2 no. The first process looks.
+    pub clock: u32,
     /// The areas.
     pub layout: Layout,
     /// Room for what comes.

@@ -1,0 +1,414 @@
+//! From "there may be a rule" to "this happens": selection, decision, identity, record.
+
+use crate::effects::{self, Outcome};
+use crate::fds::{self, PeerBuffer};
+use crate::guard::{Thread, Token};
+use crate::log::Ticket;
+use crate::paths::{self, PathBuffer};
+use crate::session::{Session, attached};
+use crate::tree;
+use crate::{clock, log, real};
+use chaos_table::calls::{FaultKind, Op, Subject};
+use chaos_table::decide::{self, Counters, Effect, Peer, Shot};
+use chaos_table::record::{Record, kind, status};
+use chaos_table::rule::{RULE_BITS, Rule, exhaust, flag, per};
+use chaos_table::session::{Header, ProcessCounters, ProcessSlot, ThreadSlot, TreeCounters};
+use rand_core::Rng;
+use rand_xorshift::XorShiftRng;
+use std::ffi::{CStr, c_char};
+use std::mem::offset_of;
+use std::sync::atomic::Ordering;
+
+/// At most so many injections on one call: latencies, and one other.
+const MAX_SHOTS: usize = 8;
+
+/// What a call acts on, as its hook knows it.
+#[derive(Clone, Copy)]
+pub enum Target {
+    /// A descriptor.
+    Fd(i32),
+    /// A path relative to a directory descriptor.
+    Path(i32, *const c_char),
+    /// A peer, for connect: socket, address, length.
+    Peer(i32, *const libc::sockaddr, u32),
+    /// A host name.
+    Name(*const c_char),
+    /// An allocation; the return address of the call.
+    Memory(usize),
+    /// A program to be started.
+    Program(*const c_char),
+    /// Nothing that a selector could name.
+    Nothing,
+}
+
+/// The rules that fired on a call, in order.
+pub struct Fired {
+    /// The call.
+    pub op: Op,
+    count: usize,
+    shots: [(u8, Shot); MAX_SHOTS],
+}
+
+/// Asks the rules on an operation. `None`: the call passes.
+#[inline(always)]
+pub fn judge(op: Op, target: Target, amount: u64) -> Option<Fired> {
+    let session = attached()?;
+    let wanted = real::word(op as usize) & RULE_BITS & tree::me().rules;
+    if wanted == 0 {
+        return None;
+    }
+    let token = Token::enter()?;
+    let fired = decide_call(session, &token, op, wanted, target, amount);
+    token.leave();
+    fired
+}
+
+#[inline(always)]
+fn decide_call(session: &Session, token: &Token, op: Op, wanted: u64, target: Target, amount: u64) -> Option<Fired> {
+    if session.is_over() {
+        real::disarm();
+        return None;
+    }
+    let (hit, protected) = select(session, op, wanted, target);
+    if hit | protected == 0 {
+        return None;
+    }
+    let slot = tree::thread_slot(session, token.thread)?;
+    let now = now_if_windowed(session, hit);
+    if now >= session.until_ns || now < session.arm_ns {
+        return None;
+    }
+    let mut fired = Fired { op, count: 0, shots: [(0, Shot { draw: 0, nth: 0 }); MAX_SHOTS] };
+    let mut winner = false;
+    let mut bits = hit;
+    while bits != 0 {
+        let index = bits.trailing_zeros() as usize;
+        bits &= bits - 1;
+        let Some(rule) = session.rules().get(index) else { break };
+        let (enabled, rate) = session.rule_live(index);
+        if !enabled || now < rule.from_ns || now >= rule.until_ns {
+            continue;
+        }
+        if rule.fault == FaultKind::Exhaust as u8 && !is_exhausted(session, rule, amount) {
+            continue;
+        }
+        let mut counters = InSession { session, slot, rule, index, process: tree::me().slot };
+        if let Some(shot) = decide::fires(rule, rate, winner, &mut counters)
+            && let Some(place) = fired.shots.get_mut(fired.count)
+        {
+            *place = (index as u8, shot);
+            fired.count += 1;
+            winner |= rule.fault != FaultKind::Latency as u8;
+        }
+    }
+    count_protected(session, slot, protected);
+    (fired.count != 0).then_some(fired)
+}
+
+/// Time since the start of the run, when some window asks for it.
+#[inline(always)]
+fn now_if_windowed(session: &Session, hit: u64) -> u64 {
+    let windowed = session.until_ns != u64::MAX || session.arm_ns != 0 || any_window(session, hit);
+    if windowed { clock::coarse().saturating_sub(session.start_ns) } else { 0 }
+}
+
+fn any_window(session: &Session, hit: u64) -> bool {
+    session.rules().iter().enumerate().any(|(index, rule)| {
+        hit & (1 << index) != 0 && (rule.from_ns != 0 || rule.until_ns != u64::MAX)
+    })
+}
+
+fn count_protected(session: &Session, slot: *mut ThreadSlot, mut protected: u64) {
+    while protected != 0 {
+        let index = protected.trailing_zeros() as usize;
+        protected &= protected - 1;
+        // SAFETY: the slot is this thread's own.
+        unsafe { (*session.thread_counters(slot, index)).protected += 1 };
+    }
+}
+
+/// Which of the wanted rules match what the call acts on, and which only `protect` keeps away.
+#[inline(always)]
+fn select(session: &Session, op: Op, wanted: u64, target: Target) -> (u64, u64) {
+    match target {
+        Target::Fd(fd) => {
+            let wanted = if (0..3).contains(&fd) { wanted & session.std_fds() } else { wanted };
+            let asking = wanted & session.needs_fd();
+            let plain = with_fd_range(session, wanted & !session.needs_fd(), fd);
+            if asking == 0 {
+                return (plain, 0);
+            }
+            let standing = fds::standing(session, fd);
+            let (hit, protected) = standing.select(asking, session.only_files(op), session.only_sockets(op));
+            (plain | with_fd_range(session, hit, fd), protected)
+        }
+        Target::Path(dirfd, path) => select_path(session, wanted, dirfd, path),
+        Target::Peer(_, address, len) => {
+            let mut buffer = PeerBuffer::new();
+            // SAFETY: the program's own arguments of connect; a bad pointer faults here as it would in the kernel's copy.
+            let peer = unsafe { buffer.given(address, len) };
+            (fds::matching_peer(session, peer, wanted), 0)
+        }
+        Target::Name(name) => (select_name(session, wanted, name), 0),
+        Target::Memory(caller) => (if crate::init::may_fail_allocation(caller) { wanted } else { 0 }, 0),
+        Target::Program(_) | Target::Nothing => (wanted, 0),
+    }
+}
+
+#[inline(always)]
+fn with_fd_range(session: &Session, wanted: u64, fd: i32) -> u64 {
+    let mut kept = wanted;
+    let mut bits = wanted;
+    while bits != 0 {
+        let index = bits.trailing_zeros() as usize;
+        bits &= bits - 1;
+        if let Some(rule) = session.rules().get(index)
+            && rule.has(flag::FD)
+            && !(rule.fd_first..=rule.fd_last).contains(&fd)
+        {
+            kept &= !(1 << index);
+        }
+    }
+    kept
+}
+
+#[cold]
+#[inline(never)]
+fn select_path(session: &Session, wanted: u64, dirfd: i32, path: *const c_char) -> (u64, u64) {
+    let mut buffer = PathBuffer::EMPTY;
+    // SAFETY: the program's own argument.
+    let known = unsafe { paths::absolute(dirfd, path, &mut buffer) };
+    fds::matching_path(session, if known { buffer.bytes() } else { b"" }, wanted)
+}
+
+#[cold]
+#[inline(never)]
+fn select_name(session: &Session, wanted: u64, name: *const c_char) -> u64 {
+    let name = if name.is_null() {
+        &b""[..]
+    } else {
+        // SAFETY: the program's own argument, a C string.
+        unsafe { CStr::from_ptr(name) }.to_bytes()
+    };
+    let patterns = session.patterns();
+    session.rules().iter().enumerate().fold(0, |bits, (index, rule)| {
+        let matches = wanted & (1 << index) != 0
+            && !name.is_empty()
+            && (!rule.has(flag::PEER) || patterns.host(rule.peers, name));
+        bits | (u64::from(matches) << index)
+    })
+}
+
+fn is_exhausted(session: &Session, rule: &Rule, amount: u64) -> bool {
+    if rule.what == exhaust::MEMORY {
+        let live = session.live_bytes(tree::me().slot).load(Ordering::Relaxed).max(0) as u64;
+        return live.saturating_add(amount) > rule.limit;
+    }
+    crate::sys::lowest_free_fd().is_none_or(|fd| fd as u64 >= rule.limit)
+}
+
+/// Counters of one rule where they live: in the session.
+struct InSession<'a> {
+    session: &'a Session,
+    slot: *mut ThreadSlot,
+    rule: &'a Rule,
+    index: usize,
+    process: *mut ProcessSlot,
+}
+
+impl Counters for InSession<'_> {
+    #[inline(always)]
+    fn count_match(&mut self) -> u64 {
+        // SAFETY: the slot is this thread's own; plain stores suffice.
+        let matched = unsafe {
+            let counters = self.session.thread_counters(self.slot, self.index);
+            (*counters).matched += 1;
+            (*counters).matched
+        };
+        if !self.rule.has(flag::COUNTS) || self.rule.per == per::THREAD {
+            return matched;
+        }
+        self.scope(offset_of!(ProcessCounters, seen), offset_of!(TreeCounters, seen)).fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    #[inline(always)]
+    fn draw(&mut self) -> u64 {
+        // SAFETY: the slot is this thread's own; any 16 bytes are a state of the generator.
+        unsafe {
+            let stream = (&raw mut (*self.session.thread_counters(self.slot, self.index)).stream).cast::<XorShiftRng>();
+            (*stream).next_u64()
+        }
+    }
+
+    fn take(&mut self, times: u64) -> bool {
+        let fired = self.scope(offset_of!(ProcessCounters, fired), offset_of!(TreeCounters, fired));
+        fired.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < times).then_some(n + 1)).is_ok()
+    }
+}
+
+impl InSession<'_> {
+    fn scope(&self, in_process: usize, in_tree: usize) -> &std::sync::atomic::AtomicU64 {
+        match self.rule.per {
+            per::TREE => self.session.tree(self.index, in_tree),
+            _ => self.session.process_counter(self.process, self.index, in_process),
+        }
+    }
+}
+
+/// Carries out what fired, but for the real call: waits, publishes the records, and says what is left to do.
+///
+/// `asked` is the number of bytes (or ns) that the call asks for, `flags` the MSG_ flags of a socket call.
+#[cold]
+#[inline(never)]
+pub fn deliver(fired: &Fired, target: Target, asked: u64, flags: i32) -> Outcome {
+    let Some(session) = attached() else { return Outcome::Go };
+    for (index, shot) in fired.shots.iter().take(fired.count) {
+        let index = usize::from(*index);
+        let Some(rule) = session.rules().get(index) else { continue };
+        // Inside only to decide and to write; never while waiting, so that signal handlers are seen meanwhile.
+        let Some(token) = Token::enter() else { return Outcome::Go };
+        let subject = Subjected { session, op: fired.op, target, asked, flags, index, rule, shot };
+        let prepared = subject.prepare(token.thread);
+        token.leave();
+        if let Some((effect, ticket)) = prepared {
+            let outcome = effects::carry_out(session, fired.op, effect, ticket, target, shot.draw, flags);
+            if !matches!(outcome, Outcome::Go) {
+                return outcome;
+            }
+        }
+    }
+    Outcome::Go
+}
+
+/// One injection on its way.
+struct Subjected<'a> {
+    session: &'static Session,
+    op: Op,
+    target: Target,
+    asked: u64,
+    flags: i32,
+    index: usize,
+    rule: &'a Rule,
+    shot: &'a Shot,
+}
+
+impl Subjected<'_> {
+    /// Checks the identity, refuses what does not fit, and publishes the record.
+    fn prepare(&self, thread: &Thread) -> Option<(Effect, Ticket)> {
+        if let Target::Fd(fd) = self.target
+            && self.session.needs_fd() & (1 << self.index) != 0
+        {
+            let standing = fds::refresh(self.session, fd);
+            let (hit, _) =
+                standing.select(1 << self.index, self.session.only_files(self.op), self.session.only_sockets(self.op));
+            if hit == 0 {
+                return None;
+            }
+        }
+        let effect = decide::effect(self.rule, self.op, self.shot.draw);
+        let effect = match effects::fitting(self.op, effect, self.target, self.rule, self.shot.draw, self.asked, self.flags) {
+            Ok(effect) => effect,
+            Err(reason) => {
+                self.unsuitable(thread, reason);
+                return None;
+            }
+        };
+        if self.session.limited && !self.take_budget() {
+            return None;
+        }
+        let mut record = self.record(kind::INJECTION);
+        record.status = effects::status_of(effect);
+        record.effect = effects::number_of(effect);
+        record.requested = effects::requested(effect, self.asked);
+        let mut text = PathBuffer::EMPTY;
+        describe(self.target, self.op, &mut text);
+        log::publish(self.session, thread, record, &[text.bytes()]).map(|ticket| (effect, ticket))
+    }
+
+    fn record(&self, kind: u8) -> Record {
+        Record {
+            kind,
+            rule: self.index as u16,
+            op: self.op as u16,
+            fault: self.rule.fault,
+            status: status::DELIVERED,
+            nth: self.shot.nth,
+            requested: self.asked,
+            ..Record::default()
+        }
+    }
+
+    /// Counts a fault that no kernel could produce here; the first of each rule is told in the log.
+    fn unsuitable(&self, thread: &Thread, reason: &str) {
+        let before = self.session.tree(self.index, offset_of!(TreeCounters, unsuitable)).fetch_add(1, Ordering::Relaxed);
+        if before == 0 {
+            log::publish(self.session, thread, self.record(kind::UNSUITABLE), &[reason.as_bytes()]);
+        }
+    }
+
+    fn take_budget(&self) -> bool {
+        let budget = self.session.counter(offset_of!(Header, budget));
+        budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+/// What the log names as the resource.
+fn describe(target: Target, op: Op, out: &mut PathBuffer) {
+    match target {
+        Target::Fd(fd) => {
+            let mut buffer = PeerBuffer::new();
+            if push_peer(buffer.of_socket(fd), out) {
+                return;
+            }
+            let mut path = [0u8; 1024];
+            out.push(paths::of_descriptor(fd, &mut path).unwrap_or(b""));
+        }
+        Target::Path(dirfd, path) => {
+            // SAFETY: the program's own argument.
+            unsafe { paths::absolute(dirfd, path, out) };
+        }
+        Target::Peer(_, address, len) => {
+            let mut buffer = PeerBuffer::new();
+            // SAFETY: the program's own arguments.
+            push_peer(unsafe { buffer.given(address, len) }, out);
+        }
+        Target::Name(text) | Target::Program(text) if !text.is_null() => {
+            // SAFETY: the program's own argument, a C string.
+            out.push(unsafe { CStr::from_ptr(text) }.to_bytes());
+        }
+        Target::Name(_) | Target::Program(_) | Target::Memory(_) | Target::Nothing => {
+            debug_assert!(op.row().subject != Subject::Fd);
+        }
+    }
+}
+
+fn push_peer(peer: Peer<'_>, out: &mut PathBuffer) -> bool {
+    match peer {
+        Peer::V4([a, b, c, d], port) => {
+            for (index, part) in [a, b, c, d].into_iter().enumerate() {
+                if index != 0 {
+                    out.push(b".");
+                }
+                out.push_number(u64::from(part));
+            }
+            out.push(b":");
+            out.push_number(u64::from(port))
+        }
+        Peer::V6(address, port) => {
+            use std::io::Write;
+            let mut text = [0u8; 64];
+            let mut cursor = std::io::Cursor::new(&mut text[..]);
+            // Formatting into a fixed buffer allocates nothing; it cannot be too small for an address.
+            let written = write!(cursor, "[{}]", std::net::Ipv6Addr::from(address));
+            let len = if written.is_ok() { cursor.position() as usize } else { 0 };
+            out.push(text.get(..len).unwrap_or(&[]));
+            out.push(b":");
+            out.push_number(u64::from(port))
+        }
+        Peer::Unix(path) => {
+            out.push(b"unix:");
+            out.push(path)
+        }
+        Peer::Unknown => false,
+    }
+}

@@ -1,0 +1,408 @@
+//! Our traces in environments: taken out of this process's own, put into those of its children.
+//!
+//! A vfork child must not allocate, since its memory is its parent's: environments are rebuilt on the stack, from
+//! strings that the constructor has kept.
+
+use crate::guard::{Thread, Token, thread};
+use crate::session::{Session, attached};
+use crate::tree::{self, Lineage, Text};
+use crate::{sys, target};
+use chaos_table::env;
+use std::cell::{Cell, UnsafeCell};
+use std::ffi::{CStr, CString, c_char};
+
+const PRELOAD: &[u8] = b"LD_PRELOAD=";
+/// The largest environment that is rebuilt on the stack, in bytes; beyond, memory is mapped (and lost by a vfork child).
+const STACK_LIMIT: usize = 128 * 1024;
+
+/// What the environment of this process held of ours.
+pub struct Found {
+    /// The session to attach to.
+    pub session: Option<CString>,
+    /// Our place, told by the process that started us.
+    pub lineage: Option<Place>,
+    /// Some public CHAOS_ variable is set.
+    pub any_public: bool,
+    /// Our library stands first in LD_PRELOAD.
+    pub preload_first: bool,
+}
+
+/// A place in the tree as a parent tells it.
+pub struct Place {
+    /// The lineage.
+    pub lineage: Lineage,
+    /// Number of the image that started this one.
+    pub parent: u32,
+    /// After exec: the slots of process and thread.
+    pub slots: Option<(usize, usize)>,
+}
+
+/// Strings that children need.
+pub struct Ours {
+    preload: Text<1024>,
+    session: Text<1100>,
+    first: bool,
+}
+
+impl Ours {
+    /// From the path of this library and of the session.
+    pub fn new(library: &[u8], session: &[u8], first: bool) -> Ours {
+        let mut ours = Ours { preload: Text::EMPTY, session: Text::EMPTY, first };
+        if library.first() != Some(&b'/') {
+            let mut cwd = [0u8; 900];
+            let len = sys::getcwd(&mut cwd).unwrap_or(0);
+            ours.preload.push(cwd.get(..len).unwrap_or(&[]));
+            ours.preload.push(b"/");
+        }
+        ours.preload.push(library);
+        ours.session.push(env::SESSION.as_bytes());
+        ours.session.push(b"=");
+        ours.session.push(session);
+        ours.session.push(b"\0");
+        ours
+    }
+}
+
+struct OursCell(UnsafeCell<Ours>);
+
+// SAFETY: written once by the constructor, before the session is published.
+unsafe impl Sync for OursCell {}
+
+static OURS: OursCell =
+    OursCell(UnsafeCell::new(Ours { preload: Text::EMPTY, session: Text::EMPTY, first: true }));
+
+fn ours() -> &'static Ours {
+    // SAFETY: see OursCell.
+    unsafe { &*OURS.0.get() }
+}
+
+/// The entries of a NULL-terminated environment.
+///
+/// # Safety
+/// `list` must be NULL, or an array of C strings that ends with NULL.
+unsafe fn entries<'a>(list: *const *mut c_char) -> impl Iterator<Item = &'a CStr> {
+    let mut at = list;
+    std::iter::from_fn(move || {
+        // SAFETY: the caller says so; the iteration stops at NULL.
+        unsafe {
+            if at.is_null() || (*at).is_null() {
+                return None;
+            }
+            let entry = CStr::from_ptr(*at);
+            at = at.add(1);
+            Some(entry)
+        }
+    })
+}
+
+fn value<'a>(entry: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+}
+
+fn is_public(entry: &[u8]) -> bool {
+    entry.starts_with(b"CHAOS_")
+}
+
+/// Looks for what is ours.
+///
+/// # Safety
+/// `list` must be the process's environment, unchanged meanwhile.
+pub unsafe fn find_ours(list: *const *mut c_char) -> Found {
+    let mut found = Found { session: None, lineage: None, any_public: false, preload_first: true };
+    let own = crate::real::own_path().map_or(&b""[..], CStr::to_bytes);
+    // SAFETY: the caller says so.
+    for entry in unsafe { entries(list) } {
+        let bytes = entry.to_bytes();
+        if let Some(path) = value(bytes, env::SESSION) {
+            found.session = CString::new(path).ok();
+        } else if let Some(text) = value(bytes, env::LINEAGE) {
+            found.lineage = parse_place(text);
+        } else if let Some(list) = bytes.strip_prefix(PRELOAD) {
+            found.preload_first = preloads(list).next().is_none_or(|first| is_own(first, own));
+        } else {
+            found.any_public |= is_public(bytes);
+        }
+    }
+    found
+}
+
+fn preloads(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|byte| matches!(byte, b':' | b' ')).filter(|part| !part.is_empty())
+}
+
+fn is_own(entry: &[u8], own: &[u8]) -> bool {
+    entry == own || entry == chaos_table::decide::last_component(own)
+}
+
+/// Takes what is ours out of the environment, in place, and keeps what children need.
+///
+/// # Safety
+/// `list` must be the process's environment; called once, by the constructor, before the program's main.
+pub unsafe fn hide(list: *mut *mut c_char, kept: Ours) {
+    let own = crate::real::own_path().map_or(&b""[..], CStr::to_bytes);
+    // SAFETY: nobody reads it before the session is published; the caller answers for the list.
+    unsafe {
+        *OURS.0.get() = kept;
+        strip(list, own);
+    }
+}
+
+/// Takes our entries out of an environment, in place.
+///
+/// # Safety
+/// `list` must be NULL or a NULL-terminated array of C strings in writable memory.
+unsafe fn strip(list: *mut *mut c_char, own: &[u8]) {
+    if list.is_null() {
+        return;
+    }
+    let mut from = list;
+    let mut to = list;
+    // SAFETY: `to` never passes `from`, which stops at the NULL that ends the array; strings only get shorter.
+    unsafe {
+        while !(*from).is_null() {
+            let bytes = CStr::from_ptr(*from).to_bytes();
+            let drop = if bytes.starts_with(PRELOAD) {
+                cut_own_preload(*from, own)
+            } else {
+                is_public(bytes) || bytes.starts_with(b"_CHAOS_")
+            };
+            if !drop {
+                *to = *from;
+                to = to.add(1);
+            }
+            from = from.add(1);
+        }
+        *to = std::ptr::null_mut();
+    }
+}
+
+/// Rewrites an LD_PRELOAD entry without our library; true when nothing is left of it.
+///
+/// # Safety
+/// `entry` must be a C string in writable memory.
+unsafe fn cut_own_preload(entry: *mut c_char, own: &[u8]) -> bool {
+    // SAFETY: the caller says so.
+    let bytes = unsafe { CStr::from_ptr(entry) }.to_bytes();
+    let Some(list) = bytes.strip_prefix(PRELOAD) else { return false };
+    // Find the one part that is ours, with one separator beside it.
+    let mut start = 0;
+    for part in list.split(|byte| matches!(byte, b':' | b' ')) {
+        let end = start + part.len();
+        if is_own(part, own) {
+            let (cut_from, cut_to) = if end < list.len() { (start, end + 1) } else { (start.saturating_sub(1), end) };
+            if cut_to - cut_from >= list.len() {
+                return true;
+            }
+            let tail = list.len() - cut_to;
+            // SAFETY: moves the tail of the string, with its NUL, to the left inside the same string.
+            unsafe {
+                let text = entry.add(PRELOAD.len());
+                std::ptr::copy(text.add(cut_to), text.add(cut_from), tail + 1);
+            }
+            return false;
+        }
+        start = end + 1;
+    }
+    false
+}
+
+/// `text,hash,parent,process slot,thread slot`; the slots are `-` for a new process.
+fn parse_place(text: &[u8]) -> Option<Place> {
+    let mut parts = std::str::from_utf8(text).ok()?.split(',');
+    let mut lineage = Lineage { text: Text::EMPTY, hash: 0 };
+    lineage.text.push(parts.next()?.as_bytes());
+    lineage.hash = u64::from_str_radix(parts.next()?, 16).ok()?;
+    let parent = parts.next()?.parse().ok()?;
+    let slots = parts.next()?.parse().ok().zip(parts.next()?.parse().ok());
+    Some(Place { lineage, parent, slots })
+}
+
+/// The place of a new image, as an environment entry.
+fn place_entry(session: &Session, thread: &Thread, same_process: bool) -> Text<256> {
+    let me = tree::me();
+    let lineage = if same_process { me.lineage.after_exec() } else { tree::lineage_of_child(thread) };
+    let mut entry = Text::EMPTY;
+    entry.push(env::LINEAGE.as_bytes());
+    entry.push(b"=");
+    entry.push(lineage.text.bytes());
+    entry.push(b",");
+    for shift in (0..16).rev() {
+        let digit = (lineage.hash >> (shift * 4)) & 15;
+        entry.push(b"0123456789abcdef".get(digit as usize..=digit as usize).unwrap_or(b"0"));
+    }
+    entry.push(b",");
+    entry.push_number(u64::from(me.uid));
+    entry.push(b",");
+    if same_process && thread.slot.get() != 0 && !me.slot.is_null() {
+        entry.push_number(session.process_index(me.slot) as u64);
+        entry.push(b",");
+        entry.push_number(session.thread_index(thread.slot.get() as *mut _) as u64);
+    } else {
+        entry.push(b"-,-");
+    }
+    entry.push(b"\0");
+    entry
+}
+
+/// How a child comes to be, for its lineage.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// exec: the next image of this process (or of the vfork child that we are in).
+    Exec,
+    /// posix_spawn, system, popen: a new process, counted by the caller.
+    Spawn,
+}
+
+/// An environment with ours in it, while it is built.
+struct Build<'a> {
+    given: *const *mut c_char,
+    place: Text<256>,
+    body: &'a mut dyn FnMut(*const *mut c_char) -> isize,
+}
+
+/// Calls `body` with the environment that a child gets: `given`, with our entries when the child can use them.
+///
+/// `lasting`: other threads may come to use the list, so it gets memory of its own, which is unmapped when `body` has
+/// set the flag.
+///
+/// # Safety
+/// `given` must be NULL or a NULL-terminated array of C strings; `program` NULL or a C string.
+pub unsafe fn with_environment(
+    given: *const *mut c_char,
+    program: *const c_char,
+    search: bool,
+    start: Start,
+    lasting: Option<&Cell<bool>>,
+    body: &mut dyn FnMut(*const *mut c_char) -> isize,
+) -> isize {
+    let Some(session) = attached() else { return body(given) };
+    let Some(token) = Token::enter() else { return body(given) };
+    let thread = token.thread;
+    let same_process = start == Start::Exec && !tree::in_vfork_child(thread);
+    // SAFETY: the caller says so.
+    let verdict = unsafe { target::examine(program, search, ours().preload.bytes(), session_path()) };
+    if let Some(reason) = verdict.escape {
+        // SAFETY: as above.
+        let name = if program.is_null() { &b""[..] } else { unsafe { CStr::from_ptr(program) }.to_bytes() };
+        tree::escape(session, thread, reason, name);
+    }
+    if !verdict.add_ours {
+        token.leave();
+        return body(given);
+    }
+    let mut build = Build { given, place: place_entry(session, thread, same_process), body };
+    token.leave();
+    // SAFETY: the caller says so.
+    let size = unsafe { needed(given) };
+    let context = (&raw mut build).cast::<u8>();
+    if size <= STACK_LIMIT && lasting.is_none() {
+        // SAFETY: `fill_and_call` takes a `Build` and a buffer of `size` bytes.
+        return unsafe { sys::with_stack(size, fill_and_call, context) };
+    }
+    let Some(memory) = sys::mmap(size, -1) else { return (build.body)(given) };
+    // SAFETY: as above; after a failed exec nobody uses the memory any more, else the flag says so.
+    unsafe {
+        let result = fill_and_call(memory, context);
+        if lasting.is_none_or(Cell::get) {
+            sys::munmap(memory, size);
+        }
+        result
+    }
+}
+
+/// Takes our entries out of an environment that another thread has made out of ours.
+///
+/// # Safety
+/// `list` must be the process's environment.
+pub unsafe fn clean(list: *mut *mut c_char) {
+    let own = ours().preload.bytes();
+    // SAFETY: the caller says so.
+    unsafe { strip(list, own) };
+}
+
+/// The path of the session, without its variable's name.
+fn session_path() -> &'static [u8] {
+    let bytes = ours().session.bytes();
+    bytes.get(env::SESSION.len() + 1..).unwrap_or(&[])
+}
+
+/// Bytes for the pointers and the one string that changes.
+///
+/// # Safety
+/// `given` must be NULL or a NULL-terminated array of C strings.
+unsafe fn needed(given: *const *mut c_char) -> usize {
+    let (mut count, mut preload) = (0, 0);
+    // SAFETY: the caller says so.
+    for entry in unsafe { entries(given) } {
+        count += 1;
+        if entry.to_bytes().starts_with(PRELOAD) {
+            preload = entry.to_bytes().len();
+        }
+    }
+    (count + 5) * size_of::<*mut c_char>() + preload + ours().preload.bytes().len() + 512
+}
+
+unsafe extern "C-unwind" fn fill_and_call(memory: *mut u8, context: *mut u8) -> isize {
+    // SAFETY: `with_environment` passes its `Build`, and memory of the size that `needed` says.
+    unsafe {
+        let build = &mut *context.cast::<Build<'_>>();
+        let list = fill(memory, build);
+        (build.body)(list)
+    }
+}
+
+/// Writes the list: what was given, but for LD_PRELOAD and stale entries of ours; then ours.
+unsafe fn fill(memory: *mut u8, build: &Build<'_>) -> *const *mut c_char {
+    let ours = ours();
+    let own = ours.preload.bytes();
+    let list = memory.cast::<*mut c_char>();
+    let mut count = 0;
+    let mut users: &[u8] = b"";
+    // SAFETY: the list has room for every given entry, three of ours and NULL; the string goes behind it.
+    unsafe {
+        for entry in entries(build.given) {
+            let bytes = entry.to_bytes();
+            if let Some(list) = bytes.strip_prefix(PRELOAD) {
+                users = list;
+            } else if value(bytes, env::SESSION).is_none() && value(bytes, env::LINEAGE).is_none() {
+                list.add(count).write(entry.as_ptr().cast_mut());
+                count += 1;
+            }
+        }
+        let mut at = list.add(count + 5).cast::<u8>();
+        let string = at;
+        let mut push = |bytes: &[u8]| {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), at, bytes.len());
+            at = at.add(bytes.len());
+        };
+        push(PRELOAD);
+        if preloads(users).any(|part| is_own(part, own)) {
+            push(users);
+        } else if users.is_empty() {
+            push(own);
+        } else if ours.first {
+            push(own);
+            push(b":");
+            push(users);
+        } else {
+            push(users);
+            push(b":");
+            push(own);
+        }
+        push(b"\0");
+        let place = string.add(PRELOAD.len() + users.len() + own.len() + 2);
+        std::ptr::copy_nonoverlapping(build.place.bytes().as_ptr(), place, build.place.bytes().len());
+        list.add(count).write(string.cast());
+        list.add(count + 1).write(ours.session.bytes().as_ptr().cast_mut().cast());
+        list.add(count + 2).write(place.cast());
+        list.add(count + 3).write(std::ptr::null_mut());
+    }
+    list
+}
+
+/// Counts the child that this thread is about to make, for its lineage.
+pub fn count_child() {
+    if attached().is_some() {
+        tree::count_child(thread());
+    }
+}

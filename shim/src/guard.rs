@@ -1,0 +1,97 @@
+//! What a thread knows of itself, and the token that keeps the shim from entering itself.
+//!
+//! Initial-exec TLS without destructors: `__tls_get_addr` may allocate, and Rust's own TLS with Drop fails in late
+//! destructors. Stable Rust has no attribute for the model, so the block is declared in assembly.
+
+use std::arch::{asm, global_asm};
+use std::cell::Cell;
+
+global_asm!(
+    ".pushsection .tbss.chaos_shim_thread,\"awT\",@nobits",
+    ".balign 64",
+    ".hidden chaos_shim_thread",
+    ".globl chaos_shim_thread",
+    ".type chaos_shim_thread,@object",
+    ".size chaos_shim_thread,192",
+    "chaos_shim_thread:",
+    ".zero 192",
+    ".popsection",
+);
+
+/// Longest text of a thread's ordinal, such as `1-3-2`.
+pub const ORDINAL_TEXT: usize = 40;
+
+/// The thread's own block; zero when the thread starts.
+#[repr(C)]
+pub struct Thread {
+    /// The token: not 0 while our own code runs on this thread.
+    busy: Cell<u32>,
+    /// A vfork has been seen since the pid was last compared: what runs may be a vfork child.
+    pub maybe_vfork: Cell<bool>,
+    /// Length of `ordinal_text`.
+    pub ordinal_len: Cell<u8>,
+    /// Threads that this thread has created.
+    pub threads: Cell<u32>,
+    /// Processes that this thread has created.
+    pub children: Cell<u32>,
+    /// The kernel's name of this thread, 0 when unknown.
+    pub tid: Cell<u32>,
+    /// Address of the thread's slot in the session; 0: none yet.
+    pub slot: Cell<usize>,
+    /// Generation of the process for which `slot` was claimed.
+    pub generation: Cell<u64>,
+    /// Hash of the thread's ordinal; 0 is the main thread.
+    pub ordinal: Cell<u64>,
+    /// Anchor of the clock, see `clock.rs`: TSC ...
+    pub anchor_tsc: Cell<u64>,
+    /// ... the ns that belong to it ...
+    pub anchor_ns: Cell<u64>,
+    /// ... and ns a tick, as a 32.32 fixed-point number.
+    pub ns_per_tick: Cell<u64>,
+    /// The ordinal as text, empty for the main thread.
+    pub ordinal_text: Cell<[u8; ORDINAL_TEXT]>,
+}
+
+const _: () = assert!(size_of::<Thread>() <= 192);
+
+/// This thread's block.
+#[inline(always)]
+pub fn thread() -> &'static Thread {
+    let at: *const Thread;
+    // SAFETY: reads the thread pointer and a GOT entry; the block lies in the static TLS area, zeroed by the loader,
+    // aligned, at least as large as `Thread`, and lives as long as the thread, which alone uses it.
+    unsafe {
+        asm!("mov {0}, qword ptr fs:[0]", "add {0}, qword ptr [rip + chaos_shim_thread@GOTTPOFF]", out(reg) at,
+             options(nostack, pure, readonly, preserves_flags));
+        &*at
+    }
+}
+
+/// Proof that this thread has entered the shim. No Drop, so that nothing has to unwind: give it back by [`Token::leave`].
+#[must_use]
+pub struct Token {
+    /// The thread that entered.
+    pub thread: &'static Thread,
+}
+
+impl Token {
+    /// Enters, unless this thread is already inside (a hooked call made by our own code, or by a signal handler that
+    /// interrupted it): then the call must pass.
+    #[inline(always)]
+    pub fn enter() -> Option<Token> {
+        let thread = thread();
+        if thread.busy.get() != 0 {
+            return None;
+        }
+        thread.busy.set(1);
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        Some(Token { thread })
+    }
+
+    /// Leaves.
+    #[inline(always)]
+    pub fn leave(self) {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        self.thread.busy.set(0);
+    }
+}

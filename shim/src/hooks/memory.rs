@@ -1,0 +1,107 @@
+//! The allocator.
+
+use super::tracked;
+use crate::call::{self, Target};
+use crate::effects::{self, Outcome};
+use crate::real::{hooks, set_errno};
+use crate::session::attached;
+use crate::tree;
+use chaos_table::calls::Op;
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::Ordering;
+
+/// Whether this allocation fails, and with what.
+#[inline(always)]
+fn refused(op: Op, size: usize, caller: usize) -> Option<i32> {
+    let fired = call::judge(op, Target::Memory(caller), size as u64)?;
+    match call::deliver(&fired, Target::Memory(caller), size as u64, 0) {
+        Outcome::Fail(errno, ticket) => {
+            effects::tell(&ticket, 0);
+            Some(errno)
+        }
+        Outcome::Go | Outcome::End(_) | Outcome::Short(..) | Outcome::Corrupt(..) => None,
+    }
+}
+
+/// An allocation that tells its failure by NULL.
+#[inline(always)]
+fn allocating(op: Op, size: usize, caller: usize, real: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    if let Some(errno) = refused(op, size, caller) {
+        set_errno(errno);
+        return std::ptr::null_mut();
+    }
+    let memory = real();
+    if tracked(op) {
+        account(usable(memory) as i64);
+    }
+    memory
+}
+
+fn usable(memory: *mut c_void) -> usize {
+    // SAFETY: a block of the allocator, or NULL, for which it is 0.
+    unsafe { libc::malloc_usable_size(memory) }
+}
+
+/// Adds to the bytes that this process holds, for `exhaust`.
+fn account(change: i64) {
+    let slot = tree::me().slot;
+    if let Some(session) = attached()
+        && change != 0
+        && !slot.is_null()
+    {
+        session.live_bytes(slot).fetch_add(change, Ordering::Relaxed);
+    }
+}
+
+/// A reallocation; the old block stays when it fails.
+#[inline(always)]
+fn resizing(memory: *mut c_void, size: usize, caller: usize, real: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    if size != 0 && let Some(errno) = refused(Op::Realloc, size, caller) {
+        set_errno(errno);
+        return std::ptr::null_mut();
+    }
+    if !tracked(Op::Realloc) {
+        return real();
+    }
+    let before = usable(memory) as i64;
+    let moved = real();
+    if !moved.is_null() {
+        account(usable(moved) as i64 - before);
+    } else if size == 0 {
+        account(-before);
+    }
+    moved
+}
+
+hooks! {
+    [caller "rsi"] Malloc, malloc(size: usize, caller: usize) -> *mut c_void, real =>
+        allocating(Op::Malloc, size, caller, || real(size));
+    [caller "rdx"] Calloc, calloc(count: usize, size: usize, caller: usize) -> *mut c_void, real =>
+        allocating(Op::Calloc, count.saturating_mul(size), caller, || real(count, size));
+    [caller "rdx"] Realloc, realloc(memory: *mut c_void, size: usize, caller: usize) -> *mut c_void, real =>
+        resizing(memory, size, caller, || real(memory, size));
+    [caller "rcx"] Realloc, reallocarray(memory: *mut c_void, count: usize, size: usize, caller: usize) -> *mut c_void, real =>
+        resizing(memory, count.saturating_mul(size), caller, || real(memory, count, size));
+    [caller "rdx"] Memalign, memalign(alignment: usize, size: usize, caller: usize) -> *mut c_void, real =>
+        allocating(Op::Memalign, size, caller, || real(alignment, size));
+    [caller "rdx"] Memalign, aligned_alloc or memalign(alignment: usize, size: usize, caller: usize) -> *mut c_void, real =>
+        allocating(Op::Memalign, size, caller, || real(alignment, size));
+    [caller "rsi"] Memalign, valloc(size: usize, caller: usize) -> *mut c_void, real =>
+        allocating(Op::Memalign, size, caller, || real(size));
+    [caller "rsi"] Memalign, pvalloc(size: usize, caller: usize) -> *mut c_void, real =>
+        allocating(Op::Memalign, size, caller, || real(size));
+    [caller "rcx"] PosixMemalign, posix_memalign(place: *mut *mut c_void, alignment: usize, size: usize, caller: usize) -> c_int, real => {
+        if let Some(code) = refused(Op::PosixMemalign, size, caller) {
+            return code;
+        }
+        let code = real(place, alignment, size);
+        if code == 0 && tracked(Op::PosixMemalign) {
+            account(usable(*place) as i64);
+        }
+        code
+    };
+    Free, free(memory: *mut c_void) -> (), real => {
+        account(-(usable(memory) as i64));
+        real(memory);
+    };
+}

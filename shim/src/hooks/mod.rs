@@ -1,0 +1,58 @@
+//! Typed hooks, one for each symbol of the table of calls.
+
+pub mod data;
+pub mod file;
+pub mod memory;
+pub mod net;
+pub mod process;
+pub mod raw;
+
+use crate::call::{self, Target};
+use crate::effects::{self, Outcome};
+use crate::real::{Slot, word};
+use chaos_table::calls::Op;
+use chaos_table::rule::TRACK;
+
+/// Finds every real function now, so that no look-up happens in a signal handler or a forked child.
+pub fn resolve_all() {
+    // The allocator first: on old libcs the look-up of a missing symbol allocates.
+    for slots in [memory::SLOTS, file::SLOTS, net::SLOTS, process::SLOTS, raw::SLOTS] {
+        for slot in slots {
+            resolve(slot);
+        }
+    }
+}
+
+fn resolve(slot: &Slot) {
+    // SAFETY: slots are static and name functions of libc.
+    unsafe { crate::real::resolve(slot) };
+}
+
+/// Whether the operation must be followed because it changes what a descriptor is, or a runtime is booting.
+#[inline(always)]
+fn tracked(op: Op) -> bool {
+    word(op as usize) & TRACK != 0
+}
+
+/// A call that either happens or fails: asks the rules, waits, and calls `real` unless the verdict is a failure.
+///
+/// `failed` makes the call's own way of failing out of an errno or code.
+#[inline(always)]
+fn simple<R>(op: Op, target: Target, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
+    match call::judge(op, target, 0) {
+        None => real(),
+        Some(fired) => match call::deliver(&fired, target, 0, 0) {
+            Outcome::Fail(code, ticket) => {
+                effects::tell(&ticket, -1);
+                failed(code)
+            }
+            Outcome::Go | Outcome::End(_) | Outcome::Short(..) | Outcome::Corrupt(..) => real(),
+        },
+    }
+}
+
+/// -1 and errno.
+fn minus_one(errno: i32) -> i32 {
+    crate::real::set_errno(errno);
+    -1
+}

@@ -1,0 +1,408 @@
+//! Processes and threads: what the tree hangs on. Their entries do not ask for a rule first.
+
+use super::file::descriptor_of;
+use super::{minus_one, simple};
+use crate::call::Target;
+use crate::children::{self, Start};
+use crate::guard::{ORDINAL_TEXT, thread};
+use crate::real::{Slot, hooks, set_errno};
+use crate::session::attached;
+use crate::{fds, sys, tree};
+use chaos_table::calls::Op;
+use libc::{FILE, c_char, c_int, c_void, id_t, idtype_t, pid_t, posix_spawn_file_actions_t, posix_spawnattr_t, pthread_attr_t, pthread_t, rusage, siginfo_t};
+use std::cell::{Cell, UnsafeCell};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+type Environment = *const *mut c_char;
+type Execve = unsafe extern "C-unwind" fn(*const c_char, *const *const c_char, Environment) -> c_int;
+
+unsafe extern "C" {
+    static mut environ: *mut *mut c_char;
+}
+
+fn current_environment() -> Environment {
+    // SAFETY: reads one pointer, as libc's own exec functions do.
+    unsafe { environ.cast_const() }
+}
+
+/// The function of a slot that has the signature of execve.
+fn execve_of(slot: &Slot) -> Execve {
+    // SAFETY: called with the slots of execve and execvpe only.
+    unsafe { std::mem::transmute::<*mut c_void, Execve>(slot.target.load(Ordering::Relaxed)) }
+}
+
+/// A fork: the child takes a place of its own in the session.
+#[inline(always)]
+pub(super) fn forking(real: impl FnOnce() -> pid_t) -> pid_t {
+    let Some(session) = attached() else { return real() };
+    simple(
+        Op::Fork,
+        Target::Nothing,
+        || {
+            tree::count_child(thread());
+            let pid = real();
+            if pid == 0 {
+                tree::after_fork(session, thread());
+            }
+            pid
+        },
+        minus_one,
+    )
+}
+
+/// Before a vfork, whose child runs in our memory and on our stack: 0 to go on, else the call has failed.
+extern "C" fn before_vfork() -> c_int {
+    if attached().is_none() {
+        return 0;
+    }
+    let verdict = simple(Op::Vfork, Target::Nothing, || 0, minus_one);
+    if verdict == 0 {
+        tree::count_child(thread());
+        thread().maybe_vfork.set(true);
+    }
+    verdict
+}
+
+/// vfork returns twice on one stack: no frame of ours may be there when it does.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn vfork() {
+    std::arch::naked_asm!(
+        "sub rsp, 8",
+        "call {before}",
+        "add rsp, 8",
+        "test eax, eax",
+        "jne 2f",
+        "jmp qword ptr [rip + {slot}]",
+        "2: ret",
+        before = sym before_vfork,
+        slot = sym VFORK,
+    )
+}
+
+/// The real vfork.
+pub static VFORK: Slot = Slot {
+    target: std::sync::atomic::AtomicPtr::new(vfork_stub as *mut c_void),
+    name: c"vfork",
+    missing: crate::real::Missing::NoSys,
+};
+
+#[unsafe(naked)]
+unsafe extern "C" fn vfork_stub() {
+    std::arch::naked_asm!("lea r11, [rip + {slot}]", "jmp {resolve}", slot = sym VFORK,
+        resolve = sym crate::real::resolve_and_jump)
+}
+
+/// An exec of any form: asks, then puts ours into the environment.
+///
+/// # Safety
+/// `program` and `environment` must be what the exec function takes.
+pub(super) unsafe fn executing(
+    program: *const c_char,
+    search: bool,
+    environment: Environment,
+    real: &mut dyn FnMut(Environment) -> c_int,
+) -> c_int {
+    simple(
+        Op::Exec,
+        Target::Program(program),
+        // SAFETY: the caller says so.
+        || unsafe {
+            children::with_environment(environment, program, search, Start::Exec, None, &mut |list| real(list) as isize) as c_int
+        },
+        minus_one,
+    )
+}
+
+/// posix_spawn and posix_spawnp: errors are the result.
+///
+/// # Safety
+/// As for [`executing`].
+unsafe fn spawning(
+    program: *const c_char,
+    search: bool,
+    environment: Environment,
+    real: &mut dyn FnMut(Environment) -> c_int,
+) -> c_int {
+    simple(
+        Op::Spawn,
+        Target::Program(program),
+        // SAFETY: the caller says so.
+        || unsafe {
+            children::count_child();
+            children::with_environment(environment, program, search, Start::Spawn, None, &mut |list| real(list) as isize) as c_int
+        },
+        |code| code,
+    )
+}
+
+/// A program that execl and its kin start: the arguments come as an array, ended by NULL.
+unsafe extern "C" fn execl_list(path: *const c_char, argv: *const *const c_char) -> c_int {
+    // SAFETY: the trampoline passes the caller's own arguments.
+    unsafe { executing(path, false, current_environment(), &mut |list| execve_of(&execve::SLOT)(path, argv, list)) }
+}
+
+unsafe extern "C" fn execlp_list(path: *const c_char, argv: *const *const c_char) -> c_int {
+    // SAFETY: as above.
+    unsafe { executing(path, true, current_environment(), &mut |list| execve_of(&execvpe::SLOT)(path, argv, list)) }
+}
+
+/// execle has the environment behind the NULL that ends the arguments.
+unsafe extern "C" fn execle_list(path: *const c_char, argv: *const *const c_char) -> c_int {
+    // SAFETY: as above; the array ends with NULL, and the environment follows.
+    unsafe {
+        let mut end = argv;
+        while !(*end).is_null() {
+            end = end.add(1);
+        }
+        let given = *end.add(1).cast::<Environment>();
+        executing(path, false, given, &mut |list| execve_of(&execve::SLOT)(path, argv, list))
+    }
+}
+
+/// Declares a variadic exec: the five register arguments are put below those on the stack, where the return address
+/// stood, so that all form one array.
+macro_rules! variadic {
+    ($($symbol:ident => $list:path;)*) => {$(
+        /// See exec(3).
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $symbol() {
+            std::arch::naked_asm!(
+                "mov r10, [rsp]",
+                "mov [rsp], r9",
+                "push r8",
+                "push rcx",
+                "push rdx",
+                "push rsi",
+                "mov rsi, rsp",
+                "push rbp",
+                "push r10",
+                "mov rbp, rsp",
+                "and rsp, -16",
+                "call {list}",
+                "mov rsp, rbp",
+                "pop r10",
+                "pop rbp",
+                "add rsp, 32",
+                "mov [rsp], r10",
+                "ret",
+                list = sym $list,
+            )
+        }
+    )*};
+}
+
+variadic! {
+    execl => execl_list;
+    execlp => execlp_list;
+    execle => execle_list;
+}
+
+/// system and popen start their shell with libc's own `environ`: it is exchanged while they do.
+fn with_shell(real: &mut dyn FnMut() -> isize) -> isize {
+    let given = current_environment();
+    children::count_child();
+    let unused = Cell::new(true);
+    // SAFETY: `environ` is a NULL-terminated array; the list that replaces it lives in memory of its own until nobody
+    // uses it. Another thread that calls setenv meanwhile makes its own array out of ours: it is cleaned instead.
+    unsafe {
+        let shell = c"/bin/sh".as_ptr();
+        children::with_environment(given, shell, false, Start::Spawn, Some(&unused), &mut |list| {
+            environ = list.cast_mut();
+            let result = real();
+            if std::ptr::eq(environ.cast_const(), list) {
+                environ = given.cast_mut();
+            } else {
+                children::clean(environ);
+                unused.set(false);
+            }
+            result
+        })
+    }
+}
+
+/// What a new thread needs before it begins.
+#[repr(C)]
+struct Pending {
+    state: AtomicU32,
+    inner: UnsafeCell<Begin>,
+}
+
+struct Begin {
+    start: usize,
+    argument: usize,
+    parent: u64,
+    count: u32,
+    text_len: usize,
+    text: [u8; ORDINAL_TEXT],
+}
+
+// SAFETY: a place belongs to the thread that set `state` from 0 to 1, then to the thread that it starts.
+unsafe impl Sync for Pending {}
+
+static PENDING: [Pending; 64] = [const {
+    Pending {
+        state: AtomicU32::new(0),
+        inner: UnsafeCell::new(Begin { start: 0, argument: 0, parent: 0, count: 0, text_len: 0, text: [0; ORDINAL_TEXT] }),
+    }
+}; 64];
+
+/// A free place; when all are taken, a page of its own.
+fn pending_place() -> Option<*const Pending> {
+    let free = PENDING.iter().find(|place| {
+        place.state.load(Ordering::Relaxed) == 0
+            && place.state.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    });
+    match free {
+        Some(place) => Some(place),
+        None => {
+            let page = sys::mmap(4096, -1)?.cast::<Pending>();
+            // SAFETY: a fresh page, large enough; state 2 says that it is one.
+            unsafe { (*page).state.store(2, Ordering::Relaxed) };
+            Some(page)
+        }
+    }
+}
+
+fn give_back(place: *const Pending) {
+    // SAFETY: the place is ours until its state is 0, or the page until it is unmapped.
+    unsafe {
+        if (*place).state.load(Ordering::Relaxed) == 2 {
+            sys::munmap(place.cast_mut().cast(), 4096);
+        } else {
+            (*place).state.store(0, Ordering::Release);
+        }
+    }
+}
+
+#[repr(C)]
+struct StartAndArgument {
+    start: usize,
+    argument: usize,
+}
+
+/// The first thing on a new thread: take its ordinal, and say what to run.
+unsafe extern "C" fn begin(place: *const Pending) -> StartAndArgument {
+    // SAFETY: the creator has filled it for this thread alone.
+    let (start, argument) = unsafe {
+        let begin = &*(*place).inner.get();
+        let text = begin.text.get(..begin.text_len).unwrap_or(&[]);
+        tree::name_thread(thread(), text, begin.parent, begin.count);
+        (begin.start, begin.argument)
+    };
+    give_back(place);
+    StartAndArgument { start, argument }
+}
+
+/// Start routine of every thread: no frame of ours stays below the program's.
+#[unsafe(naked)]
+unsafe extern "C" fn thread_entry() {
+    std::arch::naked_asm!(
+        "sub rsp, 8",
+        "call {begin}",
+        "add rsp, 8",
+        "mov rdi, rdx",
+        "jmp rax",
+        begin = sym begin,
+    )
+}
+
+fn creating(start: usize, argument: usize, real: impl Fn(usize, usize) -> c_int) -> c_int {
+    if attached().is_none() {
+        return real(start, argument);
+    }
+    simple(
+        Op::PthreadCreate,
+        Target::Nothing,
+        || {
+            let creator = thread();
+            creator.threads.set(creator.threads.get().wrapping_add(1));
+            let Some(place) = pending_place() else { return real(start, argument) };
+            // SAFETY: the place is ours until the new thread has begun.
+            unsafe {
+                *(*place).inner.get() = Begin {
+                    start,
+                    argument,
+                    parent: creator.ordinal.get(),
+                    count: creator.threads.get(),
+                    text_len: usize::from(creator.ordinal_len.get()),
+                    text: creator.ordinal_text.get(),
+                };
+            }
+            let code = real(thread_entry as *const () as usize, place as usize);
+            if code != 0 {
+                give_back(place);
+            }
+            code
+        },
+        |code| code,
+    )
+}
+
+fn null_stream(errno: i32) -> *mut FILE {
+    set_errno(errno);
+    std::ptr::null_mut()
+}
+
+hooks! {
+    [always] Fork, fork() -> pid_t, real => forking(|| real());
+    [always] Fork, _Fork or fork() -> pid_t, real => forking(|| real());
+    [always] Exec, execve(path: *const c_char, argv: *const *const c_char, envp: Environment) -> c_int, real =>
+        executing(path, false, envp, &mut |list| real(path, argv, list));
+    [always] Exec, execv(path: *const c_char, argv: *const *const c_char) -> c_int, _real =>
+        executing(path, false, current_environment(), &mut |list| execve_of(&super::execve::SLOT)(path, argv, list));
+    [always] Exec, execvp(file: *const c_char, argv: *const *const c_char) -> c_int, _real =>
+        executing(file, true, current_environment(), &mut |list| execve_of(&super::execvpe::SLOT)(file, argv, list));
+    [always] Exec, execvpe(file: *const c_char, argv: *const *const c_char, envp: Environment) -> c_int, real =>
+        executing(file, true, envp, &mut |list| real(file, argv, list));
+    [always] Exec, fexecve(fd: c_int, argv: *const *const c_char, envp: Environment) -> c_int, real => {
+        let mut link = tree::Text::<40>::EMPTY;
+        link.push(b"/proc/self/fd/");
+        link.push_number(fd.max(0) as u64);
+        link.push(b"\0");
+        executing(link.bytes().as_ptr().cast(), false, envp, &mut |list| real(fd, argv, list))
+    };
+    [always] Exec, execveat(dirfd: c_int, path: *const c_char, argv: *const *const c_char, envp: Environment, flags: c_int) -> c_int,
+        real => executing(path, false, envp, &mut |list| real(dirfd, path, argv, list, flags));
+    [always] Spawn, posix_spawn(pid: *mut pid_t, path: *const c_char, actions: *const posix_spawn_file_actions_t,
+        attributes: *const posix_spawnattr_t, argv: *const *mut c_char, envp: Environment) -> c_int, real =>
+        spawning(path, false, envp, &mut |list| real(pid, path, actions, attributes, argv, list));
+    [always] Spawn, posix_spawnp(pid: *mut pid_t, file: *const c_char, actions: *const posix_spawn_file_actions_t,
+        attributes: *const posix_spawnattr_t, argv: *const *mut c_char, envp: Environment) -> c_int, real =>
+        spawning(file, true, envp, &mut |list| real(pid, file, actions, attributes, argv, list));
+    [always] System, system(command: *const c_char) -> c_int, real => {
+        if attached().is_none() || command.is_null() {
+            return real(command);
+        }
+        simple(Op::System, Target::Program(command), || with_shell(&mut || real(command) as isize) as c_int, minus_one)
+    };
+    [always] Popen, popen(command: *const c_char, mode: *const c_char) -> *mut FILE, real => {
+        if attached().is_none() {
+            return real(command, mode);
+        }
+        let stream = simple(
+            Op::Popen,
+            Target::Program(command),
+            || with_shell(&mut || real(command, mode) as isize) as *mut FILE,
+            null_stream,
+        );
+        fds::forget(descriptor_of(stream));
+        stream
+    };
+    Pclose, pclose(stream: *mut FILE) -> c_int, real => {
+        fds::forget(descriptor_of(stream));
+        simple(Op::Pclose, Target::Nothing, || real(stream), minus_one)
+    };
+    Wait, wait(status: *mut c_int) -> pid_t, real => simple(Op::Wait, Target::Nothing, || real(status), minus_one);
+    Wait, waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t, real =>
+        simple(Op::Wait, Target::Nothing, || real(pid, status, options), minus_one);
+    Wait, wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t, real =>
+        simple(Op::Wait, Target::Nothing, || real(status, options, usage), minus_one);
+    Wait, wait4(pid: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t, real =>
+        simple(Op::Wait, Target::Nothing, || real(pid, status, options, usage), minus_one);
+    Wait, waitid(kind: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> c_int, real =>
+        simple(Op::Wait, Target::Nothing, || real(kind, id, info, options), minus_one);
+    [always] PthreadCreate, pthread_create(new: *mut pthread_t, attributes: *const pthread_attr_t, start: usize, argument: usize) -> c_int,
+        real => creating(start, argument, |start, argument| real(new, attributes, start, argument));
+}

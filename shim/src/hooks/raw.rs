@@ -1,0 +1,162 @@
+//! `syscall()`: raw system calls that libc makes for the program. libuv, jemalloc and Rust's std use it.
+
+use super::data::{Memory, Vector, message, transfer, transfer_vector};
+use super::file::{closing, making, opening};
+use super::net::{accepting, connecting};
+use super::process::{executing, forking};
+use crate::guard::thread;
+use crate::real::{Slot, word};
+use crate::session::attached;
+use crate::{fds, tree};
+use chaos_table::calls::{CALLS, Op};
+use libc::{c_char, c_int, c_long, c_void};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// System call numbers up to here may be in the table of calls.
+const NUMBERS: usize = 512;
+
+/// The operation of each system call, plus one; 0: none that we hook.
+static OPERATIONS: [u16; NUMBERS] = operations();
+
+const fn operations() -> [u16; NUMBERS] {
+    let mut table = [0u16; NUMBERS];
+    let mut row = 0;
+    while row < CALLS.len() {
+        let mut at = 0;
+        while at < CALLS[row].syscalls.len() {
+            table[CALLS[row].syscalls[at] as usize] = CALLS[row].op as u16 + 1;
+            at += 1;
+        }
+        row += 1;
+    }
+    table
+}
+
+/// What to do with a raw system call.
+const PASS: usize = 0;
+const HANDLE: usize = 1;
+
+/// Whether a system call is handled here; forks that pass are counted for their child's lineage.
+unsafe extern "C" fn route(number: c_long) -> usize {
+    if attached().is_none() {
+        return PASS;
+    }
+    let op = usize::try_from(number).ok().and_then(|number| OPERATIONS.get(number)).copied().unwrap_or(0);
+    let Some(op) = op.checked_sub(1).and_then(Op::from_number) else { return PASS };
+    match number {
+        libc::SYS_execve | libc::SYS_execveat | libc::SYS_fork => HANDLE,
+        // These may return twice, on one stack: they cannot be made below a frame of ours.
+        libc::SYS_vfork | libc::SYS_clone | libc::SYS_clone3 => {
+            tree::count_child(thread());
+            thread().maybe_vfork.set(true);
+            PASS
+        }
+        _ if word(op as usize) != 0 => HANDLE,
+        _ => PASS,
+    }
+}
+
+type Real = unsafe extern "C-unwind" fn(c_long, usize, usize, usize, usize, usize, usize) -> c_long;
+
+/// The real `syscall`.
+static SYSCALL: Slot = Slot {
+    target: AtomicPtr::new(stub as *mut c_void),
+    name: c"syscall",
+    missing: crate::real::Missing::NoSys,
+};
+
+#[unsafe(naked)]
+unsafe extern "C" fn stub() {
+    std::arch::naked_asm!("lea r11, [rip + {slot}]", "jmp {resolve}", slot = sym SYSCALL,
+        resolve = sym crate::real::resolve_and_jump)
+}
+
+/// Slots of this file.
+pub static SLOTS: &[&Slot] = &[&SYSCALL, &super::process::VFORK];
+
+/// syscall(2), the libc function.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn syscall() {
+    std::arch::naked_asm!(
+        "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9",
+        "sub rsp, 8",
+        "call {route}",
+        "add rsp, 8",
+        "pop r9", "pop r8", "pop rcx", "pop rdx", "pop rsi", "pop rdi",
+        "test rax, rax",
+        "jne 2f",
+        "jmp qword ptr [rip + {slot}]",
+        "2: jmp {handle}",
+        route = sym route,
+        slot = sym SYSCALL,
+        handle = sym handle,
+    )
+}
+
+unsafe extern "C-unwind" fn handle(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long {
+    // SAFETY: the slot holds libc's syscall.
+    let real: Real = unsafe { std::mem::transmute(SYSCALL.target.load(Ordering::Relaxed)) };
+    // SAFETY: the program's own arguments, with what the hooks change (buffers, lengths, environments).
+    let again = |args: [usize; 6]| unsafe {
+        let [a, b, c, d, e, f] = args;
+        real(number, a, b, c, d, e, f)
+    };
+    let fd = a as c_int;
+    let data = |op, memory, flags| {
+        transfer(op, fd, c, flags, memory, |buffer, len| again([a, buffer as usize, len, d, e, f]) as isize) as c_long
+    };
+    let vector = |op, is_source| {
+        let vector = Vector { list: b as *const libc::iovec, count: c as c_int, is_source };
+        transfer_vector(op, fd, vector, |list, count| again([a, list as usize, count as usize, d, e, f]) as isize) as c_long
+    };
+    let whole = [a, b, c, d, e, f];
+    let into = Memory::Into(b as *mut c_void);
+    let from = Memory::From(b as *const c_void);
+    match number {
+        libc::SYS_read => data(Op::Read, into, 0),
+        libc::SYS_pread64 => data(Op::Pread, into, 0),
+        libc::SYS_write => data(Op::Write, from, 0),
+        libc::SYS_pwrite64 => data(Op::Pwrite, from, 0),
+        libc::SYS_sendto => data(Op::Sendto, from, d as c_int),
+        libc::SYS_recvfrom => data(Op::Recvfrom, into, d as c_int),
+        libc::SYS_readv => vector(Op::Readv, false),
+        libc::SYS_preadv | libc::SYS_preadv2 => vector(Op::Preadv, false),
+        libc::SYS_writev => vector(Op::Writev, true),
+        libc::SYS_pwritev | libc::SYS_pwritev2 => vector(Op::Pwritev, true),
+        libc::SYS_sendmsg => message(Op::Sendmsg, fd, c as c_int, || again(whole) as isize) as c_long,
+        libc::SYS_recvmsg => message(Op::Recvmsg, fd, c as c_int, || again(whole) as isize) as c_long,
+        libc::SYS_open | libc::SYS_creat => {
+            c_long::from(opening(libc::AT_FDCWD, a as *const c_char, || again(whole) as c_int))
+        }
+        libc::SYS_openat | libc::SYS_openat2 => c_long::from(opening(fd, b as *const c_char, || again(whole) as c_int)),
+        libc::SYS_close => c_long::from(closing(fd, || again(whole) as c_int)),
+        libc::SYS_close_range => {
+            fds::forget_range(a as u32, b as u32);
+            again(whole)
+        }
+        libc::SYS_dup | libc::SYS_dup2 | libc::SYS_dup3 => c_long::from(making(Op::Dup, || again(whole) as c_int)),
+        libc::SYS_socket => c_long::from(making(Op::Socket, || again(whole) as c_int)),
+        libc::SYS_connect => {
+            c_long::from(connecting(fd, b as *const libc::sockaddr, c as u32, || again(whole) as c_int))
+        }
+        libc::SYS_accept | libc::SYS_accept4 => c_long::from(accepting(fd, || again(whole) as c_int)),
+        libc::SYS_wait4 | libc::SYS_waitid => {
+            super::simple(Op::Wait, crate::call::Target::Nothing, || again(whole), |errno| {
+                c_long::from(super::minus_one(errno))
+            })
+        }
+        libc::SYS_fork => c_long::from(forking(|| again(whole) as libc::pid_t)),
+        libc::SYS_execve => {
+            let mut run = |list: *const *mut c_char| again([a, b, list as usize, d, e, f]) as c_int;
+            // SAFETY: the program's own arguments of execve.
+            c_long::from(unsafe { executing(a as *const c_char, false, c as *const *mut c_char, &mut run) })
+        }
+        libc::SYS_execveat => {
+            let mut run = |list: *const *mut c_char| again([a, b, c, list as usize, e, f]) as c_int;
+            // SAFETY: the program's own arguments of execveat.
+            c_long::from(unsafe { executing(b as *const c_char, false, d as *const *mut c_char, &mut run) })
+        }
+        _ => again(whole),
+    }
+}

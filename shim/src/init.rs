@@ -1,0 +1,270 @@
+//! The constructor: attach to the session, take our traces out of the environment, find the real functions, arm.
+//!
+//! Other libraries' constructors may run before and their destructors after: every static starts in a state in which
+//! calls pass, and there is no destructor of ours.
+
+use crate::children::{self, Ours};
+use crate::session::{self, Session};
+use crate::tree::{self, Arrival, Lineage, Text};
+use crate::{clock, fds, hooks, paths, real, standalone, sys};
+use chaos_table::calls::Op;
+use chaos_table::rule::{TRACK, arm};
+use chaos_table::session::SIZE_MAX;
+use chaos_table::{decide, runtimes};
+use std::ffi::{CStr, c_char, c_int};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Where injection of this process stands.
+static REACHED_MAIN: AtomicBool = AtomicBool::new(false);
+static WAITING: AtomicBool = AtomicBool::new(false);
+/// The program's own main.
+static MAIN: AtomicUsize = AtomicUsize::new(0);
+/// Modules whose allocations never fail: the loader aborts on that, and libc's own callers are not the program.
+static SPARED: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
+
+unsafe extern "C" {
+    static mut environ: *mut *mut c_char;
+}
+
+#[ctor::ctor(unsafe)]
+fn start() {
+    // SAFETY: getauxval takes no pointer.
+    if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
+        // A program with more rights than its caller is left alone.
+        return;
+    }
+    // SAFETY: the constructor runs before the program has threads of its own that could change the environment.
+    let found = unsafe { children::find_ours(environ) };
+    let attached = match &found.session {
+        Some(path) => attach(path, found.lineage.is_none()),
+        None => standalone::open_session(found.any_public),
+    };
+    let Some((session, path)) = attached else { return };
+    let own = real::own_path().map(CStr::to_bytes).unwrap_or(b"");
+    // SAFETY: as above.
+    unsafe { children::hide(environ, Ours::new(own, path.bytes(), found.preload_first)) };
+    clock::TSC_IS_CLOCK.store(tsc_is_clock(session), Ordering::Relaxed);
+    clock::start();
+    hooks::resolve_all();
+    let mut executable = [0u8; 1024];
+    let executable = sys::readlink(c"/proc/self/exe", &mut executable).unwrap_or(b"");
+    let started_by = started_by();
+    let program = if started_by.is_empty() { executable } else { started_by };
+    let program = decide::last_component(program);
+    let arrival = match &found.lineage {
+        Some(place) => Arrival {
+            lineage: place.lineage,
+            parent: place.parent,
+            inherited: place.slots,
+            program,
+            executable,
+        },
+        None => Arrival { lineage: Lineage::root(session.seed), parent: 0, inherited: None, program, executable },
+    };
+    if !tree::arrive(session, &arrival) {
+        return;
+    }
+    session::publish();
+    spare_modules(session);
+    if session.plan().arm == arm::EXEC {
+        arm_now();
+    }
+}
+
+/// Maps the session that the launcher, or the first process, has made.
+fn attach(path: &CStr, first: bool) -> Option<(&'static Session, Text<1024>)> {
+    let text = |path: &CStr| {
+        let mut text = Text::EMPTY;
+        text.push(path.to_bytes());
+        text
+    };
+    match map(path) {
+        Ok(session) => Some((session, text(path))),
+        Err(_) if !first => None,
+        Err(why) => give_up(&format!("the session {} cannot be used: {why}", path.to_string_lossy())),
+    }
+}
+
+/// Opens and maps a session file; the descriptor is closed again at once.
+///
+/// # Errors
+/// One clause on what is wrong with it.
+pub fn map(path: &CStr) -> Result<&'static Session, String> {
+    let fd = sys::open(path, libc::O_RDWR, 0)
+        .map_err(|errno| format!("opening it gives {}", chaos_table::errno::errno_name(errno).unwrap_or("an error")))?;
+    let size = sys::fstat(fd).map_or(0, |stat| stat.st_size as u64);
+    let mapped = if (4096..=SIZE_MAX).contains(&size) { sys::mmap(size as usize, fd) } else { None };
+    sys::close(fd);
+    let base = mapped.ok_or_else(|| format!("it has {size} bytes and could not be mapped"))?;
+    // SAFETY: a fresh mapping of `size` bytes that is never unmapped; the constructor runs once.
+    unsafe { session::adopt(base, size) }
+}
+
+/// The first process of a run cannot work: better no run than one that believes it tests chaos.
+pub fn give_up(why: &str) -> ! {
+    sys::complain(format!("chaos-exec: error: {why}\n").as_bytes());
+    sys::exit(125)
+}
+
+/// The path that exec was given; a script's own name rather than its interpreter's.
+fn started_by() -> &'static [u8] {
+    // SAFETY: the kernel puts a C string there that lives as long as the process.
+    unsafe {
+        let name = libc::getauxval(libc::AT_EXECFN) as *const c_char;
+        if name.is_null() { b"" } else { CStr::from_ptr(name).to_bytes() }
+    }
+}
+
+/// Whether the kernel keeps its own time by the TSC. Asked once a run; the session keeps the answer.
+fn tsc_is_clock(session: &Session) -> bool {
+    let known = session.clock();
+    if known.load(Ordering::Relaxed) == 0 {
+        known.store(if kernel_uses_tsc() { 1 } else { 2 }, Ordering::Relaxed);
+    }
+    known.load(Ordering::Relaxed) == 1
+}
+
+fn kernel_uses_tsc() -> bool {
+    let path = c"/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let Ok(fd) = sys::open(path, libc::O_RDONLY, 0) else { return false };
+    let mut name = [0u8; 16];
+    let n = sys::pread(fd, &mut name, 0);
+    sys::close(fd);
+    name.get(..n).is_some_and(|name| name.starts_with(b"tsc"))
+}
+
+/// Remembers where the loader and libc are, when some rule fails allocations.
+fn spare_modules(session: &Session) {
+    if session.plan().memory == 0 {
+        return;
+    }
+    // SAFETY: getauxval takes no pointer.
+    let loader = unsafe { libc::getauxval(libc::AT_BASE) } as *const std::ffi::c_void;
+    let libc = libc::__errno_location as *const std::ffi::c_void;
+    for (pair, address) in SPARED.chunks_exact(2).zip([loader, libc]) {
+        if let (Some((first, end)), [from, to]) = (real::module_range(address), pair) {
+            from.store(first, Ordering::Relaxed);
+            to.store(end, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether an allocation asked for from this address may fail.
+#[inline(always)]
+pub fn may_fail_allocation(caller: usize) -> bool {
+    !SPARED.chunks_exact(2).any(|pair| match pair {
+        [from, to] => caller >= from.load(Ordering::Relaxed) && caller < to.load(Ordering::Relaxed),
+        _ => false,
+    })
+}
+
+/// From now on the entries look at the rules.
+fn arm_now() {
+    if let Some(session) = session::attached()
+        && tree::me().rules != 0
+        && !session.is_over()
+    {
+        real::WORDS.store(session.words(), Ordering::Relaxed);
+    }
+}
+
+/// `main` begins: arm, or for a known runtime wait for the first sign of the user's own program.
+unsafe extern "C" fn reached_main() -> usize {
+    if !REACHED_MAIN.swap(true, Ordering::Relaxed)
+        && let Some(session) = session::attached()
+        && session.plan().arm != arm::EXEC
+    {
+        let me = tree::me();
+        let known = [me.program.bytes(), decide::last_component(me.executable.bytes())]
+            .into_iter()
+            .any(|name| runtimes::of_program(name).is_some());
+        if known {
+            wait_for_sign();
+        } else {
+            arm_now();
+        }
+    }
+    MAIN.load(Ordering::Relaxed)
+}
+
+fn wait_for_sign() {
+    for op in [Op::Open, Op::Fopen, Op::Connect, Op::Listen] {
+        if let Some(word) = real::WAITING.of(op as usize) {
+            word.store(TRACK, Ordering::Relaxed);
+        }
+    }
+    WAITING.store(true, Ordering::Relaxed);
+    real::WORDS.store(real::WAITING.pointer(), Ordering::Relaxed);
+}
+
+/// Whether a runtime is still booting.
+#[inline(always)]
+pub fn is_waiting() -> bool {
+    WAITING.load(Ordering::Relaxed)
+}
+
+/// A connect or listen: the user's program is at work.
+pub fn sign() {
+    if WAITING.swap(false, Ordering::Relaxed) {
+        arm_now();
+    }
+}
+
+/// An open: the user's program is at work when the path is not the runtime's own.
+///
+/// # Safety
+/// `path` must be NULL or a C string.
+#[cold]
+pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char) {
+    let Some(session) = session::attached() else { return };
+    let mut buffer = paths::PathBuffer::EMPTY;
+    // SAFETY: the caller says so.
+    let known = unsafe { paths::absolute(dirfd, path, &mut buffer) };
+    if known && !fds::is_boot_file(session, buffer.bytes()) {
+        sign();
+    }
+}
+
+/// Stands in front of the program's main, without a frame of its own.
+#[unsafe(naked)]
+unsafe extern "C" fn main_entry() {
+    std::arch::naked_asm!(
+        "push rdi",
+        "push rsi",
+        "push rdx",
+        "call {reached}",
+        "pop rdx",
+        "pop rsi",
+        "pop rdi",
+        "jmp rax",
+        reached = sym reached_main,
+    )
+}
+
+type Main = unsafe extern "C" fn();
+type StartMain = unsafe extern "C-unwind" fn(Main, c_int, *mut *mut c_char, usize, usize, usize, usize) -> c_int;
+
+/// libc's start of a program: where `main` is known. Interposable on glibc and musl alike.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __libc_start_main(
+    main: Main,
+    argc: c_int,
+    argv: *mut *mut c_char,
+    init: usize,
+    fini: usize,
+    rtld_fini: usize,
+    stack_end: usize,
+) -> c_int {
+    // SAFETY: the name ends with NUL; libc has the function, or the program could not have called it.
+    let real = unsafe { libc::dlsym(libc::RTLD_NEXT, c"__libc_start_main".as_ptr()) };
+    // SAFETY: the signature of libc's function.
+    let real: StartMain = unsafe { std::mem::transmute(real) };
+    let main = if session::attached().is_some() {
+        MAIN.store(main as usize, Ordering::Relaxed);
+        main_entry as Main
+    } else {
+        main
+    };
+    // SAFETY: the arguments as they came.
+    unsafe { real(main, argc, argv, init, fini, rtld_fini, stack_end) }
+}

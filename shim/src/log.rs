@@ -1,0 +1,105 @@
+//! Writing a record: claim slots of the ring, fill them, publish.
+//!
+//! Claiming is a compare-and-swap that never goes past what the launcher has drained; publishing is one release store
+//! of the slot's own number. A process that dies in between leaves slots that nobody takes for a record.
+
+use crate::guard::Thread;
+use crate::session::Session;
+use crate::{clock, sys, tree};
+use chaos_table::record::{CONT, CONT_TEXT, Continuation, MAX_TEXT, Record, kind, slots_for, status};
+use chaos_table::session::Header;
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+/// How long a full ring is waited for, in steps of a millisecond.
+const FULL_PATIENCE_MS: u32 = 1000;
+
+/// A published injection whose end is still to be told.
+#[derive(Clone, Copy)]
+pub struct Ticket {
+    record: *mut Record,
+    index: u64,
+    pending: bool,
+    filled: Record,
+}
+
+/// Publishes a record; `None` when the log is full: then what it tells of must not happen.
+///
+/// `texts` are joined; with more than one each is ended by NUL.
+pub fn publish(session: &Session, thread: &Thread, mut record: Record, texts: &[&[u8]]) -> Option<Ticket> {
+    let ends = usize::from(texts.len() > 1);
+    let length: usize = texts.iter().map(|text| text.len() + ends).sum();
+    let slots = slots_for(length);
+    let index = claim(session, slots as u64)?;
+    record.commit = 0;
+    record.at_ns = clock::stamp(thread).saturating_sub(session.start_ns);
+    (record.pid, record.tid, record.process) = tree::who(thread);
+    record.slots = slots as u8;
+
+    let at = session.ring(index).cast::<Record>();
+    if slots > 1 {
+        let mut bytes = texts
+            .iter()
+            .flat_map(|text| text.iter().copied().chain(std::iter::repeat_n(0, ends)))
+            .take(MAX_TEXT);
+        for slot in 1..slots as u64 {
+            let mut part = Continuation { commit: (index + slot + 1) | CONT, text: [0; CONT_TEXT] };
+            for (to, from) in part.text.iter_mut().zip(&mut bytes) {
+                *to = from;
+            }
+            // SAFETY: the slot was claimed by us alone and lies inside the mapping.
+            unsafe { session.ring(index + slot).cast::<Continuation>().write_volatile(part) };
+        }
+    }
+    // SAFETY: as above; the commit word is stored last, with release.
+    unsafe {
+        at.write(record);
+        AtomicU64::from_ptr(&raw mut (*at).commit).store(index + 1, Ordering::Release);
+    }
+    Some(Ticket { record: at, index, pending: record.status == status::PENDING, filled: record })
+}
+
+impl Ticket {
+    /// Tells that the caller now sees the effect, and what it gets.
+    pub fn delivered(&self, session: &Session, thread: &Thread, result: i64) {
+        if self.pending {
+            let record = Record {
+                kind: kind::DELIVERY,
+                status: status::DELIVERED,
+                nth: self.index,
+                result,
+                ..self.filled
+            };
+            publish(session, thread, record, &[]);
+            return;
+        }
+        // SAFETY: the launcher does not recycle a slot whose record is FIRED while its writer lives.
+        unsafe {
+            (&raw mut (*self.record).result).write_volatile(result);
+            AtomicU8::from_ptr(&raw mut (*self.record).status).store(status::DELIVERED, Ordering::Release);
+        }
+    }
+}
+
+/// Claims `count` consecutive slots.
+fn claim(session: &Session, count: u64) -> Option<u64> {
+    let mut waited = 0;
+    let mut head = session.head().load(Ordering::Relaxed);
+    loop {
+        let used = head.wrapping_sub(session.tail().load(Ordering::Acquire));
+        if used.saturating_add(count) > session.ring_slots() {
+            if !session.has_launcher || session.is_over() || waited >= FULL_PATIENCE_MS {
+                session.counter(offset_of!(Header, suppressed)).fetch_add(1, Ordering::Relaxed);
+                return None;
+            }
+            waited += 1;
+            sys::sleep(1_000_000);
+            head = session.head().load(Ordering::Relaxed);
+            continue;
+        }
+        match session.head().compare_exchange_weak(head, head + count, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return Some(head),
+            Err(now) => head = now,
+        }
+    }
+}

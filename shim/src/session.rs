@@ -1,0 +1,315 @@
+//! The mapped session, as this process sees it: one shared mapping, no descriptor, plain loads and atomics.
+//!
+//! A target may scribble over all of it. Offsets and sizes are copied out and checked once, when attaching; whatever is
+//! read later is an integer for which every value is handled.
+
+use chaos_table::calls::Op;
+use chaos_table::decide::Patterns;
+use chaos_table::record::SLOT;
+use chaos_table::rule::{Matcher, PlanHeader, Rule};
+use chaos_table::session::{Header, Layout, Name, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters};
+use std::cell::UnsafeCell;
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+/// The session of this process; filled once, before `ATTACHED` is set.
+struct Cell(UnsafeCell<Session>);
+
+// SAFETY: written once by the constructor while `ATTACHED` is false, only read afterwards.
+unsafe impl Sync for Cell {}
+
+static SESSION: Cell = Cell(UnsafeCell::new(Session {
+    base: std::ptr::null_mut(),
+    layout: Layout {
+        plan: 0, rules: 0, rule_room: 0, matchers: 0, matcher_room: 0, text: 0, text_room: 0, names: 0, name_room: 0,
+        tree: 0, processes: 0, process_room: 0, process_stride: 0, threads: 0, thread_room: 0, thread_stride: 0,
+        ring: 0, ring_slots: 0,
+    },
+    start_ns: 0,
+    seed: 0,
+    has_launcher: false,
+    until_ns: u64::MAX,
+    arm_ns: 0,
+    rules: 0,
+    matchers: 0,
+    text: 0,
+    limited: false,
+}));
+static ATTACHED: AtomicBool = AtomicBool::new(false);
+
+/// A mapped session. What cannot change is copied; the rest is read in place.
+pub struct Session {
+    base: *mut u8,
+    layout: Layout,
+    /// CLOCK_MONOTONIC of the start of the run.
+    pub start_ns: u64,
+    /// The seed of every decision.
+    pub seed: u64,
+    /// Whether somebody drains the ring.
+    pub has_launcher: bool,
+    /// Injection ends so many ns after the start.
+    pub until_ns: u64,
+    /// Injection does not begin before.
+    pub arm_ns: u64,
+    rules: usize,
+    matchers: usize,
+    text: usize,
+    /// `--max-faults` was given.
+    pub limited: bool,
+}
+
+/// The session, once attached.
+#[inline(always)]
+pub fn attached() -> Option<&'static Session> {
+    if !ATTACHED.load(Ordering::Relaxed) {
+        return None;
+    }
+    // SAFETY: written before ATTACHED was set, never again.
+    Some(unsafe { &*SESSION.0.get() })
+}
+
+/// Takes a mapping of `len` bytes as this process's session.
+///
+/// # Errors
+/// One sentence on what is wrong with it.
+///
+/// # Safety
+/// `base` must be a mapping of `len` bytes that stays for ever; called once, by the constructor.
+pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String> {
+    // SAFETY: the mapping is at least a header long (checked by the caller's size test below), Header is plain data.
+    if len < 4096 {
+        return Err("it is too short".into());
+    }
+    // SAFETY: as above.
+    let header: Header = unsafe { std::ptr::read_volatile(base.cast()) };
+    header.check(len)?;
+    let layout = header.layout;
+    // SAFETY: `check` said that the area lies inside the mapping.
+    let plan: PlanHeader = unsafe { std::ptr::read_volatile(base.add(layout.plan as usize).cast()) };
+    let session = Session {
+        base,
+        layout,
+        start_ns: header.start_mono_ns,
+        seed: plan.seed,
+        has_launcher: header.has_launcher != 0,
+        until_ns: plan.until_ns,
+        arm_ns: plan.arm_ns,
+        rules: (plan.rule_count as usize).min(layout.rule_room as usize).min(chaos_table::rule::MAX_RULES),
+        matchers: (plan.matcher_count as usize).min(layout.matcher_room as usize),
+        text: (plan.text_len as usize).min(layout.text_room as usize),
+        limited: plan.max_faults != u64::MAX,
+    };
+    // SAFETY: nobody reads it before ATTACHED.
+    unsafe { *SESSION.0.get() = session };
+    Ok(unsafe { &*SESSION.0.get() })
+}
+
+/// Lets the rest of the shim see the session.
+pub fn publish() {
+    ATTACHED.store(true, Ordering::Release);
+}
+
+impl Session {
+    /// A pointer into the mapping.
+    #[inline(always)]
+    fn at<T>(&self, offset: usize) -> *mut T {
+        // SAFETY: callers pass offsets of areas that `Layout::fits` has checked against the mapping's length.
+        unsafe { self.base.add(offset).cast() }
+    }
+
+    #[inline(always)]
+    fn atomic64(&self, offset: usize) -> &AtomicU64 {
+        // SAFETY: inside the mapping, aligned to 8, and only used atomically.
+        unsafe { AtomicU64::from_ptr(self.at(offset)) }
+    }
+
+    #[inline(always)]
+    fn atomic32(&self, offset: usize) -> &AtomicU32 {
+        // SAFETY: inside the mapping, aligned to 4, and only used atomically.
+        unsafe { AtomicU32::from_ptr(self.at(offset)) }
+    }
+
+    /// Whether injection is over for everybody: switched off, or the launcher is gone.
+    #[inline(always)]
+    pub fn is_over(&self) -> bool {
+        self.atomic32(offset_of!(Header, disarmed)).load(Ordering::Relaxed) != 0
+            || (self.has_launcher && self.atomic32(offset_of!(Header, mutex)).load(Ordering::Relaxed) & OWNER_DIED != 0)
+    }
+
+    /// Whether the kernel keeps time by the TSC, see [`Header::clock`].
+    pub fn clock(&self) -> &AtomicU32 {
+        self.atomic32(offset_of!(Header, clock))
+    }
+
+    /// The words that the entries compare.
+    pub fn words(&self) -> *mut AtomicU64 {
+        self.at(self.layout.plan as usize + offset_of!(PlanHeader, ops))
+    }
+
+    fn plan_word(&self, field: usize) -> u64 {
+        self.atomic64(self.layout.plan as usize + field).load(Ordering::Relaxed)
+    }
+
+    /// Rules on an operation that want a file behind the descriptor.
+    #[inline(always)]
+    pub fn only_files(&self, op: Op) -> u64 {
+        self.plan_word(offset_of!(PlanHeader, only_files) + op as usize * 8)
+    }
+
+    /// Rules on an operation that want a socket behind the descriptor.
+    #[inline(always)]
+    pub fn only_sockets(&self, op: Op) -> u64 {
+        self.plan_word(offset_of!(PlanHeader, only_sockets) + op as usize * 8)
+    }
+
+    /// Rules that may hit fds 0 to 2.
+    #[inline(always)]
+    pub fn std_fds(&self) -> u64 {
+        self.plan_word(offset_of!(PlanHeader, std_fds))
+    }
+
+    /// Rules that ask what a descriptor is.
+    #[inline(always)]
+    pub fn needs_fd(&self) -> u64 {
+        self.plan_word(offset_of!(PlanHeader, needs_fd))
+    }
+
+    /// The head of the table, copied.
+    pub fn plan(&self) -> PlanHeader {
+        // SAFETY: inside the mapping; plain data.
+        unsafe { std::ptr::read_volatile(self.at(self.layout.plan as usize)) }
+    }
+
+    /// The rules of the whole table.
+    #[inline(always)]
+    pub fn rules(&self) -> &[Rule] {
+        // SAFETY: inside the mapping; plain data that is never written once published, but for the live fields, which
+        // are read through `rule_live`. A target that writes here spoils its own decisions only.
+        unsafe { std::slice::from_raw_parts(self.at(self.layout.rules as usize), self.rules) }
+    }
+
+    /// Whether a rule is enabled, and its rate, as they are now.
+    #[inline(always)]
+    pub fn rule_live(&self, index: usize) -> (bool, u64) {
+        let at = self.layout.rules as usize + index.min(self.rules) * size_of::<Rule>();
+        (
+            self.atomic32(at + offset_of!(Rule, enabled)).load(Ordering::Relaxed) != 0,
+            self.atomic64(at + offset_of!(Rule, rate)).load(Ordering::Relaxed),
+        )
+    }
+
+    /// Patterns and their text.
+    pub fn patterns(&self) -> Patterns<'_> {
+        // SAFETY: inside the mapping; plain data, see `rules`.
+        unsafe {
+            Patterns {
+                matchers: std::slice::from_raw_parts(self.at::<Matcher>(self.layout.matchers as usize), self.matchers),
+                text: std::slice::from_raw_parts(self.at::<u8>(self.layout.text as usize), self.text),
+            }
+        }
+    }
+
+    /// The table of remembered addresses.
+    pub fn names(&self) -> (*mut Name, usize) {
+        (self.at(self.layout.names as usize), self.layout.name_room as usize)
+    }
+
+    /// A counter of a rule over the whole tree; `field` is an offset in [`TreeCounters`].
+    #[inline(always)]
+    pub fn tree(&self, rule: usize, field: usize) -> &AtomicU64 {
+        self.atomic64(self.layout.tree as usize + (rule & 63) * size_of::<TreeCounters>() + field)
+    }
+
+    /// How many process slots there are.
+    pub fn process_room(&self) -> usize {
+        self.layout.process_room as usize
+    }
+
+    /// A process slot.
+    pub fn process(&self, index: usize) -> *mut ProcessSlot {
+        self.at(self.layout.processes as usize + index.min(self.process_room() - 1) * self.layout.process_stride as usize)
+    }
+
+    /// The index of a process slot.
+    pub fn process_index(&self, slot: *mut ProcessSlot) -> usize {
+        (slot as usize).wrapping_sub(self.base as usize + self.layout.processes as usize)
+            / self.layout.process_stride as usize
+    }
+
+    /// A counter of a rule in a process.
+    #[inline(always)]
+    pub fn process_counter(&self, slot: *mut ProcessSlot, rule: usize, field: usize) -> &AtomicU64 {
+        let rule = rule.min(self.layout.rule_room as usize - 1);
+        // SAFETY: `slot` comes from `process`; its stride has room for the counters of every rule.
+        unsafe {
+            AtomicU64::from_ptr(
+                slot.add(1).cast::<u8>().add(rule * size_of::<ProcessCounters>() + field).cast(),
+            )
+        }
+    }
+
+    /// The net bytes that a process has allocated since it was armed.
+    pub fn live_bytes(&self, slot: *mut ProcessSlot) -> &AtomicI64 {
+        // SAFETY: `slot` comes from `process`.
+        unsafe { AtomicI64::from_ptr(&raw mut (*slot).live_bytes) }
+    }
+
+    /// How many thread slots there are.
+    pub fn thread_room(&self) -> usize {
+        self.layout.thread_room as usize
+    }
+
+    /// A thread slot.
+    pub fn thread(&self, index: usize) -> *mut ThreadSlot {
+        self.at(self.layout.threads as usize + index.min(self.thread_room() - 1) * self.layout.thread_stride as usize)
+    }
+
+    /// The index of a thread slot.
+    pub fn thread_index(&self, slot: *mut ThreadSlot) -> usize {
+        (slot as usize).wrapping_sub(self.base as usize + self.layout.threads as usize)
+            / self.layout.thread_stride as usize
+    }
+
+    /// Counters and stream of a rule in a thread.
+    #[inline(always)]
+    pub fn thread_counters(&self, slot: *mut ThreadSlot, rule: usize) -> *mut ThreadCounters {
+        let rule = rule.min(self.layout.rule_room as usize - 1);
+        // SAFETY: `slot` comes from `thread`; its stride has room for the counters of every rule.
+        unsafe { slot.add(1).cast::<ThreadCounters>().add(rule) }
+    }
+
+    /// How many rules there are.
+    pub fn rule_count(&self) -> usize {
+        self.rules
+    }
+
+    /// Next slot to be claimed.
+    #[inline(always)]
+    pub fn head(&self) -> &AtomicU64 {
+        self.atomic64(offset_of!(Header, head))
+    }
+
+    /// First slot that is not drained.
+    #[inline(always)]
+    pub fn tail(&self) -> &AtomicU64 {
+        self.atomic64(offset_of!(Header, tail))
+    }
+
+    /// Slots in the ring, a power of two.
+    #[inline(always)]
+    pub fn ring_slots(&self) -> u64 {
+        u64::from(self.layout.ring_slots)
+    }
+
+    /// A slot of the ring.
+    #[inline(always)]
+    pub fn ring(&self, index: u64) -> *mut u8 {
+        let index = (index & (self.ring_slots() - 1)) as usize;
+        self.at(self.layout.ring as usize + index * SLOT)
+    }
+
+    /// A counter of the header; `field` is an offset in [`Header`].
+    pub fn counter(&self, field: usize) -> &AtomicU64 {
+        self.atomic64(field.min(size_of::<Header>() - 8))
+    }
+}

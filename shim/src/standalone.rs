@@ -1,0 +1,102 @@
+//! Without a launcher: the first process reads the table from the environment and makes the session file.
+
+use crate::init::{give_up, map};
+use crate::session::Session;
+use crate::tree::Text;
+use crate::{clock, sys};
+use chaos_table::compile::{Context, compile};
+use chaos_table::environment::{Environment, from_env};
+use chaos_table::session::{SIZE_ALONE, Start, image};
+use once_cell::sync::OnceCell;
+use std::ffi::CString;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The table of this run, parsed once, on the cold path.
+static CONFIGURED: OnceCell<Environment> = OnceCell::new();
+
+/// The session that CHAOS_ variables ask for; `None` when there are none. Errors end the process with 125.
+pub fn open_session(any_public: bool) -> Option<(&'static Session, Text<1024>)> {
+    if !any_public {
+        return None;
+    }
+    let environment = match from_env(std::env::vars_os()) {
+        Ok(environment) => environment?,
+        Err(error) => give_up(&error.to_string()),
+    };
+    let configured = CONFIGURED.get_or_init(|| environment);
+    if configured.table.enabled == Some(false) {
+        return None;
+    }
+    match make_session(configured) {
+        Ok(opened) => Some(opened),
+        Err(why) => give_up(&why),
+    }
+}
+
+fn make_session(configured: &Environment) -> Result<(&'static Session, Text<1024>), String> {
+    let work_dir = std::env::current_dir().map_err(|error| format!("the working directory: {error}"))?;
+    let seed = configured.table.seed.map_or_else(random_seed, Ok)?;
+    let context = Context { work_dir: &work_dir, seed };
+    let compiled = compile(&configured.table, &context).map_err(|error| error.to_string())?;
+    let path = session_path(configured, &work_dir);
+    let start = Start {
+        has_launcher: false,
+        mono_ns: clock::exact(),
+        wall_ns: clock::wall(),
+        owner_pid: sys::getpid(),
+    };
+    let head = image(&compiled.plan, start, SIZE_ALONE)?;
+    publish(&path, &head)?;
+    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| "CHAOS_LOG: a NUL in a path".to_owned())?;
+    let session = map(&name).map_err(|why| format!("the session {}: {why}", path.display()))?;
+    if session.plan().seed != seed && configured.table.seed.is_some() {
+        return Err(format!("CHAOS_LOG: {} belongs to a run with another seed; remove it or name another file", path.display()));
+    }
+    let mut text = Text::EMPTY;
+    if !text.push(name.as_bytes()) {
+        return Err("CHAOS_LOG: the path is longer than 1023 bytes".into());
+    }
+    Ok((session, text))
+}
+
+fn session_path(configured: &Environment, work_dir: &Path) -> PathBuf {
+    match &configured.log {
+        Some(path) => work_dir.join(path),
+        None => std::env::temp_dir().join(format!("chaos-exec-{}.session", sys::getpid())),
+    }
+}
+
+/// Makes the file complete under another name, then links it to its own: whoever comes second finds it whole.
+fn publish(path: &Path, head: &[u8]) -> Result<(), String> {
+    let place = |error: std::io::Error| format!("CHAOS_LOG: {}: {error}", path.display());
+    let temporary = path.with_extension(format!("{}.new", sys::getpid()));
+    let written = (|| {
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let length = i64::try_from(SIZE_ALONE).unwrap_or(i64::MAX);
+        // SAFETY: a descriptor that is open for writing.
+        let code = unsafe { libc::posix_fallocate(std::os::fd::AsRawFd::as_raw_fd(&file), 0, length) };
+        if code != 0 {
+            return Err(std::io::Error::from_raw_os_error(code));
+        }
+        file.write_all_at(head, 0)?;
+        (&file).flush()?;
+        match std::fs::hard_link(&temporary, path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    })();
+    let removed = std::fs::remove_file(&temporary);
+    written.map_err(place)?;
+    removed.map_err(place)
+}
+
+fn random_seed() -> Result<u64, String> {
+    let mut bytes = [0u8; 8];
+    let fd = sys::open(c"/dev/urandom", libc::O_RDONLY, 0).map_err(|_| "/dev/urandom cannot be opened".to_owned())?;
+    let n = sys::pread(fd, &mut bytes, 0);
+    sys::close(fd);
+    if n == 8 { Ok(u64::from_le_bytes(bytes)) } else { Err("/dev/urandom cannot be read".into()) }
+}

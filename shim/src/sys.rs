@@ -1,0 +1,240 @@
+//! Raw system calls: they never touch errno, never reach a hook, and are no cancellation points.
+
+use std::arch::asm;
+use std::ffi::CStr;
+
+/// One system call; the result as the kernel gives it (errors are -errno).
+///
+/// # Safety
+/// The arguments must be what the kernel expects for `number`; pointers must be valid for what it reads and writes.
+#[inline]
+pub unsafe fn syscall6(number: i64, args: [usize; 6]) -> isize {
+    let result: isize;
+    let [a, b, c, d, e, f] = args;
+    // SAFETY: the x86-64 system call convention; the caller answers for the arguments.
+    unsafe {
+        asm!("syscall", inlateout("rax") number as isize => result, in("rdi") a, in("rsi") b, in("rdx") c,
+             in("r10") d, in("r8") e, in("r9") f, lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    result
+}
+
+macro_rules! raw {
+    ($number:ident $(, $arg:expr)*) => {{
+        let mut args = [0usize; 6];
+        for (to, from) in args.iter_mut().zip([$($arg as usize),*]) {
+            *to = from;
+        }
+        syscall6(libc::$number, args)
+    }};
+}
+
+/// getpid(2), from the kernel: a vfork child has its parent's memory.
+pub fn getpid() -> u32 {
+    // SAFETY: takes no pointer.
+    unsafe { raw!(SYS_getpid) as u32 }
+}
+
+/// gettid(2).
+pub fn gettid() -> u32 {
+    // SAFETY: takes no pointer.
+    unsafe { raw!(SYS_gettid) as u32 }
+}
+
+/// Ends the process at once.
+pub fn exit(code: i32) -> ! {
+    loop {
+        // SAFETY: takes no pointer, does not return.
+        unsafe { raw!(SYS_exit_group, code) };
+    }
+}
+
+/// kill(2).
+pub fn kill(pid: u32, signal: i32) -> isize {
+    // SAFETY: takes no pointer.
+    unsafe { raw!(SYS_kill, pid, signal) }
+}
+
+/// tgkill(2).
+pub fn tgkill(pid: u32, tid: u32, signal: i32) -> isize {
+    // SAFETY: takes no pointer.
+    unsafe { raw!(SYS_tgkill, pid, tid, signal) }
+}
+
+/// Sleeps for `ns`, or until a signal handler has run; true when the time is up.
+pub fn sleep(ns: u64) -> bool {
+    let time = libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 };
+    // SAFETY: the timespec lives through the call.
+    unsafe { raw!(SYS_nanosleep, &raw const time, 0usize) == 0 }
+}
+
+/// open(2) with O_CLOEXEC.
+pub fn open(path: &CStr, flags: i32, mode: u32) -> Result<i32, i32> {
+    // SAFETY: the path ends with NUL.
+    let fd = unsafe { raw!(SYS_openat, libc::AT_FDCWD as isize, path.as_ptr(), flags | libc::O_CLOEXEC, mode) };
+    if fd < 0 { Err(-fd as i32) } else { Ok(fd as i32) }
+}
+
+/// close(2).
+pub fn close(fd: i32) {
+    // SAFETY: takes no pointer.
+    unsafe { raw!(SYS_close, fd) };
+}
+
+/// pread(2); the number of bytes, 0 on an error.
+pub fn pread(fd: i32, buffer: &mut [u8], offset: u64) -> usize {
+    // SAFETY: the buffer is valid for its length.
+    let n = unsafe { raw!(SYS_pread64, fd, buffer.as_mut_ptr(), buffer.len(), offset) };
+    usize::try_from(n).unwrap_or(0)
+}
+
+/// fstat(2).
+pub fn fstat(fd: i32) -> Option<libc::stat> {
+    // SAFETY: an all-zero stat is a valid one.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the buffer is a stat.
+    (unsafe { raw!(SYS_fstat, fd, &raw mut stat) } == 0).then_some(stat)
+}
+
+/// stat(2).
+pub fn stat(path: &CStr) -> Option<libc::stat> {
+    // SAFETY: an all-zero stat is a valid one.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with NUL, the buffer is a stat.
+    (unsafe { raw!(SYS_stat, path.as_ptr(), &raw mut stat) } == 0).then_some(stat)
+}
+
+/// Whether the calling process may read the file, with its effective ids.
+pub fn readable(path: &CStr) -> bool {
+    // SAFETY: the path ends with NUL.
+    let result =
+        unsafe { raw!(SYS_faccessat2, libc::AT_FDCWD as isize, path.as_ptr(), libc::R_OK, libc::AT_EACCESS) };
+    if result == -libc::ENOSYS as isize {
+        // SAFETY: as above.
+        return unsafe { raw!(SYS_access, path.as_ptr(), libc::R_OK) } == 0;
+    }
+    result == 0
+}
+
+/// readlink(2) into `buffer`; `None` on any error.
+pub fn readlink<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    // SAFETY: the path ends with NUL, the buffer is valid for its length.
+    let n = unsafe { raw!(SYS_readlink, path.as_ptr(), buffer.as_mut_ptr(), buffer.len()) };
+    usize::try_from(n).ok().and_then(|n| buffer.get(..n))
+}
+
+/// getcwd(2) into `buffer`, without its NUL.
+pub fn getcwd(buffer: &mut [u8]) -> Option<usize> {
+    // SAFETY: the buffer is valid for its length.
+    let n = unsafe { raw!(SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) };
+    usize::try_from(n).ok().and_then(|n| n.checked_sub(1))
+}
+
+/// fcntl(2) with F_GETFL; negative on an error.
+pub fn status_flags(fd: i32) -> i32 {
+    // SAFETY: takes no pointer.
+    unsafe { raw!(SYS_fcntl, fd, libc::F_GETFL) as i32 }
+}
+
+/// getpeername(2), or getsockname(2) when `own`; the length of the address.
+pub fn socket_name(fd: i32, own: bool, address: &mut libc::sockaddr_storage) -> Option<usize> {
+    let mut len = size_of::<libc::sockaddr_storage>() as u32;
+    let number = if own { libc::SYS_getsockname } else { libc::SYS_getpeername };
+    // SAFETY: the buffer is as long as `len` says.
+    let result =
+        unsafe { syscall6(number, [fd as usize, (&raw mut *address) as usize, (&raw mut len) as usize, 0, 0, 0]) };
+    (result == 0).then_some(len as usize)
+}
+
+/// getsockopt(2) of an integer at SOL_SOCKET.
+pub fn socket_option(fd: i32, option: i32) -> Option<i32> {
+    let mut value = 0i32;
+    let mut len = 4u32;
+    // SAFETY: value and length live through the call.
+    let result =
+        unsafe { raw!(SYS_getsockopt, fd, libc::SOL_SOCKET, option, &raw mut value, &raw mut len) };
+    (result == 0).then_some(value)
+}
+
+/// SO_RCVTIMEO or SO_SNDTIMEO in ns; `None` when there is none.
+pub fn socket_timeout(fd: i32, option: i32) -> Option<u64> {
+    let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let mut len = size_of::<libc::timeval>() as u32;
+    // SAFETY: value and length live through the call.
+    let result = unsafe { raw!(SYS_getsockopt, fd, libc::SOL_SOCKET, option, &raw mut time, &raw mut len) };
+    let ns = (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_usec as u64 * 1000);
+    (result == 0 && ns != 0).then_some(ns)
+}
+
+/// shutdown(2).
+pub fn shutdown(fd: i32, how: i32) {
+    // SAFETY: takes no pointer.
+    unsafe { raw!(SYS_shutdown, fd, how) };
+}
+
+/// Lowest descriptor that is free right now, found by making one and closing it.
+pub fn lowest_free_fd() -> Option<i32> {
+    // SAFETY: takes no pointer.
+    let fd = unsafe { raw!(SYS_eventfd2, 0usize, libc::O_CLOEXEC) };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+    close(fd);
+    Some(fd)
+}
+
+/// Maps `len` bytes: of a file when `fd` is not negative (shared), else private zeroed memory.
+pub fn mmap(len: usize, fd: i32) -> Option<*mut u8> {
+    let flags = if fd >= 0 { libc::MAP_SHARED } else { libc::MAP_PRIVATE | libc::MAP_ANONYMOUS };
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let at = unsafe {
+        raw!(SYS_mmap, 0usize, len, libc::PROT_READ | libc::PROT_WRITE, flags, fd as isize, 0usize)
+    };
+    (!(-4095..0).contains(&at)).then_some(at as *mut u8)
+}
+
+/// Unmaps memory of [`mmap`].
+///
+/// # Safety
+/// Nothing may use the memory any more.
+pub unsafe fn munmap(at: *mut u8, len: usize) {
+    // SAFETY: the caller says that it is unused.
+    unsafe { raw!(SYS_munmap, at, len) };
+}
+
+/// Makes the page at `at` read as zeros in a forked child; false on kernels before 4.14.
+pub fn wipe_on_fork(at: *mut u8, len: usize) -> bool {
+    const MADV_WIPEONFORK: i32 = 18;
+    // SAFETY: `at` is a private anonymous mapping of `len` bytes of ours.
+    unsafe { raw!(SYS_madvise, at, len, MADV_WIPEONFORK) == 0 }
+}
+
+/// write(2) to standard error, for the one line before `_exit(125)`.
+pub fn complain(text: &[u8]) {
+    // SAFETY: the buffer is valid for its length.
+    unsafe { raw!(SYS_write, 2usize, text.as_ptr(), text.len()) };
+}
+
+/// Runs `body` with `size` bytes of stack below it, aligned to 64.
+///
+/// For environments of children: a vfork child must not allocate, since its memory is its parent's.
+///
+/// # Safety
+/// `size` must leave room on the stack; `context` must be what `body` expects.
+#[unsafe(naked)]
+pub unsafe extern "C-unwind" fn with_stack(
+    _size: usize,
+    _body: unsafe extern "C-unwind" fn(*mut u8, *mut u8) -> isize,
+    _context: *mut u8,
+) -> isize {
+    std::arch::naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "sub rsp, rdi",
+        "and rsp, -64",
+        "mov rdi, rsp",
+        "mov rax, rsi",
+        "mov rsi, rdx",
+        "call rax",
+        "leave",
+        "ret",
+    )
+}

@@ -1,0 +1,439 @@
+//! Who this process and this thread are in the tree, and what children need to be there as well.
+//!
+//! A lineage is the parent's, then which of its children this is: the second child of the root is `0.2`; a child made
+//! by another thread than the main one names the thread, as in `0.1:3`. It is the same in every run with the same
+//! seed, unlike a pid. Decisions hang on its hash; exec goes on with the same lineage and a fresh hash.
+
+use crate::guard::{ORDINAL_TEXT, Thread, thread};
+use crate::session::Session;
+use crate::{log, real, sys};
+use chaos_table::decide::{combine, mix, stream_seed};
+use chaos_table::record::{Record, kind};
+use chaos_table::rule::flag;
+use chaos_table::session::{Header, ProcessSlot, ThreadSlot, TreeCounters, slot_state};
+use rand_core::SeedableRng;
+use rand_xorshift::XorShiftRng;
+use std::cell::UnsafeCell;
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// Longest lineage that is kept as text; deeper ones end in `+`, their hash stays exact.
+pub const LINEAGE_TEXT: usize = 120;
+/// Salt of the hash of an image after exec.
+const EXEC: u64 = 0x6578_6563;
+
+/// A short text without allocation.
+#[derive(Clone, Copy)]
+pub struct Text<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Text<N> {
+    /// Nothing.
+    pub const EMPTY: Self = Text { bytes: [0; N], len: 0 };
+
+    /// As bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+
+    /// Cuts it to `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Appends what fits; false when something was cut.
+    pub fn push(&mut self, more: &[u8]) -> bool {
+        let room = self.bytes.get_mut(self.len..).unwrap_or(&mut []);
+        let n = room.len().min(more.len());
+        for (to, from) in room.iter_mut().zip(more) {
+            *to = *from;
+        }
+        self.len += n;
+        n == more.len()
+    }
+
+    /// Appends a number in decimal.
+    pub fn push_number(&mut self, mut number: u64) -> bool {
+        let mut digits = [0u8; 20];
+        let mut used = 0;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+            used += 1;
+            if number == 0 {
+                break;
+            }
+        }
+        self.push(digits.get(20 - used..).unwrap_or(&[]))
+    }
+}
+
+/// A place in the tree.
+#[derive(Clone, Copy)]
+pub struct Lineage {
+    /// As the log shows it.
+    pub text: Text<LINEAGE_TEXT>,
+    /// What decisions hang on: the seed, all ancestors, and the images before this one.
+    pub hash: u64,
+}
+
+impl Lineage {
+    /// The first process of a run.
+    pub fn root(seed: u64) -> Lineage {
+        let mut text = Text::EMPTY;
+        text.push(b"0");
+        Lineage { text, hash: mix(seed) }
+    }
+
+    /// The `count`th child that a thread makes.
+    fn child(&self, thread: &Thread, count: u32) -> Lineage {
+        let mut text = self.text;
+        let ordinal = thread.ordinal_text.get();
+        let ordinal = ordinal.get(..usize::from(thread.ordinal_len.get())).unwrap_or(&[]);
+        let whole = text.push(b".")
+            && (ordinal.is_empty() || (text.push(ordinal) && text.push(b":")))
+            && text.push_number(u64::from(count));
+        if !whole && let Some(last) = text.bytes.last_mut() {
+            *last = b'+';
+        }
+        Lineage { text, hash: combine(self.hash, combine(thread.ordinal.get(), u64::from(count))) }
+    }
+
+    /// The next image in the same place.
+    pub fn after_exec(&self) -> Lineage {
+        Lineage { text: self.text, hash: combine(self.hash, EXEC) }
+    }
+}
+
+/// This process. Written by the constructor and by the only thread of a fresh fork child.
+pub struct Me {
+    /// Its pid, as it sees it.
+    pub pid: u32,
+    /// Number of this image in the session.
+    pub uid: u32,
+    /// Its slot; null when there was no room.
+    pub slot: *mut ProcessSlot,
+    /// Its place.
+    pub lineage: Lineage,
+    /// The name it was started by.
+    pub program: Text<64>,
+    /// Its executable.
+    pub executable: Text<256>,
+    /// Rules whose `process` selector matches it, or that have none.
+    pub rules: u64,
+}
+
+struct MeCell(UnsafeCell<Me>);
+
+// SAFETY: written before other threads of this process can be inside the shim: by the constructor, and in a fork child
+// by the one thread that won the generation word.
+unsafe impl Sync for MeCell {}
+
+static ME: MeCell = MeCell(UnsafeCell::new(Me {
+    pid: 0,
+    uid: 0,
+    slot: std::ptr::null_mut(),
+    lineage: Lineage { text: Text::EMPTY, hash: 0 },
+    program: Text::EMPTY,
+    executable: Text::EMPTY,
+    rules: 0,
+}));
+
+/// The generation word, on a page that the kernel wipes in every forked child, however it was forked.
+static GENERATION: AtomicPtr<AtomicU64> = AtomicPtr::new((&raw const NO_GENERATION).cast_mut());
+static NO_GENERATION: AtomicU64 = AtomicU64::new(0);
+/// Value of the word while a fork child attaches.
+const ATTACHING: u64 = 1;
+
+/// This process.
+#[inline(always)]
+pub fn me() -> &'static Me {
+    // SAFETY: see MeCell.
+    unsafe { &*ME.0.get() }
+}
+
+fn generation() -> &'static AtomicU64 {
+    // SAFETY: points at a static, or at a page of ours that stays mapped.
+    unsafe { &*GENERATION.load(Ordering::Relaxed) }
+}
+
+/// Whether the process at hand is a vfork child: it has its parent's memory, but another pid.
+pub fn in_vfork_child(thread: &Thread) -> bool {
+    if !thread.maybe_vfork.get() {
+        return false;
+    }
+    if sys::getpid() == me().pid {
+        thread.maybe_vfork.set(false);
+        return false;
+    }
+    true
+}
+
+/// pid, tid and image number for a record.
+pub fn who(thread: &Thread) -> (u32, u32, u32) {
+    if in_vfork_child(thread) {
+        let pid = sys::getpid();
+        return (pid, pid, me().uid);
+    }
+    if thread.tid.get() == 0 {
+        thread.tid.set(sys::gettid());
+    }
+    (me().pid, thread.tid.get(), me().uid)
+}
+
+/// Where a new image stands, and who it is.
+pub struct Arrival<'a> {
+    /// Its place in the tree.
+    pub lineage: Lineage,
+    /// Number of the parent's image (of the image before exec, for that).
+    pub parent: u32,
+    /// Slots of the image before exec: process, thread.
+    pub inherited: Option<(usize, usize)>,
+    /// The name it was started by.
+    pub program: &'a [u8],
+    /// Its executable.
+    pub executable: &'a [u8],
+}
+
+/// Takes a place in the session for a fresh image and writes its record. False when there is no room.
+pub fn arrive(session: &Session, arrival: &Arrival<'_>) -> bool {
+    if let Some(page) = sys::mmap(4096, -1)
+        && sys::wipe_on_fork(page, 4096)
+    {
+        GENERATION.store(page.cast(), Ordering::Relaxed);
+    }
+    // SAFETY: the constructor runs before any thread of this image can be inside the shim.
+    let me = unsafe { &mut *ME.0.get() };
+    me.program.push(arrival.program);
+    me.executable.push(arrival.executable);
+    me.lineage = arrival.lineage;
+    me.rules = rules_for(session, arrival.program, arrival.executable);
+    let inherited = arrival.inherited.map(|(process, thread)| {
+        (session.process(process), session.thread(thread))
+    });
+    settle(session, thread(), me, arrival.parent, inherited)
+}
+
+/// Rules whose `process` selector does not exclude this program.
+fn rules_for(session: &Session, program: &[u8], executable: &[u8]) -> u64 {
+    let patterns = session.patterns();
+    let names = [program, chaos_table::decide::last_component(executable), executable];
+    let wanted = session.rules().iter().enumerate().filter(|(_, rule)| {
+        !rule.has(flag::PROCESS) || patterns.process(rule.processes, &names)
+    });
+    wanted.fold(0, |bits, (index, _)| bits | 1 << index)
+}
+
+/// Claims slots, writes the process record, opens the generation. Allocates nothing.
+fn settle(
+    session: &Session,
+    thread: &Thread,
+    me: &mut Me,
+    parent: u32,
+    inherited: Option<(*mut ProcessSlot, *mut ThreadSlot)>,
+) -> bool {
+    let word = generation();
+    me.pid = sys::getpid();
+    me.uid = session.counter(offset_of!(Header, last_process)).fetch_add(1, Ordering::Relaxed) as u32 + 1;
+    me.slot = std::ptr::null_mut();
+    thread.tid.set(me.pid);
+    thread.maybe_vfork.set(false);
+    thread.slot.set(0);
+    thread.children.set(0);
+    thread.threads.set(0);
+    let record = Record { kind: kind::PROCESS, effect: parent as i32, ..Record::default() };
+    log::publish(session, thread, record, &[me.lineage.text.bytes(), me.program.bytes(), me.executable.bytes()]);
+
+    let old = inherited.filter(|(process, own)| {
+        // SAFETY: both come from `session.process` and `session.thread`.
+        unsafe { (**process).pid == me.pid && (**own).pid == me.pid }
+    });
+    if let Some((_, own)) = old {
+        fold(session, own);
+    }
+    let Some(slot) = old.map(|(process, _)| process).or_else(|| claim_process(session, me.uid)) else {
+        session.counter(offset_of!(Header, lost_processes)).fetch_add(1, Ordering::Relaxed);
+        word.store(ATTACHING, Ordering::Release);
+        escape(session, thread, b"no room in the table of processes", me.program.bytes());
+        return false;
+    };
+    // SAFETY: the slot is ours alone.
+    unsafe {
+        (*slot).pid = me.pid;
+        (*slot).uid = me.uid;
+        (*slot).parent = parent;
+        (*slot).live_bytes = 0;
+        for rule in 0..session.rule_count() {
+            session.process_counter(slot, rule, 0).store(0, Ordering::Relaxed);
+            session.process_counter(slot, rule, 8).store(0, Ordering::Relaxed);
+        }
+        AtomicU32::from_ptr(&raw mut (*slot).state).store(slot_state::LIVE, Ordering::Release);
+    }
+    me.slot = slot;
+    // Never 0 (wiped) nor ATTACHING, and different in every image.
+    word.store(u64::from(me.uid) + 2, Ordering::Release);
+    true
+}
+
+/// Puts a process of the table into every later record of it: "this child could not be followed".
+pub fn escape(session: &Session, thread: &Thread, reason: &[u8], program: &[u8]) {
+    let record = Record { kind: kind::ESCAPE, ..Record::default() };
+    log::publish(session, thread, record, &[reason, program]);
+}
+
+/// Counts a child that this thread is about to make.
+pub fn count_child(thread: &Thread) -> u32 {
+    thread.children.set(thread.children.get().wrapping_add(1));
+    thread.children.get()
+}
+
+/// Where the child that this thread made last stands.
+pub fn lineage_of_child(thread: &Thread) -> Lineage {
+    me().lineage.child(thread, thread.children.get())
+}
+
+/// In a fork child: takes a place of its own. `thread` is the only one there is.
+#[cold]
+pub fn after_fork(session: &Session, thread: &Thread) {
+    if generation().compare_exchange(0, ATTACHING, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        return;
+    }
+    // SAFETY: we won the generation word; other threads of this child pass until it is opened.
+    let me = unsafe { &mut *ME.0.get() };
+    let parent = me.uid;
+    me.lineage = me.lineage.child(thread, thread.children.get());
+    if !settle(session, thread, me, parent, None) {
+        real::disarm();
+    }
+}
+
+/// This thread's slot; `None` when there is no room, or while the process attaches: the call passes.
+#[inline(always)]
+pub fn thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlot> {
+    if thread.slot.get() != 0 && thread.generation.get() == generation().load(Ordering::Relaxed) {
+        return Some(thread.slot.get() as *mut ThreadSlot);
+    }
+    find_thread_slot(session, thread)
+}
+
+#[cold]
+fn find_thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlot> {
+    if generation().load(Ordering::Acquire) == 0 {
+        // A fork that no hook saw (a raw clone): the wiped page tells.
+        after_fork(session, thread);
+    }
+    let generation = generation().load(Ordering::Acquire);
+    if generation <= ATTACHING || me().slot.is_null() {
+        return None;
+    }
+    thread.tid.set(sys::gettid());
+    let Some(slot) = claim_thread(session) else {
+        session.counter(offset_of!(Header, lost_threads)).fetch_add(1, Ordering::Relaxed);
+        return None;
+    };
+    let key = combine(me().lineage.hash, thread.ordinal.get());
+    // SAFETY: the slot is ours alone; XorShiftRng is 16 bytes without padding, for which every value is valid.
+    unsafe {
+        (*slot).tid = thread.tid.get();
+        (*slot).pid = me().pid;
+        (*slot).process = me().uid;
+        (*slot).key = key;
+        for rule in 0..session.rule_count() {
+            let counters = session.thread_counters(slot, rule);
+            (*counters).matched = 0;
+            (*counters).protected = 0;
+            let stream = XorShiftRng::from_seed(stream_seed(key, rule));
+            (&raw mut (*counters).stream).cast::<XorShiftRng>().write_unaligned(stream);
+        }
+        AtomicU32::from_ptr(&raw mut (*slot).state).store(slot_state::LIVE, Ordering::Release);
+    }
+    thread.slot.set(slot as usize);
+    thread.generation.set(generation);
+    Some(slot)
+}
+
+const _: () = assert!(size_of::<XorShiftRng>() == 16 && align_of::<XorShiftRng>() <= 8);
+
+fn claim_process(session: &Session, hint: u32) -> Option<*mut ProcessSlot> {
+    let room = session.process_room();
+    let try_all = || {
+        (0..room).map(|step| session.process((hint as usize + step) % room)).find(|slot| {
+            // SAFETY: inside the mapping; the state is only used atomically.
+            let state = unsafe { AtomicU32::from_ptr(&raw mut (**slot).state) };
+            state.load(Ordering::Relaxed) == slot_state::FREE
+                && state
+                    .compare_exchange(slot_state::FREE, slot_state::CLAIMED, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
+        })
+    };
+    try_all().or_else(|| {
+        for index in 0..room {
+            let slot = session.process(index);
+            // SAFETY: as above.
+            unsafe {
+                if sys::kill((*slot).pid, 0) == -libc::ESRCH as isize {
+                    AtomicU32::from_ptr(&raw mut (*slot).state).store(slot_state::FREE, Ordering::Release);
+                }
+            }
+        }
+        try_all()
+    })
+}
+
+fn claim_thread(session: &Session) -> Option<*mut ThreadSlot> {
+    let room = session.thread_room();
+    let hint = sys::gettid() as usize;
+    let try_all = || {
+        (0..room).map(|step| session.thread((hint + step) % room)).find(|slot| {
+            // SAFETY: inside the mapping; the state is only used atomically.
+            let state = unsafe { AtomicU32::from_ptr(&raw mut (**slot).state) };
+            state.load(Ordering::Relaxed) == slot_state::FREE
+                && state
+                    .compare_exchange(slot_state::FREE, slot_state::CLAIMED, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
+        })
+    };
+    try_all().or_else(|| {
+        for index in 0..room {
+            let slot = session.thread(index);
+            // SAFETY: as above. Threads leave no word when they end, so the dead are looked for when room is short.
+            let dead = unsafe { sys::tgkill((*slot).pid, (*slot).tid, 0) == -libc::ESRCH as isize };
+            if dead {
+                fold(session, slot);
+            }
+        }
+        try_all()
+    })
+}
+
+/// Adds the counters of a thread that has ended to those of the tree and frees its slot.
+fn fold(session: &Session, slot: *mut ThreadSlot) {
+    // SAFETY: the slot lies inside the mapping; winning LIVE -> CLAIMED makes it ours.
+    unsafe {
+        let state = AtomicU32::from_ptr(&raw mut (*slot).state);
+        let won = state.compare_exchange(slot_state::LIVE, slot_state::CLAIMED, Ordering::AcqRel, Ordering::Relaxed);
+        if won.is_err() {
+            return;
+        }
+        for rule in 0..session.rule_count() {
+            let counters = session.thread_counters(slot, rule).read();
+            session.tree(rule, offset_of!(TreeCounters, matched)).fetch_add(counters.matched, Ordering::Relaxed);
+            session.tree(rule, offset_of!(TreeCounters, protected)).fetch_add(counters.protected, Ordering::Relaxed);
+        }
+        state.store(slot_state::FREE, Ordering::Release);
+    }
+}
+
+/// Gives a new thread its ordinal: its creator's, and how many threads that one had created.
+pub fn name_thread(new: &Thread, parent_text: &[u8], parent: u64, count: u32) {
+    let mut text = Text::<ORDINAL_TEXT>::EMPTY;
+    let whole = (parent_text.is_empty() || (text.push(parent_text) && text.push(b"-"))) && text.push_number(u64::from(count));
+    if !whole && let Some(last) = text.bytes.last_mut() {
+        *last = b'+';
+    }
+    new.ordinal.set(combine(parent.wrapping_add(1), u64::from(count)));
+    new.ordinal_len.set(text.len as u8);
+    new.ordinal_text.set(text.bytes);
+}
