@@ -5,13 +5,13 @@ use crate::fds::{self, PeerBuffer};
 use crate::guard::{Thread, Token};
 use crate::log::Ticket;
 use crate::paths::{self, PathBuffer};
-use crate::session::{Session, attached};
+use crate::session::{self, Session, attached};
 use crate::tree;
 use crate::{clock, log, real};
 use chaos_table::calls::{FaultKind, Op, Subject};
 use chaos_table::decide::{self, Counters, Effect, Peer, Shot};
 use chaos_table::record::{Record, kind, status};
-use chaos_table::rule::{RULE_BITS, Rule, exhaust, flag, per};
+use chaos_table::rule::{ALWAYS, RULE_BITS, Rule, exhaust, flag, per};
 use chaos_table::session::{Header, ProcessCounters, ProcessSlot, ThreadSlot, TreeCounters};
 use rand_core::Rng;
 use rand_xorshift::XorShiftRng;
@@ -41,30 +41,35 @@ pub enum Target {
     Nothing,
 }
 
-/// The rules that fired on a call, in order.
-pub struct Fired {
+/// The first rule that fired on a call. The rules behind it still have to advance: `deliver` sees to that.
+#[derive(Clone, Copy)]
+pub struct First {
     /// The call.
-    pub op: Op,
-    count: usize,
-    shots: [(u8, Shot); MAX_SHOTS],
+    op: Op,
+    index: u8,
+    shot: Shot,
+    rest: u64,
+    now: u64,
 }
 
-/// Asks the rules on an operation. `None`: the call passes.
+/// Asks the rules on an operation. `None`: the call passes. The word of the operation was not zero.
 #[inline(always)]
-pub fn judge(op: Op, target: Target, amount: u64) -> Option<Fired> {
-    let session = attached()?;
+pub fn judge(op: Op, target: Target, amount: u64) -> Option<First> {
     let wanted = real::word(op as usize) & RULE_BITS & tree::me().rules;
     if wanted == 0 {
         return None;
     }
     let token = Token::enter()?;
-    let fired = decide_call(session, &token, op, wanted, target, amount);
+    let first = ask(&token, op, wanted, target, amount);
     token.leave();
-    fired
+    first
 }
 
+/// Rules that are more than a rate are put to `ask_slowly`; the rest must cost a few ns.
 #[inline(always)]
-fn decide_call(session: &Session, token: &Token, op: Op, wanted: u64, target: Target, amount: u64) -> Option<Fired> {
+fn ask(token: &Token, op: Op, wanted: u64, target: Target, amount: u64) -> Option<First> {
+    // The words are those of a session, so there is one.
+    let session = session::armed();
     if session.is_over() {
         real::disarm();
         return None;
@@ -74,50 +79,115 @@ fn decide_call(session: &Session, token: &Token, op: Op, wanted: u64, target: Ta
         return None;
     }
     let slot = tree::thread_slot(session, token.thread)?;
-    let now = now_if_windowed(session, hit);
-    if now >= session.until_ns || now < session.arm_ns {
-        return None;
+    if protected | (hit & session.complex) != 0 {
+        return ask_slowly(&Asking { session, slot, op, amount }, hit, protected);
     }
-    let mut fired = Fired { op, count: 0, shots: [(0, Shot { draw: 0, nth: 0 }); MAX_SHOTS] };
-    let mut winner = false;
     let mut bits = hit;
     while bits != 0 {
         let index = bits.trailing_zeros() as usize;
         bits &= bits - 1;
-        let Some(rule) = session.rules().get(index) else { break };
         let (enabled, rate) = session.rule_live(index);
-        if !enabled || now < rule.from_ns || now >= rule.until_ns {
-            continue;
-        }
-        if rule.fault == FaultKind::Exhaust as u8 && !is_exhausted(session, rule, amount) {
-            continue;
-        }
-        let mut counters = InSession { session, slot, rule, index, process: tree::me().slot };
-        if let Some(shot) = decide::fires(rule, rate, winner, &mut counters)
-            && let Some(place) = fired.shots.get_mut(fired.count)
-        {
-            *place = (index as u8, shot);
-            fired.count += 1;
-            winner |= rule.fault != FaultKind::Latency as u8;
+        if enabled {
+            let (nth, draw) = advance(session, slot, index);
+            if rate == ALWAYS || draw < rate {
+                return Some(First { op, index: index as u8, shot: Shot { draw, nth }, rest: bits, now: 0 });
+            }
         }
     }
-    count_protected(session, slot, protected);
-    (fired.count != 0).then_some(fired)
+    None
 }
 
-/// Time since the start of the run, when some window asks for it.
+/// Counts a match of this thread and draws, in plain stores to the thread's own slot.
 #[inline(always)]
-fn now_if_windowed(session: &Session, hit: u64) -> u64 {
-    let windowed = session.until_ns != u64::MAX || session.arm_ns != 0 || any_window(session, hit);
-    if windowed { clock::coarse().saturating_sub(session.start_ns) } else { 0 }
+fn advance(session: &Session, slot: *mut ThreadSlot, index: usize) -> (u64, u64) {
+    // SAFETY: the slot is this thread's own; any 16 bytes are a state of the generator.
+    unsafe {
+        let counters = session.thread_counters(slot, index);
+        (*counters).matched += 1;
+        ((*counters).matched, (*(&raw mut (*counters).stream).cast::<XorShiftRng>()).next_u64())
+    }
 }
 
-fn any_window(session: &Session, hit: u64) -> bool {
-    session.rules().iter().enumerate().any(|(index, rule)| {
-        hit & (1 << index) != 0 && (rule.from_ns != 0 || rule.until_ns != u64::MAX)
-    })
+/// One call being put to its rules.
+struct Asking {
+    session: &'static Session,
+    slot: *mut ThreadSlot,
+    op: Op,
+    amount: u64,
 }
 
+#[inline(never)]
+fn ask_slowly(asking: &Asking, hit: u64, protected: u64) -> Option<First> {
+    let session = asking.session;
+    count_protected(session, asking.slot, protected);
+    let now = if session.windowed & hit == 0 { 0 } else { clock::coarse().saturating_sub(session.start_ns) };
+    if session.windowed & hit != 0 && (now >= session.until_ns || now < session.arm_ns) {
+        return None;
+    }
+    let mut bits = hit;
+    while bits != 0 {
+        let index = bits.trailing_zeros() as usize;
+        bits &= bits - 1;
+        if let Some(shot) = asking.rule(index, now, false) {
+            return Some(First { op: asking.op, index: index as u8, shot, rest: bits, now });
+        }
+    }
+    None
+}
+
+impl Asking {
+    /// Whether one rule fires.
+    #[inline(always)]
+    fn rule(&self, index: usize, now: u64, winner: bool) -> Option<Shot> {
+        let session = self.session;
+        let rule = session.rules().get(index)?;
+        let (enabled, rate) = session.rule_live(index);
+        if !enabled || now < rule.from_ns || now >= rule.until_ns {
+            return None;
+        }
+        if rule.fault == FaultKind::Exhaust as u8 && !is_exhausted(session, rule, self.amount) {
+            return None;
+        }
+        let mut counters = InSession { session, slot: self.slot, rule, index, process: tree::me().slot };
+        decide::fires(rule, rate, winner, &mut counters)
+    }
+}
+
+/// All that fired on a call, in order: latencies, and at the end the fault that decides it.
+struct Fired {
+    count: usize,
+    shots: [(u8, Shot); MAX_SHOTS],
+}
+
+impl Fired {
+    /// Lets the rules behind the first advance as well.
+    fn all(session: &'static Session, thread: &Thread, first: &First, amount: u64) -> Fired {
+        let mut fired = Fired { count: 0, shots: [(0, Shot { draw: 0, nth: 0 }); MAX_SHOTS] };
+        let mut winner = fired.push(session, usize::from(first.index), first.shot);
+        let Some(slot) = tree::thread_slot(session, thread) else { return fired };
+        let asking = Asking { session, slot, op: first.op, amount };
+        let mut bits = first.rest;
+        while bits != 0 {
+            let index = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            if let Some(shot) = asking.rule(index, first.now, winner) {
+                winner |= fired.push(session, index, shot);
+            }
+        }
+        fired
+    }
+
+    /// Adds a shot; whether it decides the call.
+    fn push(&mut self, session: &Session, index: usize, shot: Shot) -> bool {
+        if let Some(place) = self.shots.get_mut(self.count) {
+            *place = (index as u8, shot);
+            self.count += 1;
+        }
+        session.rules().get(index).is_some_and(|rule| rule.fault != FaultKind::Latency as u8)
+    }
+}
+
+#[cold]
 fn count_protected(session: &Session, slot: *mut ThreadSlot, mut protected: u64) {
     while protected != 0 {
         let index = protected.trailing_zeros() as usize;
@@ -218,26 +288,13 @@ struct InSession<'a> {
 
 impl Counters for InSession<'_> {
     #[inline(always)]
-    fn count_match(&mut self) -> u64 {
-        // SAFETY: the slot is this thread's own; plain stores suffice.
-        let matched = unsafe {
-            let counters = self.session.thread_counters(self.slot, self.index);
-            (*counters).matched += 1;
-            (*counters).matched
-        };
+    fn count_match(&mut self) -> (u64, u64) {
+        let (matched, draw) = advance(self.session, self.slot, self.index);
         if !self.rule.has(flag::COUNTS) || self.rule.per == per::THREAD {
-            return matched;
+            return (matched, draw);
         }
-        self.scope(offset_of!(ProcessCounters, seen), offset_of!(TreeCounters, seen)).fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    #[inline(always)]
-    fn draw(&mut self) -> u64 {
-        // SAFETY: the slot is this thread's own; any 16 bytes are a state of the generator.
-        unsafe {
-            let stream = (&raw mut (*self.session.thread_counters(self.slot, self.index)).stream).cast::<XorShiftRng>();
-            (*stream).next_u64()
-        }
+        let seen = self.scope(offset_of!(ProcessCounters, seen), offset_of!(TreeCounters, seen));
+        (seen.fetch_add(1, Ordering::Relaxed) + 1, draw)
     }
 
     fn take(&mut self, times: u64) -> bool {
@@ -260,18 +317,21 @@ impl InSession<'_> {
 /// `asked` is the number of bytes (or ns) that the call asks for, `flags` the MSG_ flags of a socket call.
 #[cold]
 #[inline(never)]
-pub fn deliver(fired: &Fired, target: Target, asked: u64, flags: i32) -> Outcome {
+pub fn deliver(first: &First, target: Target, asked: u64, flags: i32) -> Outcome {
     let Some(session) = attached() else { return Outcome::Go };
+    let Some(token) = Token::enter() else { return Outcome::Go };
+    let fired = Fired::all(session, token.thread, first, asked);
+    token.leave();
     for (index, shot) in fired.shots.iter().take(fired.count) {
         let index = usize::from(*index);
         let Some(rule) = session.rules().get(index) else { continue };
         // Inside only to decide and to write; never while waiting, so that signal handlers are seen meanwhile.
         let Some(token) = Token::enter() else { return Outcome::Go };
-        let subject = Subjected { session, op: fired.op, target, asked, flags, index, rule, shot };
+        let subject = Subjected { session, op: first.op, target, asked, flags, index, rule, shot };
         let prepared = subject.prepare(token.thread);
         token.leave();
         if let Some((effect, ticket)) = prepared {
-            let outcome = effects::carry_out(session, fired.op, effect, ticket, target, shot.draw, flags);
+            let outcome = effects::carry_out(session, first.op, effect, ticket, target, shot.draw, flags);
             if !matches!(outcome, Outcome::Go) {
                 return outcome;
             }

@@ -3,10 +3,10 @@
 //! A target may scribble over all of it. Offsets and sizes are copied out and checked once, when attaching; whatever is
 //! read later is an integer for which every value is handled.
 
-use chaos_table::calls::Op;
+use chaos_table::calls::{FaultKind, Op};
 use chaos_table::decide::Patterns;
 use chaos_table::record::SLOT;
-use chaos_table::rule::{Matcher, PlanHeader, Rule};
+use chaos_table::rule::{Matcher, PlanHeader, Rule, flag};
 use chaos_table::session::{Header, Layout, Name, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters};
 use std::cell::UnsafeCell;
 use std::mem::offset_of;
@@ -30,6 +30,8 @@ static SESSION: Cell = Cell(UnsafeCell::new(Session {
     has_launcher: false,
     until_ns: u64::MAX,
     arm_ns: 0,
+    windowed: 0,
+    complex: 0,
     rules: 0,
     matchers: 0,
     text: 0,
@@ -51,6 +53,10 @@ pub struct Session {
     pub until_ns: u64,
     /// Injection does not begin before.
     pub arm_ns: u64,
+    /// Rules for which the time matters.
+    pub windowed: u64,
+    /// Rules that are more than a rate: windows, shared counters, limits.
+    pub complex: u64,
     rules: usize,
     matchers: usize,
     text: usize,
@@ -66,6 +72,13 @@ pub fn attached() -> Option<&'static Session> {
     }
     // SAFETY: written before ATTACHED was set, never again.
     Some(unsafe { &*SESSION.0.get() })
+}
+
+/// The session of a process that is armed.
+#[inline(always)]
+pub fn armed() -> &'static Session {
+    // SAFETY: written before the process could be armed, never again; unattached it is all zeros and asked nothing.
+    unsafe { &*SESSION.0.get() }
 }
 
 /// Takes a mapping of `len` bytes as this process's session.
@@ -86,7 +99,7 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
     let layout = header.layout;
     // SAFETY: `check` said that the area lies inside the mapping.
     let plan: PlanHeader = unsafe { std::ptr::read_volatile(base.add(layout.plan as usize).cast()) };
-    let session = Session {
+    let mut session = Session {
         base,
         layout,
         start_ns: header.start_mono_ns,
@@ -94,11 +107,15 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
         has_launcher: header.has_launcher != 0,
         until_ns: plan.until_ns,
         arm_ns: plan.arm_ns,
+        windowed: 0,
+        complex: 0,
         rules: (plan.rule_count as usize).min(layout.rule_room as usize).min(chaos_table::rule::MAX_RULES),
         matchers: (plan.matcher_count as usize).min(layout.matcher_room as usize),
         text: (plan.text_len as usize).min(layout.text_room as usize),
         limited: plan.max_faults != u64::MAX,
     };
+    session.windowed = session.find_windows();
+    session.complex = session.windowed | session.find_complex();
     // SAFETY: nobody reads it before ATTACHED.
     unsafe { *SESSION.0.get() = session };
     Ok(unsafe { &*SESSION.0.get() })
@@ -110,6 +127,23 @@ pub fn publish() {
 }
 
 impl Session {
+    /// Rules that have a window; all, when the whole run has one.
+    fn find_windows(&self) -> u64 {
+        if self.until_ns != u64::MAX || self.arm_ns != 0 {
+            return u64::MAX;
+        }
+        let windowed = |rule: &Rule| rule.from_ns != 0 || rule.until_ns != u64::MAX;
+        self.rules().iter().enumerate().fold(0, |bits, (index, rule)| bits | u64::from(windowed(rule)) << index)
+    }
+
+    /// Rules with counters that others share, or with a limit or `times`.
+    fn find_complex(&self) -> u64 {
+        let complex = |rule: &Rule| {
+            rule.has(flag::COUNTS) || rule.times != 0 || rule.fault == FaultKind::Exhaust as u8
+        };
+        self.rules().iter().enumerate().fold(0, |bits, (index, rule)| bits | u64::from(complex(rule)) << index)
+    }
+
     /// A pointer into the mapping.
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> *mut T {
@@ -132,8 +166,9 @@ impl Session {
     /// Whether injection is over for everybody: switched off, or the launcher is gone.
     #[inline(always)]
     pub fn is_over(&self) -> bool {
-        self.atomic32(offset_of!(Header, disarmed)).load(Ordering::Relaxed) != 0
-            || (self.has_launcher && self.atomic32(offset_of!(Header, mutex)).load(Ordering::Relaxed) & OWNER_DIED != 0)
+        // Without a launcher the mutex word stays 0.
+        let disarmed = self.atomic32(offset_of!(Header, disarmed)).load(Ordering::Relaxed);
+        disarmed | (self.atomic32(offset_of!(Header, mutex)).load(Ordering::Relaxed) & OWNER_DIED) != 0
     }
 
     /// Whether the kernel keeps time by the TSC, see [`Header::clock`].
@@ -191,7 +226,8 @@ impl Session {
     /// Whether a rule is enabled, and its rate, as they are now.
     #[inline(always)]
     pub fn rule_live(&self, index: usize) -> (bool, u64) {
-        let at = self.layout.rules as usize + index.min(self.rules) * size_of::<Rule>();
+        // Masks hold bits below MAX_RULES only, for which the area has room.
+        let at = self.layout.rules as usize + (index & 63) * size_of::<Rule>();
         (
             self.atomic32(at + offset_of!(Rule, enabled)).load(Ordering::Relaxed) != 0,
             self.atomic64(at + offset_of!(Rule, rate)).load(Ordering::Relaxed),
@@ -273,7 +309,6 @@ impl Session {
     /// Counters and stream of a rule in a thread.
     #[inline(always)]
     pub fn thread_counters(&self, slot: *mut ThreadSlot, rule: usize) -> *mut ThreadCounters {
-        let rule = rule.min(self.layout.rule_room as usize - 1);
         // SAFETY: `slot` comes from `thread`; its stride has room for the counters of every rule.
         unsafe { slot.add(1).cast::<ThreadCounters>().add(rule) }
     }

@@ -12,7 +12,8 @@ use crate::fault::Fault;
 use crate::presets::DEFAULT_RATE;
 use crate::quantities::Time;
 use crate::rule::{
-    ALWAYS, Delay, MAX_RULES, OP_ROOM, Plan, PlanHeader, Rule, Span, TRACK, Weighted, arm, exhaust, flag, matcher, per, shape,
+    ALWAYS, Delay, MAX_RULES, OP_ROOM, Plan, PlanHeader, Rule, Span, TRACK, Weighted, arm, exhaust, flag, matcher, per,
+    shape,
 };
 use crate::runtimes::{DEFAULT_PROTECT, RUNTIMES};
 use crate::schema::{Arm, Protect, Table};
@@ -42,11 +43,34 @@ pub struct Compiled {
 
 /// The operations that change what a descriptor is.
 const IDENTITY: &[Op] = &[
-    Op::Open, Op::Close, Op::CloseRange, Op::Dup, Op::Fcntl, Op::Pipe, Op::Opendir, Op::Closedir, Op::Fopen, Op::Fclose,
-    Op::Popen, Op::Pclose, Op::Socket, Op::Accept, Op::Connect, Op::Recvmsg, Op::Recvmmsg, Op::Listen,
+    Op::Open,
+    Op::Close,
+    Op::CloseRange,
+    Op::Dup,
+    Op::Fcntl,
+    Op::Pipe,
+    Op::Opendir,
+    Op::Closedir,
+    Op::Fopen,
+    Op::Fclose,
+    Op::Popen,
+    Op::Pclose,
+    Op::Socket,
+    Op::Accept,
+    Op::Connect,
+    Op::Recvmsg,
+    Op::Recvmmsg,
+    Op::Listen,
 ];
 /// The operations that change how much memory is allocated.
-const ALLOCATION: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign, Op::Free];
+const ALLOCATION: &[Op] = &[
+    Op::Malloc,
+    Op::Calloc,
+    Op::Realloc,
+    Op::Memalign,
+    Op::PosixMemalign,
+    Op::Free,
+];
 
 /// Compiles a table. Rules stand in the order of `faults`, then those of the presets: the first that fires wins.
 ///
@@ -59,14 +83,24 @@ pub fn compile(table: &Table, context: &Context<'_>) -> Result<Compiled, TableEr
     let faults = all_faults(table)?;
     if faults.len() > MAX_RULES {
         let problem = Problem::new(format!("{} rules are too many", faults.len()));
-        return Err(problem.help(format!("at most {MAX_RULES}, those of presets included")).at(None));
+        return Err(problem
+            .help(format!("at most {MAX_RULES}, those of presets included"))
+            .at(None));
     }
     let names = names::of(&faults)?;
+    let mut warnings = Vec::new();
+    if (table.rate.is_some() || table.intensity.is_some())
+        && table.chaos.is_empty()
+        && table.faults.iter().all(Fault::says_when)
+    {
+        warnings
+            .push("the table's rate has no effect: there is no preset, and every fault says when it fires".to_owned());
+    }
     let mut compiler = Compiler {
         patterns: Patterns::new(context.work_dir, &table.roles),
         header: header(table, context),
         rules: Vec::new(),
-        warnings: Vec::new(),
+        warnings,
         unprotected: table.protect.as_ref().is_some_and(Protect::is_none),
     };
     for (fault, name) in faults.iter().zip(&names) {
@@ -74,13 +108,19 @@ pub fn compile(table: &Table, context: &Context<'_>) -> Result<Compiled, TableEr
         let resolved = check::resolve(fault).map_err(located)?;
         compiler.rule(fault, name, &resolved).map_err(located)?;
     }
-    compiler.protect(table.protect.as_ref()).map_err(|problem| problem.at(None))?;
+    compiler
+        .protect(table.protect.as_ref())
+        .map_err(|problem| problem.at(None))?;
     compiler.finish().map_err(|problem| problem.at(None))
 }
 
 /// The faults of a table with those of its presets, and the table's rate where it applies.
 fn all_faults(table: &Table) -> Result<Vec<Fault>, TableError> {
-    let rate = table.rate.or_else(|| table.intensity.map(|intensity| crate::quantities::Rate(intensity.rate())));
+    let rate = table.rate.or_else(|| {
+        table
+            .intensity
+            .map(|intensity| crate::quantities::Rate(intensity.rate()))
+    });
     let mut faults = table.faults.clone();
     for fault in faults.iter_mut().filter(|fault| !fault.says_when()) {
         fault.rate = rate;
@@ -125,7 +165,8 @@ impl Compiler<'_> {
         set_what(&mut rule, fault);
         self.set_where(&mut rule, fault, resolved)?;
         self.set_masks(&mut rule, resolved);
-        self.warnings.extend(resolved.warnings.iter().map(|warning| format!("{name}: {warning}")));
+        self.warnings
+            .extend(resolved.warnings.iter().map(|warning| format!("{name}: {warning}")));
         self.rules.push(rule);
         Ok(())
     }
@@ -198,7 +239,10 @@ impl Compiler<'_> {
     }
 
     fn protect(&mut self, protect: Option<&Protect>) -> Result<(), Problem> {
-        let usual = Protect { default: true, globs: Vec::new() };
+        let usual = Protect {
+            default: true,
+            globs: Vec::new(),
+        };
         let protect = protect.unwrap_or(&usual);
         let first = self.patterns.matchers.len();
         if protect.default {
@@ -232,8 +276,16 @@ impl Compiler<'_> {
         self.header.rule_count = narrow(self.rules.len())?;
         self.header.matcher_count = narrow(matchers.len())?;
         self.header.text_len = narrow(text.len())?;
-        let plan = Plan { header: self.header, rules: self.rules, matchers, text };
-        Ok(Compiled { plan, warnings: self.warnings })
+        let plan = Plan {
+            header: self.header,
+            rules: self.rules,
+            matchers,
+            text,
+        };
+        Ok(Compiled {
+            plan,
+            warnings: self.warnings,
+        })
     }
 }
 
@@ -266,10 +318,11 @@ fn set_what(rule: &mut Rule, fault: &Fault) {
         FaultKind::Latency => rule.delay = delay(fault),
         FaultKind::Hang => rule.delay.base_ns = fault.r#for.map_or(0, |longest| longest.0.0),
         FaultKind::Short => rule.keep_ppm = fault.keep.map_or(500_000, |keep| keep.0),
-        FaultKind::Corrupt => (rule.flip_bits, rule.flip_per) = fault.flip.map_or((1, 64 << 10), |flip| (flip.bits, flip.per)),
-        FaultKind::Refuse => {}
+        FaultKind::Corrupt => {
+            (rule.flip_bits, rule.flip_per) = fault.flip.map_or((1, 64 << 10), |flip| (flip.bits, flip.per));
+        }
         FaultKind::Disconnect if fault.mode == Some(Mode::End) => rule.flags |= flag::SILENT,
-        FaultKind::Disconnect => {}
+        FaultKind::Disconnect | FaultKind::Refuse => {}
         FaultKind::Dns => match fault.answer.unwrap_or(Answer::NotFound) {
             Answer::NotFound => rule.code = libc::EAI_NONAME,
             Answer::TryAgain => rule.code = libc::EAI_AGAIN,
@@ -292,7 +345,10 @@ fn set_errnos(rule: &mut Rule, fault: &Fault) {
     let mut cumulative = 0u32;
     for (slot, (errno, weight)) in rule.errnos.iter_mut().zip(&errnos.0) {
         cumulative = cumulative.saturating_add(*weight);
-        *slot = Weighted { code: errno.0, cumulative };
+        *slot = Weighted {
+            code: errno.0,
+            cumulative,
+        };
         rule.errno_count += 1;
     }
 }
@@ -304,5 +360,10 @@ fn delay(fault: &Fault) -> Delay {
         (Some(Distribution::Uniform), _) | (None, Some(_)) => shape::UNIFORM,
         (Some(Distribution::Fixed), _) | (None, None) => shape::FIXED,
     };
-    Delay { shape, reserved: 0, base_ns: fault.delay.map_or(500_000_000, |delay| delay.0), spread_ns }
+    Delay {
+        shape,
+        reserved: 0,
+        base_ns: fault.delay.map_or(500_000_000, |delay| delay.0),
+        spread_ns,
+    }
 }

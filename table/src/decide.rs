@@ -44,10 +44,8 @@ impl Effect {
 
 /// Where counters live is the caller's business; this is what deciding needs of them, for one rule.
 pub trait Counters {
-    /// Counts a match in the rule's scope and returns its number, from 1.
-    fn count_match(&mut self) -> u64;
-    /// One draw from the (rule, thread) stream.
-    fn draw(&mut self) -> u64;
+    /// Counts a match in the rule's scope: its number, from 1, and one draw from the (rule, thread) stream.
+    fn count_match(&mut self) -> (u64, u64);
     /// Takes one of the `times` injections; false when they are used up.
     fn take(&mut self, times: u64) -> bool;
 }
@@ -62,10 +60,9 @@ pub struct Shot {
 }
 
 /// Whether a match fires. `winner_taken`: an earlier rule has already decided the call, so this one only advances.
-#[inline]
+#[inline(always)]
 pub fn fires(rule: &Rule, rate: u64, winner_taken: bool, counters: &mut impl Counters) -> Option<Shot> {
-    let nth = counters.count_match();
-    let draw = counters.draw();
+    let (nth, draw) = counters.count_match();
     if rule.has(flag::COUNTS) && !chosen(rule, nth) {
         return None;
     }
@@ -364,12 +361,9 @@ mod tests {
     }
 
     impl Counters for Plain {
-        fn count_match(&mut self) -> u64 {
+        fn count_match(&mut self) -> (u64, u64) {
             self.matched += 1;
-            self.matched
-        }
-        fn draw(&mut self) -> u64 {
-            self.draw
+            (self.matched, self.draw)
         }
         fn take(&mut self, times: u64) -> bool {
             self.fired += 1;

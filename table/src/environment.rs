@@ -9,10 +9,11 @@
 //!
 //! `CHAOS_RATE` and `CHAOS_TYPES` are the table's `rate` and `chaos`, `CHAOS_DURATION` its `for`.
 
+use crate::counts::Number;
 use crate::env;
 use crate::error::{Place, Problem, TableError, nearest, quoted};
 use crate::files::read_text;
-use crate::quantities::{Lasting, Millis, Number, Rate, Seconds, Time};
+use crate::quantities::{Lasting, Millis, Rate, Seconds, Time};
 use crate::schema::Table;
 use crate::spec::{parse_spec, parse_specs};
 use crate::value::Value;
@@ -38,7 +39,9 @@ pub fn from_env(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<Opti
     let mut given = BTreeMap::new();
     let mut log = None;
     for (name, value) in vars {
-        let Some(name) = name.to_str().filter(|name| name.starts_with("CHAOS_")) else { continue };
+        let Some(name) = name.to_str().filter(|name| name.starts_with("CHAOS_")) else {
+            continue;
+        };
         let Some(known) = env::PUBLIC.iter().find(|known| **known == name) else {
             return Err(unknown(name));
         };
@@ -63,7 +66,11 @@ pub fn from_env(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<Opti
 }
 
 fn at(name: &str, problem: Problem) -> TableError {
-    problem.at(Some(Place { source: name.to_owned(), line: None, column: None }))
+    problem.at(Some(Place {
+        source: name.to_owned(),
+        line: None,
+        column: None,
+    }))
 }
 
 fn unknown(name: &str) -> TableError {
@@ -73,7 +80,10 @@ fn unknown(name: &str) -> TableError {
     let bare = name.strip_prefix("CHAOS_").unwrap_or(name);
     let near = nearest(bare, all().filter_map(|known| known.strip_prefix("CHAOS_")));
     TableError {
-        help: Some(near.map_or_else(|| format!("one of {}", all().collect::<Vec<_>>().join(", ")), |near| format!("did you mean `CHAOS_{near}`?"))),
+        help: Some(near.map_or_else(
+            || format!("one of {}", all().collect::<Vec<_>>().join(", ")),
+            |near| format!("did you mean `CHAOS_{near}`?"),
+        )),
         ..at(name, problem)
     }
 }
@@ -89,10 +99,18 @@ fn table(given: &BTreeMap<&str, String>) -> Result<Table, TableError> {
         Some(text) => table_from(text)?,
         None => Table::default(),
     };
-    let mut settings = Table { enabled: enabled(given)?, seed: seed(given)?, rate: read::<Rate>(given, env::RATE)?, ..Table::default() };
+    let mut settings = Table {
+        enabled: enabled(given)?,
+        seed: seed(given)?,
+        rate: read::<Rate>(given, env::RATE)?,
+        ..Table::default()
+    };
     settings.r#for = read::<Seconds>(given, env::DURATION)?.map(Lasting::from);
     if let Some(types) = given.get(env::TYPES) {
-        let names: Result<Vec<_>, _> = types.split(',').map(|name| PresetName::from_text(name.trim())).collect();
+        let names: Result<Vec<_>, _> = types
+            .split(',')
+            .map(|name| PresetName::from_text(name.trim()))
+            .collect();
         settings.chaos = names.map_err(|problem| at(env::TYPES, problem))?;
     }
     settings.faults = probabilities(given)?;
@@ -106,16 +124,25 @@ fn table_from(text: &str) -> Result<Table, TableError> {
     if text.starts_with(['{', '[']) {
         return Table::from_json(text, env::TABLE);
     }
-    let path = text.strip_prefix('@').or_else(|| (text.starts_with('/') || text.starts_with("./")).then_some(text));
+    let path = text
+        .strip_prefix('@')
+        .or_else(|| (text.starts_with('/') || text.starts_with("./")).then_some(text));
     match path {
         Some(path) => table_file(Path::new(path)),
-        None => parse_specs(text, env::TABLE).map(|faults| Table { faults, ..Table::default() }),
+        None => parse_specs(text, env::TABLE).map(|faults| Table {
+            faults,
+            ..Table::default()
+        }),
     }
 }
 
 fn table_file(path: &Path) -> Result<Table, TableError> {
     let source = path.display().to_string();
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("").to_ascii_lowercase();
+    let extension = path
+        .extension()
+        .and_then(|extension| extension.to_str())
+        .unwrap_or("")
+        .to_ascii_lowercase();
     if ["yaml", "yml", "toml"].contains(&extension.as_str()) {
         let problem = Problem::new("YAML and TOML are read by the launcher only");
         let help = format!("make JSON of it: chaos-exec check --json {source} > table.json");
@@ -125,15 +152,23 @@ fn table_file(path: &Path) -> Result<Table, TableError> {
     if extension == "json" || text.trim_start().starts_with(['{', '[']) {
         return Table::from_json(&text, &source);
     }
-    parse_specs(&text, &source).map(|faults| Table { faults, ..Table::default() })
+    parse_specs(&text, &source).map(|faults| Table {
+        faults,
+        ..Table::default()
+    })
 }
 
 fn enabled(given: &BTreeMap<&str, String>) -> Result<Option<bool>, TableError> {
-    let Some(text) = given.get(env::ENABLED) else { return Ok(None) };
+    let Some(text) = given.get(env::ENABLED) else {
+        return Ok(None);
+    };
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "1" => Ok(Some(true)),
         "false" | "0" => Ok(Some(false)),
-        _ => Err(at(env::ENABLED, Problem::new(format!("{} is neither true nor false", quoted(text))).help("true, 1, false or 0"))),
+        _ => Err(at(
+            env::ENABLED,
+            Problem::new(format!("{} is neither true nor false", quoted(text))).help("true, 1, false or 0"),
+        )),
     }
 }
 
@@ -141,9 +176,10 @@ fn seed(given: &BTreeMap<&str, String>) -> Result<Option<u64>, TableError> {
     let seed = read::<Number>(given, env::SEED)?.map(|number| number.0);
     let random = read::<Number>(given, env::RANDOM_SEED)?.map(|number| number.0);
     match (seed, random) {
-        (Some(one), Some(other)) if one != other => {
-            Err(at(env::RANDOM_SEED, Problem::new("CHAOS_SEED and CHAOS_RANDOM_SEED differ").help("set one of them")))
-        }
+        (Some(one), Some(other)) if one != other => Err(at(
+            env::RANDOM_SEED,
+            Problem::new("CHAOS_SEED and CHAOS_RANDOM_SEED differ").help("set one of them"),
+        )),
         (seed, random) => Ok(seed.or(random)),
     }
 }
@@ -165,17 +201,26 @@ fn probabilities(given: &BTreeMap<&str, String>) -> Result<Vec<crate::fault::Fau
     let rate = read(given, env::DELAY_PROBABILITY)?;
     if delay.is_some() || rate.is_some() {
         let delay = delay.map_or(Time(500_000_000), Time::from).to_text();
-        add(env::DELAY_MS, "env/delay", &format!("latency calls=network,disk delay={delay}"), rate.unwrap_or(Rate(0.2)))?;
+        add(
+            env::DELAY_MS,
+            "env/delay",
+            &format!("latency calls=network,disk delay={delay}"),
+            rate.unwrap_or(Rate(0.2)),
+        )?;
     }
     let longest = read::<Seconds>(given, env::TIMEOUT_SECONDS)?;
     let rate = read(given, env::TIMEOUT_PROBABILITY)?;
     if longest.is_some() || rate.is_some() {
         let longest = longest.map_or(Time(30_000_000_000), |seconds| seconds.0).to_text();
-        add(env::TIMEOUT_SECONDS, "env/timeout", &format!("hang calls=network for={longest}"), rate.unwrap_or(Rate(0.1)))?;
+        add(
+            env::TIMEOUT_SECONDS,
+            "env/timeout",
+            &format!("hang calls=network for={longest}"),
+            rate.unwrap_or(Rate(0.1)),
+        )?;
     }
     if let Some(rate) = read(given, env::CORRUPTION_PROBABILITY)? {
         add(env::CORRUPTION_PROBABILITY, "env/corruption", "corrupt", rate)?;
     }
     Ok(faults)
 }
-

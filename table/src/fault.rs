@@ -1,11 +1,13 @@
 //! One fault as a user writes it: what, where, when. The same keys in files and in one-line specs.
 
 use crate::calls::FaultKind;
+use crate::counts::{Count, ExitCode, Nth, Number};
+use crate::errnos::Errnos;
 use crate::error::{Place, Problem};
-use crate::quantities::{Count, ExitCode, Flip, Lasting, Limit, Millis, Nth, Number, Part, Rate, Seconds, Time};
+use crate::quantities::{Flip, Lasting, Limit, Millis, Part, Rate, Seconds, Time};
 use crate::selectors::{FdRange, Glob, Target};
 use crate::value::{Field, Key, Keys, Many, Word, set_once};
-use crate::words::{Answer, CallName, Distribution, Errnos, Label, Mode, Per, Resource, Signal};
+use crate::words::{Answer, CallName, Distribution, Label, Mode, Per, Resource, Signal};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -23,8 +25,12 @@ impl PartialEq for Origin {
 
 /// The value type of a key: that of its field, or that of an alias with another unit.
 macro_rules! type_of {
-    ($field:ty) => { $field };
-    ($field:ty, $via:ty) => { $via };
+    ($field:ty) => {
+        $field
+    };
+    ($field:ty, $via:ty) => {
+        $via
+    };
 }
 
 /// Generates the struct, its keys, and reading and writing in both forms from one list.
@@ -181,12 +187,19 @@ impl Fault {
     /// A fault of this kind with nothing else given.
     #[must_use]
     pub fn new(kind: FaultKind) -> Fault {
-        Fault { fault: Some(kind), ..Fault::default() }
+        Fault {
+            fault: Some(kind),
+            ..Fault::default()
+        }
     }
 
     /// Whether it says itself how often it fires, so that a table's `rate` does not apply.
     #[must_use]
     pub fn says_when(&self) -> bool {
-        self.rate.is_some() || self.every.is_some() || self.nth.is_some() || self.after.is_some() || self.times.is_some()
+        self.rate.is_some()
+            || self.every.is_some()
+            || self.nth.is_some()
+            || self.after.is_some()
+            || self.times.is_some()
     }
 }

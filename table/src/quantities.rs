@@ -1,5 +1,6 @@
-//! Amounts in a fault table: rates, durations, sizes, counts.
+//! Amounts in a fault table: rates, durations, sizes.
 
+use crate::counts::whole;
 use crate::error::{Problem, quoted};
 use crate::value::{Value, values};
 
@@ -18,7 +19,13 @@ const MORE_TIMES: &[(&str, u64)] = &[
     ("minutes", 60_000_000_000),
     ("\u{b5}s", 1_000),
 ];
-const SIZES: &[(&str, u64)] = &[("TB", 1 << 40), ("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10), ("B", 1)];
+const SIZES: &[(&str, u64)] = &[
+    ("TB", 1 << 40),
+    ("GB", 1 << 30),
+    ("MB", 1 << 20),
+    ("KB", 1 << 10),
+    ("B", 1),
+];
 const MORE_SIZES: &[(&str, u64)] = &[
     ("TiB", 1 << 40),
     ("GiB", 1 << 30),
@@ -36,7 +43,9 @@ const MORE_SIZES: &[(&str, u64)] = &[
 /// The number and the unit of a text such as `1.5s`; the unit is what follows digits and dot.
 fn number_and_unit(text: &str) -> (&str, &str) {
     let text = text.trim();
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     (number, unit.trim_start())
 }
@@ -47,10 +56,18 @@ fn scaled(number: &str, unit: u64) -> Option<u64> {
     if whole.is_empty() && fraction.is_empty() || fraction.len() > 18 || fraction.contains('.') {
         return None;
     }
-    let digits = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<u64>().ok().map(u128::from) };
+    let digits = |text: &str| {
+        if text.is_empty() {
+            Some(0)
+        } else {
+            text.parse::<u64>().ok().map(u128::from)
+        }
+    };
     let unit = u128::from(unit);
     let scale = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    let value = digits(whole)?.checked_mul(unit)?.checked_add(digits(fraction)?.checked_mul(unit)? / scale)?;
+    let value = digits(whole)?
+        .checked_mul(unit)?
+        .checked_add(digits(fraction)?.checked_mul(unit)? / scale)?;
     u64::try_from(value).ok()
 }
 
@@ -59,39 +76,36 @@ fn with_unit(text: &str, what: &str, units: &[(&str, u64)], more: &[(&str, u64)]
     let example: Vec<&str> = units.iter().rev().map(|(name, _)| *name).collect();
     let example = example.join(" ");
     if number.is_empty() {
-        return Err(Problem::new(format!("{} is no {what}", quoted(text))).help(format!("a number and one of {example}")));
+        return Err(
+            Problem::new(format!("{} is no {what}", quoted(text))).help(format!("a number and one of {example}"))
+        );
     }
     if unit.is_empty() {
         let problem = Problem::new(format!("the {what} {} has no unit", quoted(text)));
         return Err(problem.help(format!("add one of {example}")));
     }
     let known = units.iter().chain(more).find(|(name, _)| *name == unit);
-    let Some((_, factor)) = known.or_else(|| units.iter().find(|(name, _)| unit.len() > 1 && name.eq_ignore_ascii_case(unit))) else {
+    let Some((_, factor)) = known.or_else(|| {
+        units
+            .iter()
+            .find(|(name, _)| unit.len() > 1 && name.eq_ignore_ascii_case(unit))
+    }) else {
         let problem = Problem::new(format!("unknown unit {} in the {what} {}", quoted(unit), quoted(text)));
         return Err(problem.help(format!("one of {example}")));
     };
-    scaled(number, *factor).ok_or_else(|| Problem::new(format!("the {what} {} is malformed or too large", quoted(text))))
+    scaled(number, *factor)
+        .ok_or_else(|| Problem::new(format!("the {what} {} is malformed or too large", quoted(text))))
 }
 
 fn in_largest_unit(value: u64, units: &[(&str, u64)]) -> String {
-    let (name, factor) = units.iter().find(|(_, factor)| value >= *factor && value % factor == 0).unwrap_or(&("", 1));
+    let (name, factor) = units
+        .iter()
+        .find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor))
+        .unwrap_or(&("", 1));
     if name.is_empty() {
         return format!("0{}", units.last().map_or("", |(name, _)| name));
     }
     format!("{}{name}", value / factor)
-}
-
-/// A whole number without a sign.
-pub(crate) fn whole(text: &str, what: &str) -> Result<u64, Problem> {
-    let text = text.trim();
-    if let Ok(number) = text.parse() {
-        return Ok(number);
-    }
-    let problem = Problem::new(format!("{} is no {what}", quoted(text)));
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(Problem::new(format!("{} is too large", quoted(text))));
-    }
-    Err(problem.help("a whole number, not negative"))
 }
 
 /// A chance from 0 to 1.
@@ -105,13 +119,17 @@ impl Rate {
         let rate = number.parse::<f64>().map(|percent| percent / 100.0);
         Some(match rate {
             Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(Rate(rate)),
-            _ => Err(Problem::new(format!("the rate {} is not between 0% and 100%", quoted(text)))),
+            _ => Err(Problem::new(format!(
+                "the rate {} is not between 0% and 100%",
+                quoted(text)
+            ))),
         })
     }
 }
 
 impl Value for Rate {
     const EXPECTED: &'static str = "a rate such as 0.3 or \"30%\"";
+    const NUMERIC: bool = true;
     fn from_text(text: &str) -> Result<Self, Problem> {
         if let Some(rate) = Rate::from_percent(text) {
             return rate;
@@ -123,12 +141,20 @@ impl Value for Rate {
             return Ok(Rate(rate));
         }
         let problem = Problem::new(format!("the rate {} is not between 0 and 1", quoted(text)));
-        Err(if (1.0..=100.0).contains(&rate) { problem.help(format!("write {rate}% for percent")) } else { problem })
+        Err(if (1.0..=100.0).contains(&rate) {
+            problem.help(format!("write {rate}% for percent"))
+        } else {
+            problem
+        })
     }
     fn to_text(&self) -> String {
         // Percent reads better; but it must read back to the very same number.
         let rounded = (self.0 * 1e8).round() / 1e6;
-        if rounded / 100.0 == self.0 { format!("{rounded}%") } else { self.0.to_string() }
+        if rounded / 100.0 == self.0 {
+            format!("{rounded}%")
+        } else {
+            self.0.to_string()
+        }
     }
 }
 
@@ -138,6 +164,7 @@ pub struct Time(pub u64);
 
 impl Value for Time {
     const EXPECTED: &'static str = "a duration such as \"50ms\" or \"1.5s\"";
+    const NUMERIC: bool = true;
     fn from_text(text: &str) -> Result<Self, Problem> {
         with_unit(text, "duration", TIMES, MORE_TIMES).map(Time)
     }
@@ -152,13 +179,17 @@ pub struct Lasting(pub Time);
 
 fn lasting(time: Time, text: &str) -> Result<Lasting, Problem> {
     if time.0 == 0 {
-        return Err(Problem::new(format!("the duration {} is zero, so it would be over at once", quoted(text))));
+        return Err(Problem::new(format!(
+            "the duration {} is zero, so it would be over at once",
+            quoted(text)
+        )));
     }
     Ok(Lasting(time))
 }
 
 impl Value for Lasting {
     const EXPECTED: &'static str = Time::EXPECTED;
+    const NUMERIC: bool = true;
     fn from_text(text: &str) -> Result<Self, Problem> {
         lasting(Time::from_text(text)?, text)
     }
@@ -177,11 +208,16 @@ pub(crate) struct Millis(pub Time);
 
 fn or_unit(text: &str, unit: &str) -> Result<Time, Problem> {
     let (number, found) = number_and_unit(text);
-    if found.is_empty() && !number.is_empty() { Time::from_text(&format!("{number}{unit}")) } else { Time::from_text(text) }
+    if found.is_empty() && !number.is_empty() {
+        Time::from_text(&format!("{number}{unit}"))
+    } else {
+        Time::from_text(text)
+    }
 }
 
 impl Value for Seconds {
     const EXPECTED: &'static str = "a number of seconds";
+    const NUMERIC: bool = true;
     fn from_text(text: &str) -> Result<Self, Problem> {
         let time = or_unit(text, "s")?;
         lasting(time, text).map(|lasting| Seconds(lasting.0))
@@ -193,6 +229,7 @@ impl Value for Seconds {
 
 impl Value for Millis {
     const EXPECTED: &'static str = "a number of milliseconds";
+    const NUMERIC: bool = true;
     fn from_text(text: &str) -> Result<Self, Problem> {
         or_unit(text, "ms").map(Millis)
     }
@@ -213,100 +250,13 @@ impl From<Millis> for Time {
     }
 }
 
-/// A number from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count(pub u64);
-
-impl Value for Count {
-    const EXPECTED: &'static str = "a whole number from 1";
-    fn from_text(text: &str) -> Result<Self, Problem> {
-        match whole(text, "count")? {
-            0 => Err(Problem::new("0 would never fire").help("counting starts at 1")),
-            number => Ok(Count(number)),
-        }
-    }
-    fn to_text(&self) -> String {
-        self.0.to_string()
-    }
-    fn integer(&self) -> Option<u64> {
-        Some(self.0)
-    }
-}
-
-/// A number from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Number(pub u64);
-
-impl Value for Number {
-    const EXPECTED: &'static str = "a whole number";
-    fn from_text(text: &str) -> Result<Self, Problem> {
-        whole(text, "number").map(Number)
-    }
-    fn to_text(&self) -> String {
-        self.0.to_string()
-    }
-    fn integer(&self) -> Option<u64> {
-        Some(self.0)
-    }
-}
-
-/// Which matches fire: `3`, `3..7`, `3..`, `2..+3` (the second and every third after).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Nth {
-    /// The first, from 1.
-    pub first: u64,
-    /// The last; `u64::MAX` for no end.
-    pub last: u64,
-    /// Every so many.
-    pub step: u64,
-}
-
-impl Value for Nth {
-    const EXPECTED: &'static str = "which matches: 3, \"3..7\" or \"2..+3\"";
-    fn from_text(text: &str) -> Result<Self, Problem> {
-        let number = |part: &str| match whole(part, "number of a match") {
-            Ok(0) => Err(Problem::new(format!("nth {} names match 0", quoted(text))).help("matches are counted from 1")),
-            other => other,
-        };
-        let Some((first, rest)) = text.split_once("..") else {
-            let only = number(text)?;
-            return Ok(Nth { first: only, last: only, step: 1 });
-        };
-        let first = number(first)?;
-        let rest = rest.trim();
-        if rest.is_empty() {
-            return Ok(Nth { first, last: u64::MAX, step: 1 });
-        }
-        if let Some(step) = rest.strip_prefix('+') {
-            return match whole(step, "step")? {
-                0 => Err(Problem::new(format!("the step of {} is 0", quoted(text)))),
-                step => Ok(Nth { first, last: u64::MAX, step }),
-            };
-        }
-        let last = number(rest)?;
-        if last < first {
-            let problem = Problem::new(format!("the range {} is reversed", quoted(text)));
-            return Err(problem.help(format!("write {last}..{first}")));
-        }
-        Ok(Nth { first, last, step: 1 })
-    }
-    fn to_text(&self) -> String {
-        let Nth { first, last, step } = *self;
-        match (last, step) {
-            (u64::MAX, 1) => format!("{first}.."),
-            (u64::MAX, step) => format!("{first}..+{step}"),
-            (last, _) if last == first => first.to_string(),
-            (last, _) => format!("{first}..{last}"),
-        }
-    }
-}
-
 /// What stays of a shortened request, in parts per million.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part(pub u32);
 
 impl Value for Part {
     const EXPECTED: &'static str = "the part that stays, such as \"50%\" or 0.5";
+    const NUMERIC: bool = true;
     fn from_text(text: &str) -> Result<Self, Problem> {
         let part = Rate::from_text(text).map_err(|problem| Problem::new(problem.message.replace("rate", "part")))?;
         let ppm = (part.0 * 1e6).round() as u32;
@@ -335,10 +285,17 @@ pub struct Flip {
 
 impl Value for Flip {
     const EXPECTED: &'static str = "what is flipped, such as \"1bit/64KB\" or \"3bits\"";
+    const NUMERIC: bool = true;
     fn from_text(text: &str) -> Result<Self, Problem> {
         let malformed = || Problem::new(format!("{} says not what to flip", quoted(text))).help(Self::EXPECTED);
-        let (bits, per) = text.trim().split_once('/').map_or((text.trim(), None), |(bits, per)| (bits.trim(), Some(per.trim())));
-        let number = bits.strip_suffix("bits").or_else(|| bits.strip_suffix("bit")).ok_or_else(malformed)?;
+        let (bits, per) = text
+            .trim()
+            .split_once('/')
+            .map_or((text.trim(), None), |(bits, per)| (bits.trim(), Some(per.trim())));
+        let number = bits
+            .strip_suffix("bits")
+            .or_else(|| bits.strip_suffix("bit"))
+            .ok_or_else(malformed)?;
         let bits = match whole(number, "number of bits")? {
             0 => return Err(Problem::new("to flip 0 bits is no corruption")),
             bits => u32::try_from(bits).map_err(|_| malformed())?,
@@ -356,8 +313,16 @@ impl Value for Flip {
         Ok(Flip { bits, per })
     }
     fn to_text(&self) -> String {
-        let bits = if self.bits == 1 { "1bit".to_owned() } else { format!("{}bits", self.bits) };
-        if self.per == 0 { bits } else { format!("{bits}/{}", in_largest_unit(u64::from(self.per), SIZES)) }
+        let bits = if self.bits == 1 {
+            "1bit".to_owned()
+        } else {
+            format!("{}bits", self.bits)
+        };
+        if self.per == 0 {
+            bits
+        } else {
+            format!("{bits}/{}", in_largest_unit(u64::from(self.per), SIZES))
+        }
     }
 }
 
@@ -380,6 +345,7 @@ pub struct Limit {
 
 impl Value for Limit {
     const EXPECTED: &'static str = "a limit: a size such as \"10MB\", or a count";
+    const NUMERIC: bool = true;
     fn from_text(text: &str) -> Result<Self, Problem> {
         let (_, unit) = number_and_unit(text);
         if unit.is_empty() && !text.trim().is_empty() {
@@ -388,29 +354,15 @@ impl Value for Limit {
         with_unit(text, "size", SIZES, MORE_SIZES).map(|amount| Limit { amount, is_size: true })
     }
     fn to_text(&self) -> String {
-        if self.is_size { in_largest_unit(self.amount, SIZES) } else { self.amount.to_string() }
+        if self.is_size {
+            in_largest_unit(self.amount, SIZES)
+        } else {
+            self.amount.to_string()
+        }
     }
     fn integer(&self) -> Option<u64> {
         (!self.is_size).then_some(self.amount)
     }
 }
 
-/// The exit code of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExitCode(pub u8);
-
-impl Value for ExitCode {
-    const EXPECTED: &'static str = "an exit code from 0 to 255";
-    fn from_text(text: &str) -> Result<Self, Problem> {
-        let code = text.trim().parse().map(ExitCode);
-        code.map_err(|_| Problem::new(format!("{} is no exit code", quoted(text))).help("0 to 255"))
-    }
-    fn to_text(&self) -> String {
-        self.0.to_string()
-    }
-    fn integer(&self) -> Option<u64> {
-        Some(u64::from(self.0))
-    }
-}
-
-values! { Rate Time Lasting Seconds Millis Count Number Nth Part Flip Limit ExitCode }
+values! { Rate Time Lasting Seconds Millis Part Flip Limit }

@@ -16,30 +16,69 @@ pub struct Runtime {
 pub const RUNTIMES: &[Runtime] = &[
     Runtime {
         name: "python",
-        programs: &["python", "python[0-9]*", "pypy", "pypy[0-9]*", "ipython", "ipython[0-9]*"],
-        protects: &["/**/lib{,64}/{python,pypy}[0-9]*/**", "/**/__pycache__/**", "/**/pyvenv.cfg", "/**/python*._pth"],
+        programs: &[
+            "python",
+            "python[0-9]*",
+            "pypy",
+            "pypy[0-9]*",
+            "ipython",
+            "ipython[0-9]*",
+        ],
+        protects: &[
+            "/**/lib{,64}/{python,pypy}[0-9]*/**",
+            "/**/__pycache__/**",
+            "/**/pyvenv.cfg",
+            "/**/python*._pth",
+        ],
     },
     Runtime {
         name: "node",
         programs: &["node", "nodejs", "npm", "npx"],
-        protects: &["/usr{,/local}/{lib,share}/{node_modules,nodejs}/**", "/**/lib/node_modules/**"],
+        protects: &[
+            "/usr{,/local}/{lib,share}/{node_modules,nodejs}/**",
+            "/**/lib/node_modules/**",
+        ],
     },
-    Runtime { name: "deno", programs: &["deno"], protects: &["/**/.cache/deno/**"] },
-    Runtime { name: "bun", programs: &["bun", "bunx"], protects: &["/**/.bun/install/**"] },
+    Runtime {
+        name: "deno",
+        programs: &["deno"],
+        protects: &["/**/.cache/deno/**"],
+    },
+    Runtime {
+        name: "bun",
+        programs: &["bun", "bunx"],
+        protects: &["/**/.bun/install/**"],
+    },
     Runtime {
         name: "java",
         programs: &["java", "javac", "jshell"],
-        protects: &["/usr/lib/jvm/**", "/etc/java-*/**", "/usr/share/java/**", "/**/lib/modules", "/**/.sdkman/**", "/tmp/hsperfdata_*/**"],
+        protects: &[
+            "/usr/lib/jvm/**",
+            "/etc/java-*/**",
+            "/usr/share/java/**",
+            "/**/lib/modules",
+            "/**/.sdkman/**",
+            "/tmp/hsperfdata_*/**",
+        ],
     },
     Runtime {
         name: "ruby",
         programs: &["ruby", "ruby[0-9]*", "irb", "rake", "bundle", "bundler"],
-        protects: &["/**/lib/ruby/**", "/var/lib/gems/**", "/usr/share/rubygems-integration/**", "/usr/share/ruby/**"],
+        protects: &[
+            "/**/lib/ruby/**",
+            "/var/lib/gems/**",
+            "/usr/share/rubygems-integration/**",
+            "/usr/share/ruby/**",
+        ],
     },
     Runtime {
         name: "perl",
         programs: &["perl", "perl[0-9]*"],
-        protects: &["/etc/perl/**", "/usr{,/local}/{lib,share}/perl{,5}/**", "/usr{,/local}/lib/*/perl{,-base,5}/**"],
+        protects: &[
+            "/etc/perl/**",
+            "/usr{,/local}/{lib,share}/perl{,5}/**",
+            "/usr{,/local}/lib/*/perl{,-base,5}/**",
+        ],
     },
     Runtime {
         name: "php",
@@ -49,9 +88,18 @@ pub const RUNTIMES: &[Runtime] = &[
     Runtime {
         name: "r",
         programs: &["R", "Rscript"],
-        protects: &["/**/lib{,64}/R/**", "/etc/R/**", "/usr/share/R/**", "/usr/local/lib/R/**"],
+        protects: &[
+            "/**/lib{,64}/R/**",
+            "/etc/R/**",
+            "/usr/share/R/**",
+            "/usr/local/lib/R/**",
+        ],
     },
-    Runtime { name: "lua", programs: &["lua", "lua[0-9]*", "luajit*"], protects: &["/usr{,/local}/{lib,share}/lua/**"] },
+    Runtime {
+        name: "lua",
+        programs: &["lua", "lua[0-9]*", "luajit*"],
+        protects: &["/usr{,/local}/{lib,share}/lua/**"],
+    },
     Runtime {
         name: "dotnet",
         programs: &["dotnet"],
@@ -76,7 +124,12 @@ pub const DEFAULT_PROTECT: &[&str] = &[
 /// The runtime that a program is, by the last component of its path.
 #[must_use]
 pub fn of_program(basename: &[u8]) -> Option<&'static Runtime> {
-    RUNTIMES.iter().find(|runtime| runtime.programs.iter().any(|glob| fast_glob::glob_match(glob, basename)))
+    RUNTIMES.iter().find(|runtime| {
+        runtime
+            .programs
+            .iter()
+            .any(|glob| fast_glob::glob_match(glob, basename))
+    })
 }
 
 #[cfg(test)]
@@ -84,7 +137,10 @@ mod tests {
     use super::*;
 
     fn protected(path: &str) -> bool {
-        let all = RUNTIMES.iter().flat_map(|runtime| runtime.protects).chain(DEFAULT_PROTECT);
+        let all = RUNTIMES
+            .iter()
+            .flat_map(|runtime| runtime.protects)
+            .chain(DEFAULT_PROTECT);
         all.into_iter().any(|glob| fast_glob::glob_match(glob, path))
     }
 
@@ -104,8 +160,17 @@ mod tests {
     fn programs_are_known_by_their_names() {
         let name = |program: &str| of_program(program.as_bytes()).map(|runtime| runtime.name);
         for (program, runtime) in [
-            ("python3", "python"), ("python3.11", "python"), ("python", "python"), ("node", "node"), ("java", "java"),
-            ("ruby3.1", "ruby"), ("perl", "perl"), ("deno", "deno"), ("bun", "bun"), ("php8.2", "php"), ("R", "r"),
+            ("python3", "python"),
+            ("python3.11", "python"),
+            ("python", "python"),
+            ("node", "node"),
+            ("java", "java"),
+            ("ruby3.1", "ruby"),
+            ("perl", "perl"),
+            ("deno", "deno"),
+            ("bun", "bun"),
+            ("php8.2", "php"),
+            ("R", "r"),
         ] {
             assert_eq!(name(program), Some(runtime), "{program}");
         }
@@ -117,17 +182,33 @@ mod tests {
     #[test]
     fn installed_code_is_protected_and_data_is_not() {
         for path in [
-            "/proc/self/maps", "/dev/urandom", "/sys/fs/cgroup/cpu.max", "/etc/ld.so.cache", "/usr/lib/locale/locale-archive",
-            "/usr/lib/x86_64-linux-gnu/libc.so.6", "/usr/lib/python3.11/os.py", "/usr/local/lib/python3.12/site-packages/a.py",
-            "/root/.pyenv/versions/3.12.1/lib/python3.12/json/__init__.py", "/usr/share/nodejs/npm/index.js",
-            "/usr/lib/jvm/java-17-openjdk-amd64/lib/modules", "/usr/lib/ruby/3.1.0/set.rb", "/usr/share/perl/5.36.0/strict.pm",
-            "/usr/lib/x86_64-linux-gnu/perl-base/strict.pm", "/usr/share/zoneinfo/UTC",
+            "/proc/self/maps",
+            "/dev/urandom",
+            "/sys/fs/cgroup/cpu.max",
+            "/etc/ld.so.cache",
+            "/usr/lib/locale/locale-archive",
+            "/usr/lib/x86_64-linux-gnu/libc.so.6",
+            "/usr/lib/python3.11/os.py",
+            "/usr/local/lib/python3.12/site-packages/a.py",
+            "/root/.pyenv/versions/3.12.1/lib/python3.12/json/__init__.py",
+            "/usr/share/nodejs/npm/index.js",
+            "/usr/lib/jvm/java-17-openjdk-amd64/lib/modules",
+            "/usr/lib/ruby/3.1.0/set.rb",
+            "/usr/share/perl/5.36.0/strict.pm",
+            "/usr/lib/x86_64-linux-gnu/perl-base/strict.pm",
+            "/usr/share/zoneinfo/UTC",
         ] {
             assert!(protected(path), "{path}");
         }
         for path in [
-            "/home/me/agent.py", "/srv/app/node_modules/express/index.js", "/tmp/data.json", "/var/lib/app/db.sqlite",
-            "/etc/passwd", "/etc/hosts", "/home/me/lib/data.txt", "/home/me/notes.social",
+            "/home/me/agent.py",
+            "/srv/app/node_modules/express/index.js",
+            "/tmp/data.json",
+            "/var/lib/app/db.sqlite",
+            "/etc/passwd",
+            "/etc/hosts",
+            "/home/me/lib/data.txt",
+            "/home/me/notes.social",
         ] {
             assert!(!protected(path), "{path}");
         }

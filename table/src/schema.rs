@@ -1,9 +1,11 @@
 //! A fault table as a user writes it.
 
-pub use crate::fault::{Fault, Origin};
+use crate::counts::{Count, Number};
 use crate::error::{Problem, TableError, quoted};
-use crate::quantities::{Count, Lasting, Number, Rate, Seconds, Time};
-use crate::selectors::{Glob, Target};
+pub use crate::fault::{Fault, Origin};
+use crate::quantities::{Lasting, Rate, Seconds};
+use crate::selectors::Target;
+pub use crate::settings::{Arm, Protect};
 use crate::value::{Key, Keys, Many, Value, set_once};
 use crate::words::{Intensity, PresetName};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
@@ -39,43 +41,32 @@ pub struct Table {
     pub faults: Vec<Fault>,
 }
 
-/// When injection begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arm {
-    /// From `main`; for known runtimes from the first sign of the user's own program.
-    Main,
-    /// From the first instruction after exec.
-    Exec,
-    /// So long after the start of the run.
-    After(Time),
-}
-
-/// What is left alone unless a rule names it by `path`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Protect {
-    /// Whether the usual places are among it.
-    pub default: bool,
-    /// More globs.
-    pub globs: Vec<Glob>,
-}
-
-impl Protect {
-    /// Whether nothing is protected.
-    #[must_use]
-    pub fn is_none(&self) -> bool {
-        !self.default && self.globs.is_empty()
-    }
-}
-
 impl Keys for Table {
     const WHAT: &'static str = "a table";
     const KNOWN: &'static [&'static str] = &[
-        "seed", "random_seed", "enabled", "for", "duration", "duration_seconds", "arm", "protect", "roles", "chaos",
-        "chaos_types", "rate", "failure_rate", "probability", "intensity", "max_faults", "faults",
+        "seed",
+        "random_seed",
+        "enabled",
+        "for",
+        "duration",
+        "duration_seconds",
+        "arm",
+        "protect",
+        "roles",
+        "chaos",
+        "chaos_types",
+        "rate",
+        "failure_rate",
+        "probability",
+        "intensity",
+        "max_faults",
+        "faults",
     ];
     const LATER: &'static [&'static str] = &[];
     fn elsewhere(key: &str) -> Option<String> {
-        Fault::KNOWN.contains(&key).then(|| format!("`{key}` belongs to a fault: faults: [{{fault: ..., {key}: ...}}]"))
+        Fault::KNOWN
+            .contains(&key)
+            .then(|| format!("`{key}` belongs to a fault: faults: [{{fault: ..., {key}: ...}}]"))
     }
 }
 
@@ -86,12 +77,12 @@ impl<'de> Visitor<'de> for TableVisitor {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a fault table: a map such as {faults: [...]}, or a list of faults")
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Table, A::Error> {
-        let mut table = Table::default();
-        while let Some(fault) = list.next_element()? {
-            table.faults.push(fault);
-        }
-        Ok(table)
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Table, A::Error> {
+        let Faults(faults) = FaultsVisitor.visit_seq(list)?;
+        Ok(Table {
+            faults,
+            ..Table::default()
+        })
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Table, A::Error> {
         let mut table = Table::default();
@@ -108,7 +99,7 @@ impl<'de> Visitor<'de> for TableVisitor {
                 "chaos" | "chaos_types" => set_once(&mut chaos, map.next_value::<Many<PresetName>>()?.0, "chaos"),
                 "intensity" => set_once(&mut table.intensity, map.next_value()?, "intensity"),
                 "max_faults" => set_once(&mut max_faults, map.next_value::<Count>()?.0, "max_faults"),
-                "faults" => set_once(&mut faults, map.next_value::<Vec<Fault>>()?, "faults"),
+                "faults" => set_once(&mut faults, map.next_value::<Faults>()?.0, "faults"),
                 // "rate" and its aliases: the last of the known keys.
                 _ => set_once(&mut table.rate, map.next_value()?, "rate"),
             }
@@ -119,7 +110,9 @@ impl<'de> Visitor<'de> for TableVisitor {
         table.faults = faults.unwrap_or_default();
         (table.max_faults, table.seed) = (max_faults, seed);
         if table.rate.is_some() && table.intensity.is_some() {
-            return Err(Error::custom("`rate` and `intensity` both set the rate of the presets: give one of them"));
+            return Err(Error::custom(
+                "`rate` and `intensity` both set the rate of the presets: give one of them",
+            ));
         }
         Ok(table)
     }
@@ -155,6 +148,31 @@ impl Serialize for Table {
             "faults" Some(&self.faults).filter(|faults| !faults.is_empty());
         }
         map.end()
+    }
+}
+
+/// The list of faults.
+struct Faults(Vec<Fault>);
+
+struct FaultsVisitor;
+
+impl<'de> Visitor<'de> for FaultsVisitor {
+    type Value = Faults;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of faults, such as [{fault: error, calls: read}]")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Faults, A::Error> {
+        let mut faults = Vec::new();
+        while let Some(fault) = list.next_element()? {
+            faults.push(fault);
+        }
+        Ok(Faults(faults))
+    }
+}
+
+impl<'de> Deserialize<'de> for Faults {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FaultsVisitor)
     }
 }
 
@@ -206,127 +224,6 @@ impl Value for RoleName {
 }
 crate::value::values! { RoleName }
 
-struct ArmVisitor;
-
-impl<'de> Visitor<'de> for ArmVisitor {
-    type Value = Arm;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("when injection begins: main, exec or {after: 2s}")
-    }
-    fn visit_str<E: Error>(self, text: &str) -> Result<Arm, E> {
-        match text {
-            "main" => Ok(Arm::Main),
-            "exec" => Ok(Arm::Exec),
-            "ctl" => Err(E::custom("`arm: ctl` is not supported in this version")),
-            other => Err(E::custom(Problem::unknown("arm", other, ["main", "exec", "{after: 2s}"].into_iter()))),
-        }
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Arm, A::Error> {
-        let mut after = None;
-        while let Some(Key(key, _)) = map.next_key::<Key<ArmKeys>>()? {
-            set_once(&mut after, map.next_value::<Time>()?, &key).map_err(Error::custom)?;
-        }
-        after.map(Arm::After).ok_or_else(|| Error::custom("`arm` is empty: main, exec or {after: 2s}"))
-    }
-}
-
-struct ArmKeys;
-
-impl Keys for ArmKeys {
-    const WHAT: &'static str = "`arm`";
-    const KNOWN: &'static [&'static str] = &["after"];
-    const LATER: &'static [&'static str] = &["path", "listen", "ctl"];
-    fn elsewhere(key: &str) -> Option<String> {
-        ["main", "exec"].contains(&key).then(|| format!("write `arm: {key}`, alone"))
-    }
-}
-
-impl<'de> Deserialize<'de> for Arm {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ArmVisitor)
-    }
-}
-
-impl Serialize for Arm {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Arm::Main => serializer.serialize_str("main"),
-            Arm::Exec => serializer.serialize_str("exec"),
-            Arm::After(time) => {
-                let mut map = serializer.serialize_map(Some(1))?;
-                map.serialize_entry("after", time)?;
-                map.end()
-            }
-        }
-    }
-}
-
-/// An entry of `protect`.
-struct Protected(Option<Glob>);
-
-impl Value for Protected {
-    const EXPECTED: &'static str = "what to protect: default, none, or a list of globs";
-    fn from_text(text: &str) -> Result<Self, Problem> {
-        if text == "default" {
-            return Ok(Protected(None));
-        }
-        if text == "none" {
-            return Err(Problem::new("`none` stands in a list").help("write `protect: none`, alone"));
-        }
-        if !text.contains(['/', '*', '.', '?', '[', '{']) {
-            return Err(Problem::unknown("protection", text, ["default", "none"].into_iter()));
-        }
-        Glob::from_text(text).map(|glob| Protected(Some(glob)))
-    }
-    fn to_text(&self) -> String {
-        self.0.as_ref().map_or_else(|| "default".to_owned(), Value::to_text)
-    }
-}
-crate::value::values! { Protected }
-
-struct ProtectVisitor;
-
-impl<'de> Visitor<'de> for ProtectVisitor {
-    type Value = Protect;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Protected::EXPECTED)
-    }
-    fn visit_str<E: Error>(self, text: &str) -> Result<Protect, E> {
-        if text == "none" {
-            return Ok(Protect { default: false, globs: Vec::new() });
-        }
-        let Protected(glob) = Protected::from_text(text).map_err(E::custom)?;
-        Ok(Protect { default: glob.is_none(), globs: glob.into_iter().collect() })
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Protect, A::Error> {
-        let mut protect = Protect { default: false, globs: Vec::new() };
-        while let Some(Protected(glob)) = list.next_element()? {
-            protect.default |= glob.is_none();
-            protect.globs.extend(glob);
-        }
-        if protect.is_none() {
-            return Err(Error::custom(Problem::new("the list is empty").help("write `protect: none`")));
-        }
-        Ok(protect)
-    }
-}
-
-impl<'de> Deserialize<'de> for Protect {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ProtectVisitor)
-    }
-}
-
-impl Serialize for Protect {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.is_none() {
-            return serializer.serialize_str("none");
-        }
-        let default = self.default.then_some("default");
-        serializer.collect_seq(default.into_iter().chain(self.globs.iter().map(|glob| glob.0.as_str())))
-    }
-}
-
 impl Table {
     /// Lays a later table over this one: its scalars win, its faults, roles and presets are added.
     pub fn merge(&mut self, later: Table) {
@@ -346,7 +243,11 @@ impl Table {
         over(&mut self.protect, later.protect);
         over(&mut self.max_faults, later.max_faults);
         for (name, peers) in later.roles {
-            self.roles.entry(name).or_insert_with(|| Many(Vec::new())).0.extend(peers.0);
+            self.roles
+                .entry(name)
+                .or_insert_with(|| Many(Vec::new()))
+                .0
+                .extend(peers.0);
         }
         for preset in later.chaos {
             if !self.chaos.contains(&preset) {
@@ -370,8 +271,15 @@ impl Table {
         let mut table: Table = serde_json::from_str(text).map_err(|error| {
             let all = error.to_string();
             let (line, column) = (error.line(), error.column());
-            let message = all.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&all);
-            TableError::from_text(message, source, (line > 0).then_some(line), (line > 0).then_some(column))
+            let message = all
+                .strip_suffix(&format!(" at line {line} column {column}"))
+                .unwrap_or(&all);
+            TableError::from_text(
+                message,
+                source,
+                (line > 0).then_some(line),
+                (line > 0).then_some(column),
+            )
         })?;
         table.set_source(source);
         Ok(table)
@@ -388,7 +296,11 @@ impl Table {
     pub(crate) fn set_source(&mut self, source: &str) {
         for (index, fault) in self.faults.iter_mut().enumerate() {
             let source = format!("{source}: fault {}", index + 1);
-            fault.origin = Origin(Some(crate::error::Place { source, line: None, column: None }));
+            fault.origin = Origin(Some(crate::error::Place {
+                source,
+                line: None,
+                column: None,
+            }));
         }
     }
 }

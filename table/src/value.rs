@@ -2,11 +2,12 @@
 //!
 //! Every value checks itself while it is read, so that the format's parser can say where the mistake is.
 
-use crate::error::{Problem, quoted};
+use crate::error::{Problem, TableError, quoted};
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 
 /// A value that is one word: a rate, a duration, a name.
 pub(crate) trait Value: Sized {
@@ -14,6 +15,8 @@ pub(crate) trait Value: Sized {
     const EXPECTED: &'static str;
     /// Whether commas split the text of a list of these in a file, as they do in a one-line spec.
     const COMMAS: bool = false;
+    /// Whether a file may give it as a number; if not, YAML's plain `1e3` stays the text that it is.
+    const NUMERIC: bool = false;
     /// Reads the text.
     fn from_text(text: &str) -> Result<Self, Problem>;
     /// Writes the text that reads back to an equal value.
@@ -41,7 +44,7 @@ pub(crate) trait Field: Sized {
     fn to_items(&self) -> Vec<String>;
 }
 
-/// Reads a [`Value`] from a file: text, or a number or truth value as if it were its text.
+/// Reads a [`Value`] from a file: text, or a number as if it were its text.
 pub(crate) struct OneVisitor<T>(pub PhantomData<T>);
 
 impl<T: Value> Visitor<'_> for OneVisitor<T> {
@@ -61,17 +64,19 @@ impl<T: Value> Visitor<'_> for OneVisitor<T> {
     fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
         self.visit_str(&number.to_string())
     }
-    fn visit_bool<E: Error>(self, truth: bool) -> Result<T, E> {
-        self.visit_str(if truth { "true" } else { "false" })
-    }
 }
 
-/// Gives [`Value`]s their serde and [`Field`] impls.
+/// Gives [`Value`]s their serde, [`Field`], `FromStr` and `Display` impls.
 macro_rules! values {
     ($($type:ty)*) => {$(
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any($crate::value::OneVisitor(std::marker::PhantomData))
+                let visitor = $crate::value::OneVisitor(std::marker::PhantomData);
+                if <$type as $crate::value::Value>::NUMERIC {
+                    deserializer.deserialize_any(visitor)
+                } else {
+                    deserializer.deserialize_str(visitor)
+                }
             }
         }
         impl serde::Serialize for $type {
@@ -80,6 +85,17 @@ macro_rules! values {
                     Some(number) => serializer.serialize_u64(number),
                     None => serializer.serialize_str(&$crate::value::Value::to_text(self)),
                 }
+            }
+        }
+        impl std::str::FromStr for $type {
+            type Err = $crate::error::TableError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                $crate::value::Value::from_text(text).map_err(|problem| problem.at(None))
+            }
+        }
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&$crate::value::Value::to_text(self))
             }
         }
         impl $crate::value::Field for $type {
@@ -105,9 +121,22 @@ impl<T> Many<T> {
     }
 }
 
+impl<T: Value> FromStr for Many<T> {
+    type Err = TableError;
+    /// Reads a list that is split by commas.
+    fn from_str(text: &str) -> Result<Self, TableError> {
+        let all: Result<_, Problem> = text.split(',').map(|item| T::from_text(item.trim())).collect();
+        all.map(Many).map_err(|problem| problem.at(None))
+    }
+}
+
 impl<T: Value> Field for Many<T> {
     fn from_word(word: &Word) -> Result<Self, Problem> {
-        word.items.iter().map(|item| T::from_text(item)).collect::<Result<_, _>>().map(Many)
+        word.items
+            .iter()
+            .map(|item| T::from_text(item))
+            .collect::<Result<_, _>>()
+            .map(Many)
     }
     fn to_items(&self) -> Vec<String> {
         self.0.iter().map(Value::to_text).collect()
@@ -125,16 +154,11 @@ impl<'de, T: Value + Deserialize<'de>> Visitor<'de> for ManyVisitor<T> {
         if !T::COMMAS {
             return T::from_text(text).map(|one| Many(vec![one])).map_err(E::custom);
         }
-        text.split(',').map(|item| T::from_text(item.trim())).collect::<Result<_, _>>().map(Many).map_err(E::custom)
-    }
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
-        self.visit_str(&number.to_string())
-    }
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
-        self.visit_str(&number.to_string())
-    }
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
-        self.visit_str(&number.to_string())
+        text.split(',')
+            .map(|item| T::from_text(item.trim()))
+            .collect::<Result<_, _>>()
+            .map(Many)
+            .map_err(E::custom)
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut all = Vec::new();
@@ -143,7 +167,9 @@ impl<'de, T: Value + Deserialize<'de>> Visitor<'de> for ManyVisitor<T> {
         }
         if all.is_empty() {
             let problem = Problem::new("the list is empty, so nothing could ever match");
-            return Err(Error::custom(problem.help(format!("name {}, or leave the key out", T::EXPECTED))));
+            return Err(Error::custom(
+                problem.help(format!("name {}, or leave the key out", T::EXPECTED)),
+            ));
         }
         Ok(Many(all))
     }
@@ -200,12 +226,12 @@ pub(crate) struct Key<K>(pub String, pub PhantomData<K>);
 
 impl<'de, K: Keys> Deserialize<'de> for Key<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let written = deserializer.deserialize_any(TextVisitor)?;
+        let written = deserializer.deserialize_str(TextVisitor)?;
         K::key(&written).map(|key| Key(key, PhantomData)).map_err(Error::custom)
     }
 }
 
-/// Reads the text of a key; a number or truth value (YAML's `on`) becomes its text.
+/// Reads the text of a key.
 struct TextVisitor;
 
 impl Visitor<'_> for TextVisitor {
@@ -215,18 +241,6 @@ impl Visitor<'_> for TextVisitor {
     }
     fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
         Ok(text.to_owned())
-    }
-    fn visit_bool<E: Error>(self, truth: bool) -> Result<String, E> {
-        Ok(truth.to_string())
-    }
-    fn visit_i64<E: Error>(self, number: i64) -> Result<String, E> {
-        Ok(number.to_string())
-    }
-    fn visit_u64<E: Error>(self, number: u64) -> Result<String, E> {
-        Ok(number.to_string())
-    }
-    fn visit_f64<E: Error>(self, number: f64) -> Result<String, E> {
-        Ok(number.to_string())
     }
 }
 

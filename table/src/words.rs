@@ -1,15 +1,10 @@
-//! Words of a fault table that are names of something: faults, calls, errnos, signals, ways.
+//! Words of a fault table that are names of something: faults, calls, signals, ways.
 
 use crate::calls::{CALLS, Family, FaultKind, Op};
 use crate::errno;
 use crate::error::{Problem, quoted};
 use crate::presets::{self, Preset};
-use crate::quantities::whole;
-use crate::value::{Field, Value, Word, values};
-use serde::de::{Error, MapAccess, SeqAccess, Visitor};
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::fmt;
+use crate::value::{Value, values};
 
 /// Faults that a later version will know.
 const LATER_FAULTS: &[&str] = &["drop", "torn", "unreachable", "throttle", "clock", "freeze", "return"];
@@ -27,7 +22,11 @@ impl Value for FaultKind {
         if LATER_FAULTS.contains(&text) {
             return Err(not_yet("the fault", text));
         }
-        Err(Problem::unknown("fault", text, FaultKind::ALL.iter().map(|(name, _, _)| *name)))
+        Err(Problem::unknown(
+            "fault",
+            text,
+            FaultKind::ALL.iter().map(|(name, _, _)| *name),
+        ))
     }
     fn to_text(&self) -> String {
         self.name().to_owned()
@@ -54,10 +53,16 @@ impl Value for CallName {
         if let Some(found) = op.or_else(|| Family::by_name(text).map(CallName::Family)) {
             return Ok(found);
         }
-        let known = CALLS.iter().flat_map(|call| std::iter::once(call.name).chain(call.symbols.iter().copied()));
+        let known = CALLS
+            .iter()
+            .flat_map(|call| std::iter::once(call.name).chain(call.symbols.iter().copied()));
         let known = known.chain(Family::ALL.iter().map(|(name, _)| *name));
         let problem = Problem::unknown("call", text, known);
-        Err(if problem.help.is_none() { problem.help("`chaos-exec list calls` shows all of them") } else { problem })
+        Err(if problem.help.is_none() {
+            problem.help("`chaos-exec list calls` shows all of them")
+        } else {
+            problem
+        })
     }
     fn to_text(&self) -> String {
         match self {
@@ -71,153 +76,10 @@ impl Family {
     /// The name that a table uses.
     #[must_use]
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, family)| *family == self).map_or("?", |(name, _)| name)
-    }
-}
-
-/// An errno (positive) or a code of getaddrinfo (negative).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Errno(pub i32);
-
-impl Errno {
-    /// Whether it is a code of getaddrinfo.
-    #[must_use]
-    pub fn is_eai(self) -> bool {
-        self.0 < 0
-    }
-}
-
-impl Value for Errno {
-    const EXPECTED: &'static str = "an errno such as EIO, a list of them, or a map from errno to weight";
-    fn from_text(text: &str) -> Result<Self, Problem> {
-        if let Some(code) = errno::errno_by_name(text).or_else(|| errno::eai_by_name(text)) {
-            return Ok(Errno(code));
-        }
-        if let Some(name) = text.parse().ok().and_then(errno::errno_name) {
-            return Err(Problem::new(format!("errno {} is a number", quoted(text))).help(format!("write its name, {name}")));
-        }
-        Err(Problem::unknown("errno", text, errno::ERRNOS.iter().chain(errno::EAI_CODES).map(|(name, _)| *name)))
-    }
-    fn to_text(&self) -> String {
-        let name = errno::errno_name(self.0).or_else(|| errno::eai_name(self.0));
-        name.map_or_else(|| self.0.to_string(), str::to_owned)
-    }
-}
-
-/// A weighted choice of errnos: at most eight.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Errnos(pub Vec<(Errno, u32)>);
-
-impl Errnos {
-    /// One errno, always.
-    #[must_use]
-    pub fn one(errno: Errno) -> Errnos {
-        Errnos(vec![(errno, 1)])
-    }
-
-    /// `EIO`, or `EIO:3` with a weight.
-    fn item(text: &str) -> Result<(Errno, u32), Problem> {
-        let (name, weight) = text.split_once(':').unwrap_or((text, "1"));
-        let weight = u32::try_from(whole(weight, "weight")?).map_err(|_| Problem::new("the weight is too large"))?;
-        Ok((Errno::from_text(name.trim())?, weight))
-    }
-
-    /// A list written in one text: `EIO,ENOSPC:3`.
-    pub(crate) fn from_list(text: &str) -> Result<Errnos, Problem> {
-        Self::checked(text.split(',').map(|item| Self::item(item.trim())).collect::<Result<_, _>>()?)
-    }
-
-    fn checked(all: Vec<(Errno, u32)>) -> Result<Errnos, Problem> {
-        if all.is_empty() {
-            return Err(Problem::new("the list of errnos is empty").help("leave `errno` out for the usual ones of the call"));
-        }
-        if all.len() > 8 {
-            return Err(Problem::new(format!("{} errnos are too many", all.len())).help("at most 8"));
-        }
-        if all.iter().try_fold(0u32, |sum, (_, weight)| sum.checked_add(*weight)).is_none() {
-            return Err(Problem::new("the weights of the errnos are too large together"));
-        }
-        for (index, (errno, weight)) in all.iter().enumerate() {
-            let name = errno.to_text();
-            if *weight == 0 {
-                return Err(Problem::new(format!("`{name}` has the weight 0, so it would never be chosen")));
-            }
-            if all[..index].iter().any(|(other, _)| other == errno) {
-                return Err(Problem::new(format!("`{name}` is named twice")).help(format!("`{name}: 2` gives it weight")));
-            }
-            if errno.is_eai() != all[0].0.is_eai() {
-                let problem = Problem::new("EAI_ codes and errnos do not mix");
-                return Err(problem.help("EAI_ codes are for getaddrinfo, errnos for all other calls"));
-            }
-        }
-        Ok(Errnos(all))
-    }
-}
-
-impl Field for Errnos {
-    fn from_word(word: &Word) -> Result<Self, Problem> {
-        Self::checked(word.items.iter().map(|item| Self::item(item)).collect::<Result<_, _>>()?)
-    }
-    fn to_items(&self) -> Vec<String> {
-        let item = |(errno, weight): &(Errno, u32)| match weight {
-            1 => errno.to_text(),
-            weight => format!("{}:{weight}", errno.to_text()),
-        };
-        self.0.iter().map(item).collect()
-    }
-}
-
-struct ErrnosVisitor;
-
-impl<'de> Visitor<'de> for ErrnosVisitor {
-    type Value = Errnos;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Errno::EXPECTED)
-    }
-    fn visit_str<E: Error>(self, text: &str) -> Result<Errnos, E> {
-        Errnos::from_list(text).map_err(E::custom)
-    }
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Errnos, E> {
-        self.visit_str(&number.to_string())
-    }
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Errnos, E> {
-        self.visit_str(&number.to_string())
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Errnos, A::Error> {
-        let mut all = Vec::new();
-        while let Some(errno) = list.next_element::<Errno>()? {
-            all.push((errno, 1));
-        }
-        Errnos::checked(all).map_err(Error::custom)
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Errnos, A::Error> {
-        let mut all = Vec::new();
-        while let Some(errno) = map.next_key::<Errno>()? {
-            all.push((errno, map.next_value::<u32>()?));
-        }
-        Errnos::checked(all).map_err(Error::custom)
-    }
-}
-
-impl<'de> Deserialize<'de> for Errnos {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ErrnosVisitor)
-    }
-}
-
-impl Serialize for Errnos {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let [(errno, 1)] = self.0.as_slice() {
-            return errno.serialize(serializer);
-        }
-        if self.0.iter().all(|(_, weight)| *weight == 1) {
-            return serializer.collect_seq(self.0.iter().map(|(errno, _)| errno));
-        }
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (errno, weight) in &self.0 {
-            map.serialize_entry(errno, weight)?;
-        }
-        map.end()
+        Self::ALL
+            .iter()
+            .find(|(_, family)| *family == self)
+            .map_or("?", |(name, _)| name)
     }
 }
 
@@ -227,9 +89,16 @@ pub struct Signal(pub i32);
 
 impl Value for Signal {
     const EXPECTED: &'static str = "a signal such as KILL or 9";
+    const NUMERIC: bool = true;
     fn from_text(text: &str) -> Result<Self, Problem> {
-        let known = || errno::SIGNALS.iter().map(|(name, _)| name.strip_prefix("SIG").unwrap_or(name));
-        errno::signal_by_name(text).map(Signal).ok_or_else(|| Problem::unknown("signal", text, known()))
+        let known = || {
+            errno::SIGNALS
+                .iter()
+                .map(|(name, _)| name.strip_prefix("SIG").unwrap_or(name))
+        };
+        errno::signal_by_name(text)
+            .map(Signal)
+            .ok_or_else(|| Problem::unknown("signal", text, known()))
     }
     fn to_text(&self) -> String {
         let name = errno::signal_name(self.0).and_then(|name| name.strip_prefix("SIG"));
@@ -281,7 +150,10 @@ impl Value for PresetName {
         }
         let text = if text == "disk_io" { "disk" } else { text };
         let known = || presets::PRESETS.iter().map(|preset| preset.name);
-        known().find(|name| *name == text).map(PresetName).ok_or_else(|| Problem::unknown("preset", text, known()))
+        known()
+            .find(|name| *name == text)
+            .map(PresetName)
+            .ok_or_else(|| Problem::unknown("preset", text, known()))
     }
     fn to_text(&self) -> String {
         self.0.to_owned()
@@ -373,4 +245,4 @@ choices! {
     } later []
 }
 
-values! { FaultKind CallName Errno Signal Label PresetName Per Distribution Answer Mode Resource Intensity }
+values! { FaultKind CallName Signal Label PresetName Per Distribution Answer Mode Resource Intensity }

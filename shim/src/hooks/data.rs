@@ -1,6 +1,6 @@
 //! Moving data: what read, write, send, recv and their kin have in common.
 
-use crate::call::{self, Fired, Target};
+use crate::call::{self, First, Target};
 use crate::effects::{self, Outcome};
 use crate::real::{errno, set_errno};
 use crate::sys;
@@ -21,7 +21,7 @@ pub enum Memory {
 pub fn transfer(op: Op, fd: i32, len: usize, flags: i32, memory: Memory, real: impl Fn(*mut c_void, usize) -> isize) -> isize {
     match call::judge(op, Target::Fd(fd), len as u64) {
         None => real(memory.pointer(), len),
-        Some(fired) => transfer_hit(&fired, fd, len, flags, memory, real),
+        Some(first) => transfer_hit(&first, fd, len, flags, memory, real),
     }
 }
 
@@ -35,9 +35,9 @@ impl Memory {
 }
 
 #[cold]
-fn transfer_hit(fired: &Fired, fd: i32, len: usize, flags: i32, memory: Memory, real: impl Fn(*mut c_void, usize) -> isize) -> isize {
+fn transfer_hit(first: &First, fd: i32, len: usize, flags: i32, memory: Memory, real: impl Fn(*mut c_void, usize) -> isize) -> isize {
     let pointer = memory.pointer();
-    match call::deliver(fired, Target::Fd(fd), len as u64, flags) {
+    match call::deliver(first, Target::Fd(fd), len as u64, flags) {
         Outcome::Go => real(pointer, len),
         Outcome::Fail(errno, ticket) => effects::fail(errno, &ticket),
         Outcome::End(ticket) => {
@@ -117,14 +117,14 @@ impl Vector {
 pub fn transfer_vector(op: Op, fd: i32, vector: Vector, real: impl Fn(*const libc::iovec, i32) -> isize) -> isize {
     match call::judge(op, Target::Fd(fd), 0) {
         None => real(vector.list, vector.count),
-        Some(fired) => vector_hit(&fired, fd, vector, real),
+        Some(first) => vector_hit(&first, fd, vector, real),
     }
 }
 
 #[cold]
-fn vector_hit(fired: &Fired, fd: i32, vector: Vector, real: impl Fn(*const libc::iovec, i32) -> isize) -> isize {
+fn vector_hit(first: &First, fd: i32, vector: Vector, real: impl Fn(*const libc::iovec, i32) -> isize) -> isize {
     let total = vector.total();
-    match call::deliver(fired, Target::Fd(fd), total as u64, 0) {
+    match call::deliver(first, Target::Fd(fd), total as u64, 0) {
         Outcome::Go => real(vector.list, vector.count),
         Outcome::Fail(errno, ticket) => effects::fail(errno, &ticket),
         Outcome::End(ticket) => {
@@ -175,8 +175,8 @@ fn vector_hit(fired: &Fired, fd: i32, vector: Vector, real: impl Fn(*const libc:
 /// A transfer of messages, which is not cut or changed.
 #[inline(always)]
 pub fn message(op: Op, fd: i32, flags: i32, real: impl FnOnce() -> isize) -> isize {
-    let Some(fired) = call::judge(op, Target::Fd(fd), 0) else { return real() };
-    match call::deliver(&fired, Target::Fd(fd), 0, flags) {
+    let Some(first) = call::judge(op, Target::Fd(fd), 0) else { return real() };
+    match call::deliver(&first, Target::Fd(fd), 0, flags) {
         Outcome::Go | Outcome::Short(..) | Outcome::Corrupt(..) => real(),
         Outcome::Fail(errno, ticket) => effects::fail(errno, &ticket),
         Outcome::End(ticket) => {

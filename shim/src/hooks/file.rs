@@ -32,8 +32,8 @@ fn after_open(dirfd: c_int, path: *const c_char, fd: c_int) {
 /// A close always closes; an error is told afterwards, since Linux frees the descriptor anyway.
 #[inline(always)]
 pub(super) fn closing(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
-    let fired = call::judge(Op::Close, Target::Fd(fd), 0);
-    let outcome = fired.map(|fired| call::deliver(&fired, Target::Fd(fd), 0, 0));
+    let first = call::judge(Op::Close, Target::Fd(fd), 0);
+    let outcome = first.map(|first| call::deliver(&first, Target::Fd(fd), 0, 0));
     fds::forget(fd);
     let result = real();
     if let Some(Outcome::Fail(errno, ticket)) = outcome {

@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering;
 /// Whether this allocation fails, and with what.
 #[inline(always)]
 fn refused(op: Op, size: usize, caller: usize) -> Option<i32> {
-    let fired = call::judge(op, Target::Memory(caller), size as u64)?;
-    match call::deliver(&fired, Target::Memory(caller), size as u64, 0) {
+    let first = call::judge(op, Target::Memory(caller), size as u64)?;
+    match call::deliver(&first, Target::Memory(caller), size as u64, 0) {
         Outcome::Fail(errno, ticket) => {
             effects::tell(&ticket, 0);
             Some(errno)

@@ -41,7 +41,7 @@ fn tracked(op: Op) -> bool {
 fn simple<R>(op: Op, target: Target, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
     match call::judge(op, target, 0) {
         None => real(),
-        Some(fired) => match call::deliver(&fired, target, 0, 0) {
+        Some(first) => match call::deliver(&first, target, 0, 0) {
             Outcome::Fail(code, ticket) => {
                 effects::tell(&ticket, -1);
                 failed(code)
