@@ -114,7 +114,10 @@ fn short_calls_change_nothing_for_cp_and_tar() {
     let (cp, tar) = (program("cp", "coreutils"), program("tar", "tar"));
     scene.under(SHORT).go(&[&cp, "-r", "tree", "copied"]).ended(0);
     assert!(contents(&scene.path("copied")).into_values().collect::<Vec<_>>() == original, "cp");
-    let done = scene.under(SHORT).go(&[&tar, "-cf", "tree.tar", "tree"]).ended(0);
+    // GNU tar takes a short read of a file that it archives for the file's end ("File shrank by ..."), so here only its
+    // writes are short; what it reads back is short both ways.
+    let short_writes = "short calls=write,pwrite,writev keep=50% rate=50%";
+    let done = scene.under(&[short_writes]).go(&[&tar, "-cf", "tree.tar", "tree"]).ended(0);
     assert!(done.injections().len() > 20, "{}", done.err);
     scene.bare().go(&[&tar, "-cf", "bare.tar", "tree"]).ended(0);
     assert!(scene.read("tree.tar") == scene.read("bare.tar"), "the archive differs");
@@ -204,7 +207,9 @@ console.log('failed', failed);
             }
             for line in done.injections() {
                 let resource = line["resource"].as_str().unwrap_or("").to_owned();
-                complaints.check(resource.starts_with(scene.path("").to_str().unwrap()), || format!("{what}: {line}"));
+                // Node looks for a package.json beside the script and in every directory above it.
+                let own = resource.starts_with(scene.path("").to_str().unwrap()) || resource.ends_with("package.json");
+                complaints.check(own, || format!("{what}: {line}"));
             }
         }
         complaints.check(runs > 0, || format!("{program}: the script could never be read"));

@@ -50,7 +50,10 @@ pub fn compile(name: &str, output: &str, flags: &[&str]) -> String {
     let source = Path::new(SOURCES).join(format!("{name}.c"));
     let built = Path::new(BUILT).join(output);
     let age = |path: &Path| fs::metadata(path).and_then(|data| data.modified());
-    let newest = age(&source).unwrap().max(age(&Path::new(SOURCES).join("guest.h")).unwrap());
+    // The flags of the compiler stand in this file.
+    let this_file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/mod.rs"));
+    let header = Path::new(SOURCES).join("guest.h");
+    let newest = [source.as_path(), &header, this_file].into_iter().filter_map(|path| age(path).ok()).max().unwrap();
     if age(&built).is_ok_and(|built| built > newest) {
         return built.display().to_string();
     }
