@@ -31,8 +31,10 @@ fmt: ## format the sources
 bench: setup build ## measure the cost beside bare runs, fiu-run, strace and faketime
 	scripts/bench
 
-demo: build ## fail three connections in ten of a Python client, and show the log
-	scripts/demo.sh $(BIN)
+# The debug build, as `make test` uses it: a newcomer waits for one build only.
+demo: ## fail three connections in ten of a Python client, and show the log
+	$(CARGO) build
+	@scripts/demo.sh target/debug/chaos-exec
 
 install: build ## install bin/chaos-exec and lib/libchaos_shim.so under PREFIX (/usr/local)
 	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/chaos-exec

@@ -405,8 +405,13 @@ impl Done {
 /// The beginning and the end of a text that may be long.
 fn excerpt(text: &str) -> String {
     const EACH: usize = 1500;
-    let (head, tail) = (text.floor_char_boundary(EACH), text.ceil_char_boundary(text.len().saturating_sub(EACH)));
-    if head >= tail { text.to_owned() } else { format!("{}\n ... \n{}", &text[..head], &text[tail..]) }
+    let count = text.chars().count();
+    if count <= 2 * EACH {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(EACH).collect();
+    let tail: String = text.chars().skip(count - EACH).collect();
+    format!("{head}\n ... \n{tail}")
 }
 
 fn log_text(session: &Path) -> Result<String, String> {
