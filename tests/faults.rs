@@ -239,10 +239,10 @@ fn short_reads_and_writes_lose_nothing() {
         let words: Vec<u32> = done.out.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         assert!(words[0] > 10 && words[1] > 10, "{}", done.out);
         for line in done.injections() {
-            let (asked, got) = (line["requested"].as_i64().unwrap(), line["result"].as_i64().unwrap());
-            // At the end of the file nothing could be cut off, so nothing was delivered.
-            let delivered = line["delivered"] == true;
-            assert_eq!(delivered, 0 < got && got < asked, "delivered is some, not all and not nothing: {line}");
+            // Where the whole request would have got no more, nothing was cut off, so nothing was delivered.
+            let (asked, got) = (line["requested"].as_i64().unwrap(), line["result"].as_i64());
+            let cut = got.is_some_and(|got| 0 < got && got < asked);
+            assert_eq!(line["delivered"] == true, cut, "delivered is some, not all and not nothing: {line}");
         }
     }
 }
@@ -329,7 +329,9 @@ fn a_connection_that_ends_silently_stays_at_its_end() {
     for kind in ["unix", "tcp"] {
         let done = scene.under(&["disconnect calls=recv mode=end nth=3"]).go(&[&guest("stream"), kind]).ended(0);
         let got: Vec<&str> = done.out.lines().map(|line| line.split(' ').nth(3).unwrap()).collect();
-        assert_eq!(got, ["16", "16", "0", "0", "0", "0", "0", "0"], "{kind}: {}", done.story());
+        assert_eq!(got[..3], ["16", "16", "0"], "{kind}: {}", done.story());
+        // Over TCP the kernel answers what the peer still sends with a reset.
+        assert!(got[3..].iter().all(|got| ["0", "-1"].contains(got)), "{kind}: {}", done.story());
     }
 }
 

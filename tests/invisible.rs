@@ -172,7 +172,7 @@ fn to_tools_that_look_at_themselves() {
     let script = "
 import resource, signal
 status = open('/proc/self/status').read()
-print([line for line in status.splitlines() if line.startswith(('Sig', 'Shd', 'NoNewPrivs', 'Seccomp', 'Cap', 'Umask', 'Threads', 'FDSize'))])
+print([line for line in status.splitlines() if line.startswith(('SigP', 'SigB', 'SigI', 'SigC', 'Shd', 'NoNewPrivs', 'Seccomp', 'Cap', 'Umask', 'Threads', 'FDSize'))])
 print(resource.getrlimit(resource.RLIMIT_NOFILE), resource.getrlimit(resource.RLIMIT_CORE))
 print(signal.getsignal(signal.SIGPIPE), signal.getitimer(signal.ITIMER_REAL))
 ";

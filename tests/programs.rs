@@ -208,7 +208,7 @@ console.log('failed', failed);
             for line in done.injections() {
                 let resource = line["resource"].as_str().unwrap_or("").to_owned();
                 // Node looks for a package.json beside the script and in every directory above it.
-                let own = resource.starts_with(scene.path("").to_str().unwrap()) || resource.ends_with("package.json");
+                let own = resource.starts_with(scene.path("").to_str().unwrap().trim_end_matches('/')) || resource.ends_with("package.json");
                 complaints.check(own, || format!("{what}: {line}"));
             }
         }

@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::tree::Text;
 use crate::{sys, tree};
 use chaos_table::decide::{Peer, is_below};
-use chaos_table::rule::{MAX_RULES, PlanHeader, RULE_BITS, bytes_of, flag};
+use chaos_table::rule::{MAX_RULES, RULE_BITS, bytes_of, flag};
 use chaos_table::session::Name;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -126,9 +126,8 @@ fn examine(session: &Session, fd: i32) -> Standing {
 /// Of the rules in `wanted`: those whose path selector matches, and those that only `protect` keeps away.
 pub fn matching_path(session: &Session, path: &[u8], wanted: u64) -> (u64, u64) {
     let patterns = session.patterns();
-    let plan = session.plan();
     let absolute = path.first() == Some(&b'/');
-    let guarded = absolute && is_protected(session, &plan, path);
+    let guarded = absolute && is_protected(session, path);
     let (mut matching, mut protected) = (0, 0);
     for (index, rule) in session.rules().iter().enumerate().take(MAX_RULES) {
         let bit = 1 << index;
@@ -146,27 +145,22 @@ pub fn matching_path(session: &Session, path: &[u8], wanted: u64) -> (u64, u64) 
 
 /// Whether `protect` leaves a path alone: by its globs, or because the executable is or owns it. The system's and the
 /// runtimes' globs spare the user's working directory.
-pub fn is_protected(session: &Session, plan: &PlanHeader, path: &[u8]) -> bool {
-    if plan.protect.count == 0 {
+pub fn is_protected(session: &Session, path: &[u8]) -> bool {
+    let (protect, work_dir) = session.protect();
+    if protect.count == 0 {
         return false;
     }
     let patterns = session.patterns();
     if path == tree::me().executable.bytes() {
         return true;
     }
-    let below_work = is_below(path, bytes_of(patterns.text, plan.work_dir));
-    let first = plan.protect.first as usize;
-    let globs = patterns.matchers.get(first..first.saturating_add(plan.protect.count as usize)).unwrap_or(&[]);
+    let below_work = is_below(path, bytes_of(patterns.text, work_dir));
+    let first = protect.first as usize;
+    let globs = patterns.matchers.get(first..first.saturating_add(protect.count as usize)).unwrap_or(&[]);
     let by_glob = globs.iter().any(|matcher| {
         (!below_work || matcher.spares_work_dir == 0) && patterns.path_matcher(matcher, path)
     });
     by_glob || (!below_work && in_installation(tree::me().executable.bytes(), path))
-}
-
-/// Whether opening a path is part of a runtime's boot: what `protect: default` would leave alone, whatever the table says.
-pub fn is_boot_file(session: &Session, path: &[u8]) -> bool {
-    let plan = session.plan();
-    plan.protect.count != 0 && is_protected(session, &plan, path)
 }
 
 /// Whether a path is library code beside an executable: for /opt/x/bin/tool, what lies in /opt/x/lib, lib64 or share.

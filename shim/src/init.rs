@@ -66,7 +66,7 @@ fn start() {
     }
     session::publish();
     spare_modules(session);
-    if session.plan().arm == arm::EXEC {
+    if session.arm() == arm::EXEC {
         arm_now();
     }
 }
@@ -137,7 +137,7 @@ fn kernel_uses_tsc() -> bool {
 
 /// Remembers where the loader and libc are, when some rule fails allocations.
 fn spare_modules(session: &Session) {
-    if session.plan().memory == 0 {
+    if session.memory_rules() == 0 {
         return;
     }
     // SAFETY: getauxval takes no pointer.
@@ -163,7 +163,7 @@ pub fn may_fail_allocation(caller: usize) -> bool {
 fn arm_now() {
     if let Some(session) = session::attached()
         && tree::me().rules != 0
-        && session.plan().enabled != 0
+        && session.enabled()
         && !session.is_over()
     {
         real::WORDS.store(session.words(), Ordering::Relaxed);
@@ -174,7 +174,7 @@ fn arm_now() {
 unsafe extern "C" fn reached_main() -> usize {
     if !REACHED_MAIN.swap(true, Ordering::Relaxed)
         && let Some(session) = session::attached()
-        && session.plan().arm != arm::EXEC
+        && session.arm() != arm::EXEC
     {
         let me = tree::me();
         let known = [me.program.bytes(), decide::last_component(me.executable.bytes())]
@@ -221,7 +221,7 @@ pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char) {
     let Some(session) = session::attached() else { return };
     // SAFETY: the caller says so.
     let own = paths::with_desk(|desk| unsafe {
-        desk.absolute(dirfd, path) && !fds::is_boot_file(session, desk.path.bytes())
+        desk.absolute(dirfd, path) && !fds::is_protected(session, desk.path.bytes())
     });
     if own == Some(true) {
         sign();

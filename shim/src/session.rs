@@ -6,7 +6,7 @@
 use chaos_table::calls::{FaultKind, Op};
 use chaos_table::decide::Patterns;
 use chaos_table::record::SLOT;
-use chaos_table::rule::{Matcher, PlanHeader, Rule, flag};
+use chaos_table::rule::{Matcher, PlanHeader, Rule, Span, flag};
 use chaos_table::session::{Header, Layout, Name, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters};
 use std::cell::UnsafeCell;
 use std::mem::offset_of;
@@ -97,8 +97,8 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
     let header: Header = unsafe { std::ptr::read_volatile(base.cast()) };
     header.check(len)?;
     let layout = header.layout;
-    // SAFETY: `check` said that the area lies inside the mapping.
-    let plan: PlanHeader = unsafe { std::ptr::read_volatile(base.add(layout.plan as usize).cast()) };
+    // SAFETY: `check` said that the area lies inside the mapping; plain data.
+    let plan = unsafe { &*base.add(layout.plan as usize).cast::<PlanHeader>() };
     let mut session = Session {
         base,
         layout,
@@ -209,10 +209,29 @@ impl Session {
         self.plan_word(offset_of!(PlanHeader, needs_fd))
     }
 
-    /// The head of the table, copied.
-    pub fn plan(&self) -> PlanHeader {
+    /// Rules about memory.
+    pub fn memory_rules(&self) -> u64 {
+        self.plan_word(offset_of!(PlanHeader, memory))
+    }
+
+    /// When injection begins, one of `rule::arm`.
+    pub fn arm(&self) -> u32 {
+        self.atomic32(self.layout.plan as usize + offset_of!(PlanHeader, arm)).load(Ordering::Relaxed)
+    }
+
+    /// Whether anything is injected at all.
+    pub fn enabled(&self) -> bool {
+        self.atomic32(self.layout.plan as usize + offset_of!(PlanHeader, enabled)).load(Ordering::Relaxed) != 0
+    }
+
+    /// The globs of `protect`, and the text of the user's working directory. Not the whole head: it is larger than
+    /// some stacks have room for.
+    pub fn protect(&self) -> (Span, Span) {
         // SAFETY: inside the mapping; plain data.
-        unsafe { std::ptr::read_volatile(self.at(self.layout.plan as usize)) }
+        unsafe {
+            let plan = self.at::<PlanHeader>(self.layout.plan as usize);
+            ((&raw const (*plan).protect).read_volatile(), (&raw const (*plan).work_dir).read_volatile())
+        }
     }
 
     /// The rules of the whole table.

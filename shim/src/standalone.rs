@@ -52,7 +52,7 @@ fn make_session(configured: &Environment) -> Result<(&'static Session, Text<1024
     publish(&path, &head)?;
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| "CHAOS_LOG: a NUL in a path".to_owned())?;
     let session = map(&name).map_err(|why| format!("the session {}: {why}", path.display()))?;
-    if session.plan().seed != seed && configured.table.seed.is_some() {
+    if session.seed != seed && configured.table.seed.is_some() {
         return Err(format!("CHAOS_LOG: {} belongs to a run with another seed; remove it or name another file", path.display()));
     }
     let mut text = Text::EMPTY;

@@ -25,6 +25,7 @@ static int allocate_all(int from) {
 }
 
 int main(int argc, char **argv) {
+    for (int fd = 3; fd < 256; fd++) close(fd);
     int memory = argc > 1 && strcmp(argv[1], "memory") == 0;
     int first = memory ? allocate_all(0) : open_all(0);
     int error = errno;

@@ -35,9 +35,11 @@ const fn operations() -> [u16; NUMBERS] {
 /// What to do with a raw system call.
 const PASS: usize = 0;
 const HANDLE: usize = 1;
+/// It has failed already.
+const FAILED: usize = 2;
 
 /// Whether a system call is handled here; forks that pass are counted for their child's lineage.
-unsafe extern "C" fn route(number: c_long) -> usize {
+unsafe extern "C" fn route(number: c_long, first: usize) -> usize {
     if attached().is_none() {
         return PASS;
     }
@@ -46,14 +48,24 @@ unsafe extern "C" fn route(number: c_long) -> usize {
     match number {
         libc::SYS_execve | libc::SYS_execveat | libc::SYS_fork => HANDLE,
         // These may return twice, on one stack: they cannot be made below a frame of ours.
-        libc::SYS_vfork | libc::SYS_clone | libc::SYS_clone3 => {
-            tree::count_child(thread());
-            thread().maybe_vfork.set(true);
-            PASS
-        }
+        libc::SYS_vfork => forks(Op::Vfork),
+        libc::SYS_clone if first & libc::CLONE_THREAD as usize == 0 => forks(Op::Fork),
+        // SAFETY: clone3 takes a structure that begins with 64 bits of flags; a bad pointer would fail it as well.
+        libc::SYS_clone3 if unsafe { *(first as *const u64) } & libc::CLONE_THREAD as u64 == 0 => forks(Op::Fork),
+        libc::SYS_clone | libc::SYS_clone3 => PASS,
         _ if word(op as usize) != 0 => HANDLE,
         _ => PASS,
     }
+}
+
+/// A raw fork that is made without us, unless a rule fails it.
+fn forks(op: Op) -> usize {
+    if super::simple(op, crate::call::Target::Nothing, || 0, super::minus_one) != 0 {
+        return FAILED;
+    }
+    tree::count_child(thread());
+    thread().maybe_vfork.set(true);
+    PASS
 }
 
 type Real = unsafe extern "C-unwind" fn(c_long, usize, usize, usize, usize, usize, usize) -> c_long;
@@ -84,10 +96,13 @@ unsafe extern "C" fn syscall() {
         "call {route}",
         "add rsp, 8",
         "pop r9", "pop r8", "pop rcx", "pop rdx", "pop rsi", "pop rdi",
-        "test rax, rax",
-        "jne 2f",
+        "cmp rax, 1",
+        "je 2f",
+        "ja 3f",
         "jmp qword ptr [rip + {slot}]",
         "2: jmp {handle}",
+        "3: mov rax, -1",
+        "ret",
         route = sym route,
         slot = sym SYSCALL,
         handle = sym handle,
