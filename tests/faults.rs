@@ -5,7 +5,8 @@ mod common;
 
 use chaos_table::calls::{CALLS, Call, Failure, FaultKind};
 use chaos_table::errno::{eai_name, errno_name};
-use common::{Complaints, Scene, guest};
+use common::complaints::Complaints;
+use common::{Scene, guest};
 
 /// The names under which the guest `calls` makes an operation: its symbols, and its system calls by number.
 fn ways(call: &Call) -> Vec<String> {
