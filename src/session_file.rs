@@ -209,7 +209,7 @@ impl SessionFile {
             for (sum, bytes) in sums.iter_mut().zip(counters.chunks_exact(size_of::<ThreadCounters>())) {
                 let thread: ThreadCounters = bytemuck::pod_read_unaligned(bytes);
                 sum.matched = sum.matched.saturating_add(thread.matched);
-                sum.protected = sum.protected.saturating_add(thread.protected);
+                sum.protected = sum.protected.saturating_add(u64::from(thread.protected));
             }
         }
         Ok(sums)

@@ -4,11 +4,11 @@ use crate::effects::{self, Outcome};
 use crate::fds::{self, PeerBuffer};
 use crate::guard::{Thread, Token};
 use crate::log::Ticket;
-use crate::paths::{self, PathBuffer};
+use crate::paths::{self, Desk, PathBuffer};
 use crate::session::{self, Session};
-use crate::tree;
+use crate::tree::{self, Text};
 use crate::{clock, log, real};
-use chaos_table::calls::{FaultKind, Op, Subject};
+use chaos_table::calls::{FaultKind, Op};
 use chaos_table::decide::{self, Counters, Effect, Peer, Shot};
 use chaos_table::record::{Record, kind, status};
 use chaos_table::rule::{RULE_BITS, Rule, exhaust, flag, per};
@@ -269,10 +269,12 @@ fn with_fd_range(session: &Session, wanted: u64, fd: i32) -> u64 {
 #[cold]
 #[inline(never)]
 fn select_path(session: &Session, wanted: u64, dirfd: i32, path: *const c_char) -> (u64, u64) {
-    let mut buffer = PathBuffer::EMPTY;
-    // SAFETY: the program's own argument.
-    let known = unsafe { paths::absolute(dirfd, path, &mut buffer) };
-    fds::matching_path(session, if known { buffer.bytes() } else { b"" }, wanted)
+    let selected = paths::with_desk(|desk| {
+        // SAFETY: the program's own argument.
+        let known = unsafe { desk.absolute(dirfd, path) };
+        fds::matching_path(session, if known { desk.path.bytes() } else { b"" }, wanted)
+    });
+    selected.unwrap_or((0, 0))
 }
 
 #[cold]
@@ -284,13 +286,25 @@ fn select_name(session: &Session, wanted: u64, name: *const c_char) -> u64 {
         // SAFETY: the program's own argument, a C string.
         unsafe { CStr::from_ptr(name) }.to_bytes()
     };
-    let patterns = session.patterns();
+    let lower = lower_case(name);
+    let (patterns, name) = (session.patterns(), lower.bytes());
     session.rules().iter().enumerate().fold(0, |bits, (index, rule)| {
         let matches = wanted & (1 << index) != 0
             && !name.is_empty()
             && (!rule.has(flag::PEER) || patterns.host(rule.peers, name));
         bits | (u64::from(matches) << index)
     })
+}
+
+/// A host name as patterns are written. Longer than a name can be: none.
+pub fn lower_case(name: &[u8]) -> Text<256> {
+    let mut lower = Text::EMPTY;
+    for byte in name {
+        if !lower.push(&[byte.to_ascii_lowercase()]) {
+            return Text::EMPTY;
+        }
+    }
+    lower
 }
 
 fn is_exhausted(session: &Session, rule: &Rule, amount: u64) -> bool {
@@ -322,6 +336,13 @@ impl Counters for InSession<'_> {
     }
 
     fn take(&mut self, times: u64) -> bool {
+        if self.rule.per == per::THREAD {
+            // SAFETY: the slot is this thread's own.
+            let fired = unsafe { &mut (*self.session.thread_counters(self.slot, self.index)).fired };
+            let left = u64::from(*fired) < times;
+            *fired = fired.saturating_add(u32::from(left));
+            return left;
+        }
         let fired = self.scope(offset_of!(ProcessCounters, fired), offset_of!(TreeCounters, fired));
         fired.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < times).then_some(n + 1)).is_ok()
     }
@@ -404,9 +425,14 @@ impl Subjected<'_> {
         record.status = effects::status_of(effect);
         record.effect = effects::number_of(effect);
         record.requested = effects::requested(effect, self.asked);
-        let mut text = PathBuffer::EMPTY;
-        describe(self.target, self.op, &mut text);
-        log::publish(self.session, thread, record, &[text.bytes()]).map(|ticket| (effect, ticket))
+        if matches!(self.target, Target::Memory(_) | Target::Nothing) {
+            return log::publish(self.session, thread, record, &[]).map(|ticket| (effect, ticket));
+        }
+        let published = paths::with_desk(|desk| {
+            describe(self.target, desk);
+            log::publish(self.session, thread, record, &[desk.path.bytes()])
+        });
+        published.flatten().map(|ticket| (effect, ticket))
     }
 
     fn record(&self, kind: u8) -> Record {
@@ -437,32 +463,30 @@ impl Subjected<'_> {
 }
 
 /// What the log names as the resource.
-fn describe(target: Target, op: Op, out: &mut PathBuffer) {
+fn describe(target: Target, desk: &mut Desk) {
     match target {
         Target::Fd(fd) => {
             let mut buffer = PeerBuffer::new();
-            if push_peer(buffer.of_socket(fd), out) {
-                return;
+            if !push_peer(buffer.of_socket(fd), &mut desk.path) {
+                desk.descriptor(fd);
             }
-            let mut path = [0u8; 1024];
-            out.push(paths::of_descriptor(fd, &mut path).unwrap_or(b""));
         }
         Target::Path(dirfd, path) => {
             // SAFETY: the program's own argument.
-            unsafe { paths::absolute(dirfd, path, out) };
+            unsafe { desk.absolute(dirfd, path) };
         }
         Target::Peer(_, address, len) => {
             let mut buffer = PeerBuffer::new();
             // SAFETY: the program's own arguments.
-            push_peer(unsafe { buffer.given(address, len) }, out);
+            push_peer(unsafe { buffer.given(address, len) }, &mut desk.path);
         }
-        Target::Name(text) | Target::Program(text) if !text.is_null() => {
-            // SAFETY: the program's own argument, a C string.
-            out.push(unsafe { CStr::from_ptr(text) }.to_bytes());
+        Target::Name(text) | Target::Program(text) => {
+            if !text.is_null() {
+                // SAFETY: the program's own argument, a C string.
+                desk.path.push(unsafe { CStr::from_ptr(text) }.to_bytes());
+            }
         }
-        Target::Name(_) | Target::Program(_) | Target::Memory(_) | Target::Nothing => {
-            debug_assert!(op.row().subject != Subject::Fd);
-        }
+        Target::Memory(_) | Target::Nothing => {}
     }
 }
 

@@ -339,7 +339,7 @@ unsafe fn needed(given: *const *mut c_char) -> usize {
             preload = entry.to_bytes().len();
         }
     }
-    (count + 5) * size_of::<*mut c_char>() + preload + ours().preload.bytes().len() + 512
+    (count + 8) * size_of::<*mut c_char>() + preload + ours().preload.bytes().len() + 512
 }
 
 unsafe extern "C-unwind" fn fill_and_call(memory: *mut u8, context: *mut u8) -> isize {
@@ -357,18 +357,26 @@ unsafe fn fill(memory: *mut u8, build: &Build<'_>) -> *const *mut c_char {
     let own = ours.preload.bytes();
     let list = memory.cast::<*mut c_char>();
     let mut count = 0;
+    // LD_PRELOAD keeps the place that the program gave it.
+    let mut preload_at = None;
     let mut users: &[u8] = b"";
     // SAFETY: the list has room for every given entry, three of ours and NULL; the string goes behind it.
     unsafe {
         for entry in entries(build.given) {
             let bytes = entry.to_bytes();
-            if let Some(list) = bytes.strip_prefix(PRELOAD) {
-                users = list;
+            if let Some(value) = bytes.strip_prefix(PRELOAD) {
+                users = value;
+                preload_at = Some(count);
+                count += 1;
             } else if value(bytes, env::SESSION).is_none() && value(bytes, env::LINEAGE).is_none() {
                 list.add(count).write(entry.as_ptr().cast_mut());
                 count += 1;
             }
         }
+        let preload_at = preload_at.unwrap_or_else(|| {
+            count += 1;
+            count - 1
+        });
         let mut at = list.add(count + 5).cast::<u8>();
         let string = at;
         let mut push = |bytes: &[u8]| {
@@ -392,10 +400,10 @@ unsafe fn fill(memory: *mut u8, build: &Build<'_>) -> *const *mut c_char {
         push(b"\0");
         let place = string.add(PRELOAD.len() + users.len() + own.len() + 2);
         std::ptr::copy_nonoverlapping(build.place.bytes().as_ptr(), place, build.place.bytes().len());
-        list.add(count).write(string.cast());
-        list.add(count + 1).write(ours.session.bytes().as_ptr().cast_mut().cast());
-        list.add(count + 2).write(place.cast());
-        list.add(count + 3).write(std::ptr::null_mut());
+        list.add(preload_at).write(string.cast());
+        list.add(count).write(ours.session.bytes().as_ptr().cast_mut().cast());
+        list.add(count + 1).write(place.cast());
+        list.add(count + 2).write(std::ptr::null_mut());
     }
     list
 }

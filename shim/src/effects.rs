@@ -6,7 +6,7 @@ use crate::guard::{Token, thread};
 use crate::log::Ticket;
 use crate::real::set_errno;
 use crate::session::Session;
-use crate::{clock, sys, tree};
+use crate::{clock, sys};
 use chaos_table::calls::{Failure, Op, Subject};
 use chaos_table::decide::{Derived, Effect, Peer};
 use chaos_table::record::status;
@@ -236,13 +236,13 @@ pub fn carry_out(session: &Session, op: Op, effect: Effect, ticket: Ticket, targ
         Effect::Corrupt(bits, per) => Outcome::Corrupt(bits, per, draw, ticket),
         Effect::Reset => {
             if let Target::Fd(fd) = target {
-                sys::shutdown(fd, libc::SHUT_RDWR);
+                sys::cut(fd);
             }
             Outcome::Fail(libc::ECONNRESET, ticket)
         }
         Effect::End => {
             if let Target::Fd(fd) = target {
-                sys::shutdown(fd, libc::SHUT_RDWR);
+                sys::cut(fd);
             }
             if is_write(op) {
                 make_lasting(op, libc::EPIPE, -1, flags);
@@ -268,7 +268,7 @@ fn make_lasting(op: Op, errno: i32, fd: i32, flags: i32) {
         sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGPIPE);
     }
     if matches!(errno, libc::ECONNRESET | libc::EPIPE) && fd >= 0 && nature(fd) == Nature::Stream {
-        sys::shutdown(fd, libc::SHUT_RDWR);
+        sys::cut(fd);
     }
 }
 
@@ -377,7 +377,7 @@ pub fn shortened(asked: usize, ppm: u32) -> usize {
 
 /// The peer of a socket is a name that rules may know: what getaddrinfo gave.
 pub fn remember_answers(session: &Session, name: &[u8], answers: *const libc::addrinfo) {
-    let hosts = session.patterns().host_bits(name);
+    let hosts = session.patterns().host_bits(crate::call::lower_case(name).bytes());
     let mut at = answers;
     while hosts != 0 && !at.is_null() {
         let mut buffer = PeerBuffer::new();
@@ -390,5 +390,4 @@ pub fn remember_answers(session: &Session, name: &[u8], answers: *const libc::ad
         }
         at = next;
     }
-    debug_assert!(tree::me().pid != 0);
 }

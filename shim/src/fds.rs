@@ -4,7 +4,7 @@
 //! the rules; before a fault is applied the kernel is asked again (`call.rs`). One word says which rules match, one
 //! which would but for `protect`.
 
-use crate::paths::{self, PATH_MAX};
+use crate::paths;
 use crate::session::Session;
 use crate::tree::Text;
 use crate::{sys, tree};
@@ -113,9 +113,11 @@ fn examine(session: &Session, fd: i32) -> Standing {
                 libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK => KNOWN | FILE,
                 _ => KNOWN,
             };
-            let mut buffer = [0u8; PATH_MAX];
-            let path = paths::of_descriptor(fd, &mut buffer).unwrap_or(b"");
-            let (matching, protected) = matching_path(session, path, all);
+            let selected = paths::with_desk(|desk| {
+                desk.descriptor(fd);
+                matching_path(session, desk.path.bytes(), all)
+            });
+            let (matching, protected) = selected.unwrap_or((0, 0));
             Standing { matching: kind | matching, protected }
         }
     }
@@ -142,19 +144,21 @@ pub fn matching_path(session: &Session, path: &[u8], wanted: u64) -> (u64, u64) 
     (matching, protected)
 }
 
-/// Whether `protect` leaves a path alone: by its globs, by the installation that the executable belongs to; but not
-/// below the user's working directory, where only globs that begin with `**/` count.
+/// Whether `protect` leaves a path alone: by its globs, or because the executable is or owns it. The system's and the
+/// runtimes' globs spare the user's working directory.
 pub fn is_protected(session: &Session, plan: &PlanHeader, path: &[u8]) -> bool {
     if plan.protect.count == 0 {
         return false;
     }
     let patterns = session.patterns();
+    if path == tree::me().executable.bytes() {
+        return true;
+    }
     let below_work = is_below(path, bytes_of(patterns.text, plan.work_dir));
     let first = plan.protect.first as usize;
     let globs = patterns.matchers.get(first..first.saturating_add(plan.protect.count as usize)).unwrap_or(&[]);
     let by_glob = globs.iter().any(|matcher| {
-        let glob = bytes_of(patterns.text, matcher.text);
-        (!below_work || glob.starts_with(b"**/")) && patterns.path_matcher(matcher, path)
+        (!below_work || matcher.spares_work_dir == 0) && patterns.path_matcher(matcher, path)
     });
     by_glob || (!below_work && in_installation(tree::me().executable.bytes(), path))
 }

@@ -102,6 +102,8 @@ pub fn map(path: &CStr) -> Result<&'static Session, String> {
 
 /// The first process of a run cannot work: better no run than one that believes it tests chaos.
 pub fn give_up(why: &str) -> ! {
+    // One line, whatever the error brings: help follows behind a dash.
+    let why = why.lines().map(str::trim).collect::<Vec<_>>().join(" - ");
     sys::complain(format!("chaos-exec: error: {why}\n").as_bytes());
     sys::exit(125)
 }
@@ -217,10 +219,11 @@ pub fn sign() {
 #[cold]
 pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char) {
     let Some(session) = session::attached() else { return };
-    let mut buffer = paths::PathBuffer::EMPTY;
     // SAFETY: the caller says so.
-    let known = unsafe { paths::absolute(dirfd, path, &mut buffer) };
-    if known && !fds::is_boot_file(session, buffer.bytes()) {
+    let own = paths::with_desk(|desk| unsafe {
+        desk.absolute(dirfd, path) && !fds::is_boot_file(session, desk.path.bytes())
+    });
+    if own == Some(true) {
         sign();
     }
 }

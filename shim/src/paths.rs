@@ -1,116 +1,170 @@
-//! Paths as the kernel would name them, without allocation and without a descriptor of our own.
+//! Paths as the kernel would name them, without allocation, without a descriptor of our own, and without much stack.
 
 use crate::sys;
 use crate::tree::Text;
+use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Longest path that is told apart, as the kernel has it.
 pub const PATH_MAX: usize = 4096;
 /// As many links are followed as the kernel follows.
 const MAX_LINKS: u32 = 40;
+/// So many threads can look at paths at a time without mapping memory for it.
+const DESKS: usize = 32;
 
-/// A path in a buffer on the stack.
+/// A path.
 pub type PathBuffer = Text<PATH_MAX>;
 
-/// The path of an open descriptor, or of the working directory for AT_FDCWD. False when the kernel does not tell.
-fn push_base(dirfd: i32, out: &mut PathBuffer) -> bool {
-    let mut buffer = [0u8; PATH_MAX];
-    if dirfd == libc::AT_FDCWD {
-        return sys::getcwd(&mut buffer).is_some_and(|len| out.push(buffer.get(..len).unwrap_or(&[])));
-    }
-    of_descriptor(dirfd, &mut buffer).is_some_and(|path| out.push(path))
+/// Room to work on paths; three of them would not fit on the stack of every signal handler.
+pub struct Desk {
+    /// The result.
+    pub path: PathBuffer,
+    rest: PathBuffer,
+    link: PathBuffer,
 }
 
-/// `/proc/self/fd/N` as a C string.
-fn proc_link(fd: i32) -> Text<40> {
-    let mut link = Text::<40>::EMPTY;
-    link.push(b"/proc/self/fd/");
-    link.push_number(fd.max(0) as u64);
-    link.push(b"\0");
-    link
-}
+struct Place(UnsafeCell<Desk>);
 
-/// What the kernel says that a descriptor is: an absolute path, `socket:[...]`, `pipe:[...]`, `anon_inode:...`.
-pub fn of_descriptor(fd: i32, buffer: &mut [u8]) -> Option<&[u8]> {
-    let link = proc_link(fd);
-    let path = sys::readlink(CStr::from_bytes_with_nul(link.bytes()).ok()?, buffer)?;
-    Some(path.strip_suffix(b" (deleted)").unwrap_or(path))
-}
+// SAFETY: a place belongs to the thread that has set its bit in TAKEN.
+unsafe impl Sync for Place {}
 
-/// The absolute path that opening `path` would reach, links followed as far as they exist.
-///
-/// False when it cannot be told (no /proc, too long, or a bad pointer is the program's own affair).
-///
-/// # Safety
-/// `path` must be NULL or a C string.
-pub unsafe fn absolute(dirfd: i32, path: *const c_char, out: &mut PathBuffer) -> bool {
-    if path.is_null() {
-        return false;
-    }
-    // SAFETY: the caller says so.
-    let path = unsafe { CStr::from_ptr(path) }.to_bytes();
-    if path.is_empty() || path.len() >= PATH_MAX {
-        return false;
-    }
-    if path.first() != Some(&b'/') && !push_base(dirfd, out) {
-        return false;
-    }
-    let mut links = 0;
-    append(path, out, &mut links) && !(out.bytes().is_empty() && !out.push(b"/"))
-}
+static PLACES: [Place; DESKS] =
+    [const { Place(UnsafeCell::new(Desk { path: Text::EMPTY, rest: Text::EMPTY, link: Text::EMPTY })) }; DESKS];
+static TAKEN: AtomicU32 = AtomicU32::new(0);
 
-/// Walks `path` from what `out` holds, resolving `.`, `..` and symbolic links.
-fn append(path: &[u8], out: &mut PathBuffer, links: &mut u32) -> bool {
-    if path.first() == Some(&b'/') {
-        out.truncate(0);
-    }
-    if out.bytes() == b"/" {
-        out.truncate(0);
-    }
-    for part in path.split(|byte| *byte == b'/') {
-        match part {
-            b"" | b"." => {}
-            b".." => out.truncate(out.bytes().iter().rposition(|byte| *byte == b'/').unwrap_or(0)),
-            name => {
-                let before = out.bytes().len();
-                if !(out.push(b"/") && out.push(name)) {
-                    return false;
-                }
-                if is_kernel_tree(out.bytes()) {
-                    continue;
-                }
-                if let Some(followed) = follow(out, before, links) {
-                    if !followed {
-                        return false;
-                    }
-                }
-            }
+/// Lends a desk to `body`, its path empty. `None` when there is no memory at all: then nothing can be told of a path.
+pub fn with_desk<R>(body: impl FnOnce(&mut Desk) -> R) -> Option<R> {
+    for (index, place) in PLACES.iter().enumerate() {
+        let bit = 1 << index;
+        if TAKEN.load(Ordering::Relaxed) & bit == 0 && TAKEN.fetch_or(bit, Ordering::Acquire) & bit == 0 {
+            // SAFETY: we have set the bit, and clear it when done.
+            let desk = unsafe { &mut *place.0.get() };
+            desk.path.truncate(0);
+            let result = body(desk);
+            TAKEN.fetch_and(!bit, Ordering::Release);
+            return Some(result);
         }
     }
-    true
+    let memory = sys::mmap(size_of::<Desk>(), -1)?;
+    // SAFETY: fresh zeroed memory is an empty desk; it is unmapped once nobody uses it.
+    unsafe {
+        let result = body(&mut *memory.cast::<Desk>());
+        sys::munmap(memory, size_of::<Desk>());
+        Some(result)
+    }
+}
+
+/// In a fork child: desks of threads that are not here any more are free.
+pub fn free_desks() {
+    TAKEN.store(0, Ordering::Relaxed);
+}
+
+impl Desk {
+    /// Makes `path` what the kernel says that a descriptor is: an absolute path, `socket:[...]`, `pipe:[...]`,
+    /// `anon_inode:...`. False when it does not say.
+    pub fn descriptor(&mut self, fd: i32) -> bool {
+        let mut name = Text::<40>::EMPTY;
+        name.push(b"/proc/self/fd/");
+        name.push_number(fd.max(0) as u64);
+        name.push(b"\0");
+        let Ok(name) = CStr::from_bytes_with_nul(name.bytes()) else { return false };
+        let known = self.path.fill(|room| sys::readlink(name, room).map(<[u8]>::len));
+        if let Some(live) = self.path.bytes().strip_suffix(b" (deleted)") {
+            let len = live.len();
+            self.path.truncate(len);
+        }
+        known
+    }
+
+    /// Makes `path` the absolute path that opening `path` would reach, links followed as far as they exist; an empty
+    /// one names the descriptor itself. False when it cannot be told (no /proc, too long).
+    ///
+    /// # Safety
+    /// `path` must be NULL or a C string.
+    pub unsafe fn absolute(&mut self, dirfd: i32, path: *const c_char) -> bool {
+        if path.is_null() {
+            return false;
+        }
+        // SAFETY: the caller says so.
+        let path = unsafe { CStr::from_ptr(path) }.to_bytes();
+        self.path.truncate(0);
+        if path.first() != Some(&b'/') {
+            let based = if dirfd == libc::AT_FDCWD {
+                self.path.fill(|room| sys::getcwd(room))
+            } else {
+                self.descriptor(dirfd)
+            };
+            if !based {
+                return false;
+            }
+        }
+        self.rest.truncate(0);
+        self.rest.push(path) && self.walk() && !(self.path.bytes().is_empty() && !self.path.push(b"/"))
+    }
+
+    /// Goes on from `path` along `rest`, resolving `.`, `..` and symbolic links.
+    fn walk(&mut self) -> bool {
+        let mut links = 0;
+        let mut at = 0;
+        if self.path.bytes() == b"/" {
+            self.path.truncate(0);
+        }
+        while let Some((start, end)) = next_part(self.rest.bytes(), at) {
+            at = end;
+            let part = self.rest.bytes().get(start..end).unwrap_or(&[]);
+            match part {
+                b"." => continue,
+                b".." => {
+                    let parent = self.path.bytes().iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+                    self.path.truncate(parent);
+                    continue;
+                }
+                _ => {}
+            }
+            let before = self.path.bytes().len();
+            if !(self.path.push(b"/") && self.path.push(part)) {
+                return false;
+            }
+            if is_kernel_tree(self.path.bytes()) || !self.read_link() {
+                continue;
+            }
+            links += 1;
+            // What is left of the way comes behind where the link leads.
+            let tail = self.rest.bytes().get(end..).unwrap_or(&[]);
+            if links > MAX_LINKS || !self.link.push(tail) {
+                return false;
+            }
+            std::mem::swap(&mut self.link, &mut self.rest);
+            self.path.truncate(if self.rest.bytes().first() == Some(&b'/') { 0 } else { before });
+            at = 0;
+        }
+        true
+    }
+
+    /// Makes `link` where `path` leads, when that is a symbolic link.
+    fn read_link(&mut self) -> bool {
+        if !self.path.push(b"\0") {
+            return false;
+        }
+        let length = self.path.bytes().len() - 1;
+        let Ok(name) = CStr::from_bytes_with_nul(self.path.bytes()) else { return false };
+        let found = self.link.fill(|room| sys::readlink(name, room).map(<[u8]>::len));
+        self.path.truncate(length);
+        found
+    }
+}
+
+/// The next component of a path from `at` on: its start and end.
+fn next_part(path: &[u8], at: usize) -> Option<(usize, usize)> {
+    let rest = path.get(at..)?;
+    let skip = rest.iter().position(|byte| *byte != b'/')?;
+    let part = rest.get(skip..)?;
+    let len = part.iter().position(|byte| *byte == b'/').unwrap_or(part.len());
+    Some((at + skip, at + skip + len))
 }
 
 /// /proc, /sys and /dev are told by their own names: `/dev/stdin` is not the file behind it.
 fn is_kernel_tree(path: &[u8]) -> bool {
     [&b"/proc/"[..], b"/sys/", b"/dev/"].iter().any(|tree| path.starts_with(tree))
-}
-
-/// When `out` is a symbolic link, replaces it by where it leads; `None` when it is none.
-#[inline(never)]
-fn follow(out: &mut PathBuffer, parent: usize, links: &mut u32) -> Option<bool> {
-    let mut target = [0u8; 1024];
-    if !out.push(b"\0") {
-        return None;
-    }
-    let length = out.bytes().len() - 1;
-    let found = CStr::from_bytes_with_nul(out.bytes()).ok().and_then(|link| sys::readlink(link, &mut target));
-    let found = found.map(<[u8]>::len);
-    out.truncate(length);
-    let target = target.get(..found?)?;
-    *links += 1;
-    if *links > MAX_LINKS || target.len() == 1024 {
-        return Some(false);
-    }
-    out.truncate(parent);
-    Some(append(target, out, links))
 }

@@ -166,10 +166,15 @@ pub fn socket_timeout(fd: i32, option: i32) -> Option<u64> {
     (result == 0 && ns != 0).then_some(ns)
 }
 
-/// shutdown(2).
-pub fn shutdown(fd: i32, how: i32) {
-    // SAFETY: takes no pointer.
-    unsafe { raw!(SYS_shutdown, fd, how) };
+/// Ends a connection for both sides; what had arrived and was not read is lost, as with a reset.
+pub fn cut(fd: i32) {
+    let mut lost = [0u8; 512];
+    // SAFETY: the buffer is valid for its length.
+    unsafe {
+        raw!(SYS_shutdown, fd, libc::SHUT_RDWR);
+        // Nothing new can arrive, so this ends.
+        while raw!(SYS_recvfrom, fd, lost.as_mut_ptr(), lost.len(), libc::MSG_DONTWAIT, 0usize, 0usize) > 0 {}
+    }
 }
 
 /// Lowest descriptor that is free right now, found by making one and closing it.

@@ -6,7 +6,7 @@
 
 use crate::guard::{ORDINAL_TEXT, Thread, thread};
 use crate::session::Session;
-use crate::{log, real, sys};
+use crate::{log, paths, real, sys};
 use chaos_table::decide::{combine, mix, stream_seed};
 use chaos_table::record::{Record, kind};
 use chaos_table::rule::flag;
@@ -60,6 +60,16 @@ impl<const N: usize> Text<N> {
     /// Cuts it to `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+    }
+
+    /// Replaces all by what `write` puts into the room: it says how much that is. False when it says nothing.
+    pub fn fill(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        // SAFETY: the room is N bytes of ours; its old content is never read as a value before `len` covers it, and
+        // the kernel, which `write` asks, only writes to it.
+        let room = unsafe { std::slice::from_raw_parts_mut(self.bytes.as_mut_ptr().cast::<u8>(), N) };
+        let written = write(room).filter(|len| *len < N);
+        self.len = written.unwrap_or(0);
+        written.is_some()
     }
 
     /// Appends what fits; false when something was cut.
@@ -323,6 +333,7 @@ pub fn after_fork(session: &Session, thread: &Thread) {
     let me = unsafe { &mut *ME.0.get() };
     let parent = me.uid;
     me.lineage = me.lineage.child(thread, thread.children.get());
+    paths::free_desks();
     if !settle(session, thread, me, parent, None) {
         real::disarm();
     }
@@ -370,6 +381,7 @@ fn find_thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlo
             let counters = session.thread_counters(slot, rule);
             (*counters).matched = 0;
             (*counters).protected = 0;
+            (*counters).fired = 0;
             let stream = XorShiftRng::from_seed(stream_seed(key, rule));
             (&raw mut (*counters).stream).cast::<XorShiftRng>().write_unaligned(stream);
         }
@@ -446,7 +458,7 @@ fn fold(session: &Session, slot: *mut ThreadSlot) {
         for rule in 0..session.rule_count() {
             let counters = session.thread_counters(slot, rule).read();
             session.tree(rule, offset_of!(TreeCounters, matched)).fetch_add(counters.matched, Ordering::Relaxed);
-            session.tree(rule, offset_of!(TreeCounters, protected)).fetch_add(counters.protected, Ordering::Relaxed);
+            session.tree(rule, offset_of!(TreeCounters, protected)).fetch_add(u64::from(counters.protected), Ordering::Relaxed);
         }
         state.store(slot_state::FREE, Ordering::Release);
     }

@@ -250,6 +250,7 @@ impl Compiler<'_> {
             for glob in DEFAULT_PROTECT.iter().chain(runtimes) {
                 self.patterns.add(matcher::PATH, glob.as_bytes())?;
             }
+            self.patterns.spare_work_dir(first);
         }
         for glob in &protect.globs {
             self.patterns.path(glob)?;

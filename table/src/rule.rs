@@ -208,6 +208,10 @@ pub struct Matcher {
     pub prefix: u8,
     /// HOST: its bit beside remembered addresses.
     pub host_bit: u8,
+    /// PATH, NAME of `protect`: not 0 when it does not reach below the user's working directory.
+    pub spares_work_dir: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
     /// First port that matches.
     pub port_first: u16,
     /// Last port that matches.
@@ -218,7 +222,7 @@ pub struct Matcher {
     pub address: [u8; 16],
 }
 
-const _: () = assert!(size_of::<Matcher>() == 32);
+const _: () = assert!(size_of::<Matcher>() == 36);
 
 /// When injection begins; value of [`PlanHeader::arm`].
 pub mod arm {

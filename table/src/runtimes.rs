@@ -116,6 +116,7 @@ pub const DEFAULT_PROTECT: &[&str] = &[
     "/**/*.so",
     "/**/*.so.*",
     "/etc/{nsswitch.conf,localtime,locale.alias,gai.conf,host.conf}",
+    "/{etc,usr/lib}/ssl/openssl.cnf",
     "/usr/lib/locale/**",
     "/usr/lib/*/gconv/**",
     "/usr/share/{locale,locale-langpack,zoneinfo,i18n}/**",

@@ -217,7 +217,9 @@ pub struct ThreadCounters {
     /// Matches so far.
     pub matched: u64,
     /// Matches that `protect` kept away.
-    pub protected: u64,
+    pub protected: u32,
+    /// Injections so far, for `times` with `per: thread`.
+    pub fired: u32,
     /// State of the thread's xorshift stream for this rule.
     pub stream: [u8; 16],
 }

@@ -45,14 +45,17 @@ fn transfer_hit(first: First, fd: i32, len: usize, flags: i32, memory: Memory, r
             effects::tell(&ticket, 0);
             0
         }
-        Outcome::Short(ppm, ticket) => told(real(pointer, effects::shortened(len, ppm)), &ticket),
+        Outcome::Short(ppm, ticket) => {
+            let wanted = effects::shortened(len, ppm);
+            told_if_whole(real(pointer, wanted), wanted, &ticket)
+        }
         Outcome::Corrupt(bits, per, draw, ticket) => match memory {
             Memory::Into(_) => {
                 let n = real(pointer, len);
                 let filled = usize::try_from(n).unwrap_or(0).min(len);
                 // SAFETY: the real call has filled so many bytes of the program's buffer.
                 effects::flip(filled, bits, per, draw, |at| Some(unsafe { pointer.cast::<u8>().add(at) }));
-                told(n, &ticket)
+                told_if_any(n, &ticket)
             }
             Memory::From(source) => {
                 let Some(copy) = sys::mmap(len.max(1), -1) else { return real(pointer, len) };
@@ -64,10 +67,20 @@ fn transfer_hit(first: First, fd: i32, len: usize, flags: i32, memory: Memory, r
                     sys::munmap(copy, len.max(1));
                     n
                 };
-                told(n, &ticket)
+                told_if_any(n, &ticket)
             }
         },
     }
+}
+
+/// As [`told`], for a shortened request: one that would have got no more anyway was not hit.
+fn told_if_whole(result: isize, wanted: usize, ticket: &crate::log::Ticket) -> isize {
+    if result == wanted as isize { told(result, ticket) } else { result }
+}
+
+/// As [`told`], for data that was changed: where there was none, nothing was hit.
+fn told_if_any(result: isize, ticket: &crate::log::Ticket) -> isize {
+    if result > 0 { told(result, ticket) } else { result }
 }
 
 /// Tells what the caller gets, with errno as the real call left it.
@@ -140,20 +153,23 @@ fn vector_hit(first: First, fd: i32, vector: Vector, real: impl Fn(*const libc::
                 kept = kept.saturating_add(part.iov_len);
                 kept <= wanted
             });
-            let whole = whole.count() as i32;
-            let first = vector.iter().next();
-            let n = match first {
-                // Whole buffers only: nothing of the program's list has to be copied.
-                Some(part) if whole == 0 => real(&libc::iovec { iov_len: wanted, ..part }, 1),
-                _ => real(vector.list, whole),
-            };
-            told(n, &ticket)
+            let whole = whole.count();
+            // Whole buffers, or a part of the first: nothing of the program's list has to be copied.
+            match vector.iter().next() {
+                Some(part) if whole == 0 => {
+                    told_if_whole(real(&libc::iovec { iov_len: wanted, ..part }, 1), wanted, &ticket)
+                }
+                _ => {
+                    let asked = vector.iter().take(whole).map(|part| part.iov_len).sum();
+                    told_if_whole(real(vector.list, whole as i32), asked, &ticket)
+                }
+            }
         }
         Outcome::Corrupt(bits, per, draw, ticket) if !vector.is_source => {
             let n = real(vector.list, vector.count);
             let filled = usize::try_from(n).unwrap_or(0).min(total);
             effects::flip(filled, bits, per, draw, |at| vector.byte(at));
-            told(n, &ticket)
+            told_if_any(n, &ticket)
         }
         Outcome::Corrupt(bits, per, draw, ticket) => {
             let Some(copy) = sys::mmap(total.max(1), -1) else { return real(vector.list, vector.count) };
@@ -169,7 +185,7 @@ fn vector_hit(first: First, fd: i32, vector: Vector, real: impl Fn(*const libc::
                 sys::munmap(copy, total.max(1));
                 n
             };
-            told(n, &ticket)
+            told_if_any(n, &ticket)
         }
     }
 }

@@ -66,6 +66,14 @@ fn streaming(path: *const c_char, real: impl FnOnce() -> *mut FILE) -> *mut FILE
     stream
 }
 
+/// A stream over a descriptor that is already open: the empty path names it.
+fn wrapping(fd: c_int, real: impl FnOnce() -> *mut FILE) -> *mut FILE {
+    simple(Op::Fopen, Target::Path(fd, c"".as_ptr()), real, |errno| {
+        set_errno(errno);
+        std::ptr::null_mut()
+    })
+}
+
 /// The descriptor under a stream, -1 for none.
 pub(super) fn descriptor_of(stream: *mut FILE) -> c_int {
     if stream.is_null() {
@@ -192,7 +200,7 @@ hooks! {
         fds::forget(descriptor_of(stream));
         streaming(path, || real(path, mode, stream))
     };
-    Fopen, fdopen(fd: c_int, mode: *const c_char) -> *mut FILE, real => real(fd, mode);
+    Fopen, fdopen(fd: c_int, mode: *const c_char) -> *mut FILE, real => wrapping(fd, || real(fd, mode));
     Fclose, fclose(stream: *mut FILE) -> c_int, real => {
         fds::forget(descriptor_of(stream));
         simple(Op::Fclose, Target::Nothing, || real(stream), minus_one)
@@ -208,7 +216,7 @@ hooks! {
 }
 
 /// fcntl: most commands are none of our business; some make a descriptor.
-fn duplicating(command: c_int, real: impl FnOnce() -> c_int) -> c_int {
+pub(super) fn duplicating(command: c_int, real: impl FnOnce() -> c_int) -> c_int {
     let result = simple(Op::Fcntl, Target::Nothing, real, minus_one);
     if matches!(command, libc::F_DUPFD | libc::F_DUPFD_CLOEXEC) && result >= 0 {
         fds::forget(result);

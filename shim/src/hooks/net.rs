@@ -148,19 +148,23 @@ redhook::hook! {
 redhook::hook! {
     unsafe fn listen(fd: c_int, backlog: c_int) -> c_int => made_listener {
         // SAFETY: the program's own arguments.
-        let real = || unsafe { redhook::real!(listen)(fd, backlog) };
-        if init::is_waiting() {
-            init::sign();
-        }
-        if word(Op::Listen as usize) == 0 { real() } else { simple(Op::Listen, Target::Nothing, real, minus_one) }
+        listening(|| unsafe { redhook::real!(listen)(fd, backlog) })
     }
+}
+
+/// A listen: a server is at work.
+pub(super) fn listening(real: impl FnOnce() -> c_int) -> c_int {
+    if init::is_waiting() {
+        init::sign();
+    }
+    simple(Op::Listen, Target::Nothing, real, minus_one)
 }
 
 /// A call that makes two descriptors.
 ///
 /// # Safety
 /// `pair` must be what the call has filled when it succeeds.
-unsafe fn pairing(op: Op, pair: *mut c_int, real: impl FnOnce() -> c_int) -> c_int {
+pub(super) unsafe fn pairing(op: Op, pair: *mut c_int, real: impl FnOnce() -> c_int) -> c_int {
     if word(op as usize) == 0 {
         return real();
     }

@@ -1,8 +1,8 @@
 //! `syscall()`: raw system calls that libc makes for the program. libuv, jemalloc and Rust's std use it.
 
 use super::data::{Memory, Vector, message, transfer, transfer_vector};
-use super::file::{closing, making, opening};
-use super::net::{accepting, connecting};
+use super::file::{closing, duplicating, making, opening};
+use super::net::{accepting, connecting, listening, pairing};
 use super::process::{executing, forking};
 use crate::guard::thread;
 use crate::real::{Slot, word};
@@ -126,6 +126,14 @@ unsafe extern "C-unwind" fn handle(number: c_long, a: usize, b: usize, c: usize,
         libc::SYS_pwritev | libc::SYS_pwritev2 => vector(Op::Pwritev, true),
         libc::SYS_sendmsg => message(Op::Sendmsg, fd, c as c_int, || again(whole) as isize) as c_long,
         libc::SYS_recvmsg => message(Op::Recvmsg, fd, c as c_int, || again(whole) as isize) as c_long,
+        libc::SYS_sendmmsg => message(Op::Sendmmsg, fd, d as c_int, || again(whole) as isize) as c_long,
+        libc::SYS_recvmmsg => message(Op::Recvmmsg, fd, d as c_int, || again(whole) as isize) as c_long,
+        libc::SYS_fcntl => c_long::from(duplicating(b as c_int, || again(whole) as c_int)),
+        libc::SYS_listen => c_long::from(listening(|| again(whole) as c_int)),
+        // SAFETY: the place that the call fills.
+        libc::SYS_pipe | libc::SYS_pipe2 => c_long::from(unsafe { pairing(Op::Pipe, a as *mut c_int, || again(whole) as c_int) }),
+        // SAFETY: as above.
+        libc::SYS_socketpair => c_long::from(unsafe { pairing(Op::Socket, d as *mut c_int, || again(whole) as c_int) }),
         libc::SYS_open | libc::SYS_creat => {
             c_long::from(opening(libc::AT_FDCWD, a as *const c_char, || again(whole) as c_int))
         }

@@ -75,6 +75,14 @@ impl<'a> Patterns<'a> {
         }
     }
 
+    /// The globs from `first` on do not reach below the working directory, but for those that name shared objects.
+    pub fn spare_work_dir(&mut self, first: usize) {
+        for matcher in self.matchers.iter_mut().skip(first) {
+            let shared_object = crate::rule::bytes_of(&self.text, matcher.text).starts_with(b"/**/*.so");
+            matcher.spares_work_dir = u8::from(!shared_object);
+        }
+    }
+
     pub fn add(&mut self, kind: u8, text: &[u8]) -> Result<(), Problem> {
         let text = self.text(text)?;
         self.push(Matcher {
