@@ -4,7 +4,8 @@
 mod common;
 
 use chaos_table::calls::{CALLS, Family, FaultKind};
-use common::{Complaints, program, shim};
+use common::complaints::Complaints;
+use common::{program, shim};
 use std::collections::BTreeSet;
 use std::process::Command;
 

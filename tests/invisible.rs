@@ -4,7 +4,8 @@
 #[expect(dead_code, reason = "each topic uses its part of the helpers")]
 mod common;
 
-use common::{Complaints, Scene, guest, program, python};
+use common::complaints::Complaints;
+use common::{Scene, guest, program, python};
 
 /// Rules on everything that is intercepted, none of which ever fires.
 const NEVER: &[&str] = &[
@@ -121,7 +122,7 @@ fn to_git() {
 #[test]
 fn to_curl() {
     let scene = Scene::new();
-    let server = common::serve(b"hello from the server\n");
+    let server = common::server::serve(b"hello from the server\n");
     let line = format!(
         "curl -sS http://{server}/ http://{server}/two; curl -sS file://$PWD/data.bin | cksum; curl -sS ftp:///nonsense; \
          exec curl -s http://127.0.0.1:1/"

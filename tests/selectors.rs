@@ -3,7 +3,8 @@
 #[expect(dead_code, reason = "each topic uses its part of the helpers")]
 mod common;
 
-use common::{Complaints, Scene, guest, program, python};
+use common::complaints::Complaints;
+use common::{Scene, guest, program, python};
 
 /// Reads each file with a bare `os.read` and prints its name and the errno, or `ok`.
 const READ_EACH: &str = "

@@ -4,7 +4,8 @@
 #[expect(dead_code, reason = "each topic uses its part of the helpers")]
 mod common;
 
-use common::{Complaints, Done, Run, Scene, guest, program, python, read_log, shim};
+use common::complaints::Complaints;
+use common::{Done, Run, Scene, guest, program, python, read_log, shim};
 
 fn preloaded<'a>(scene: &'a Scene, variables: &[(&str, &str)]) -> Run<'a> {
     variables.iter().fold(scene.bare().env("LD_PRELOAD", shim()), |run, (name, value)| run.env(name, value))

@@ -3,7 +3,8 @@
 #[expect(dead_code, reason = "each topic uses its part of the helpers")]
 mod common;
 
-use common::{Complaints, Scene, compile, guest, program, python};
+use common::complaints::Complaints;
+use common::{Scene, compile, guest, program, python};
 
 const READ_FAILS: &str = "error calls=read errno=EIO path=data.bin";
 

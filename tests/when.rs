@@ -3,7 +3,8 @@
 #[expect(dead_code, reason = "each topic uses its part of the helpers")]
 mod common;
 
-use common::{Complaints, Scene, guest};
+use common::complaints::Complaints;
+use common::{Scene, guest};
 
 /// The positions at which `loop` failed, worker by worker.
 fn positions(out: &str) -> Vec<(String, Vec<u64>)> {

@@ -1,11 +1,13 @@
 //! What every topic needs: a scene (a directory of its own with data in it), guests, runs with an outer time limit, and
 //! the log as JSON.
 
+pub mod complaints;
+pub mod server;
+
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{Read as _, Write as _};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -82,34 +84,6 @@ pub fn shim() -> String {
         path.display().to_string()
     })
     .clone()
-}
-
-/// Serves the same page over HTTP on loopback for as long as the test runs; gives its `address:port`.
-pub fn serve(page: &'static [u8]) -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { continue };
-            // A client that goes away in the middle is what these tests are about.
-            let _ = answer(&mut stream, page);
-        }
-    });
-    address
-}
-
-fn answer(stream: &mut std::net::TcpStream, page: &[u8]) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let mut request = Vec::new();
-    let mut byte = [0];
-    while !request.ends_with(b"\r\n\r\n") {
-        if stream.read(&mut byte)? == 0 {
-            return Ok(());
-        }
-        request.push(byte[0]);
-    }
-    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", page.len())?;
-    stream.write_all(page)
 }
 
 /// A directory of its own: the working directory of what runs in it, and home of its sessions.
@@ -428,43 +402,4 @@ fn log_text(session: &Path) -> Result<String, String> {
 pub fn read_log(session: &Path) -> Vec<Value> {
     let text = log_text(session).unwrap_or_else(|error| panic!("{error}"));
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
-}
-
-/// Collects what went wrong in a table of cases, so that one run shows all of it.
-#[derive(Default)]
-pub struct Complaints(Vec<String>);
-
-impl Complaints {
-    /// Remembers a complaint unless the two are equal.
-    #[expect(clippy::needless_pass_by_value, reason = "callers give literals and fresh values")]
-    pub fn expect<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, got: T, wanted: T) {
-        if got != wanted {
-            self.0.push(format!("{what}: got {got:?}, wanted {wanted:?}"));
-        }
-    }
-
-    /// Remembers where two texts begin to differ, if they do.
-    pub fn same_text(&mut self, what: &str, got: &str, wanted: &str) {
-        let (mut left, mut right) = (got.lines(), wanted.lines());
-        loop {
-            match (left.next(), right.next()) {
-                (None, None) => return,
-                (one, other) if one == other => {}
-                (one, other) => return self.0.push(format!("{what}: got {one:?}, wanted {other:?}")),
-            }
-        }
-    }
-
-    /// Remembers a complaint unless the condition holds.
-    pub fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
-        if !holds {
-            self.0.push(what());
-        }
-    }
-
-    /// Fails the test if there was any complaint.
-    #[track_caller]
-    pub fn none(self) {
-        assert!(self.0.is_empty(), "{} complaints:\n{}", self.0.len(), self.0.join("\n"));
-    }
 }

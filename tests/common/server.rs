@@ -1,0 +1,32 @@
+//! The web server that the programs under test talk to.
+
+use std::io::{Read as _, Write as _};
+use std::time::Duration;
+
+/// Serves the same page over HTTP on loopback for as long as the test runs; gives its `address:port`.
+pub fn serve(page: &'static [u8]) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            // A client that goes away in the middle is what these tests are about.
+            let _ = answer(&mut stream, page);
+        }
+    });
+    address
+}
+
+fn answer(stream: &mut std::net::TcpStream, page: &[u8]) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut request = Vec::new();
+    let mut byte = [0];
+    while !request.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte)? == 0 {
+            return Ok(());
+        }
+        request.push(byte[0]);
+    }
+    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", page.len())?;
+    stream.write_all(page)
+}
