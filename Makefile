@@ -33,6 +33,7 @@ bench: setup build ## measure the cost beside bare runs, fiu-run, strace and fak
 
 # The debug build, as `make test` uses it: a newcomer waits for one build only.
 demo: ## fail three connections in ten of a Python client, and show the log
+	@scripts/setup gcc ld python3
 	$(CARGO) build
 	@scripts/demo.sh target/debug/chaos-exec
 

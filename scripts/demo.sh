@@ -3,16 +3,25 @@
 # retries. Then the log of what was injected. The same seed gives the same faults each time.
 set -euo pipefail
 chaos=${1:-chaos-exec}
-here=$(cd "$(dirname "$0")" && pwd)
-out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
+cd "$(dirname "$0")/.."
+out=target/demo
+# Debian's own: another python3 may be a version manager's shell script.
 python=/usr/bin/python3
 [ -x "$python" ] || python=$(command -v python3) || { echo "demo: install python3" >&2; exit 1; }
 
-show() { printf '\n$ %s\n' "$*"; }
+# Prints a command as it can be typed, then runs it.
+show() {
+    local line="" word
+    for word in "$@"; do
+        case $word in *[!A-Za-z0-9_./:=-]*) word="'$word'" ;; esac
+        line+=" $word"
+    done
+    printf '\n$%s\n' "$line"
+    "$@"
+}
 
-show "chaos-exec run --seed 42 --fault 'connect=ECONNREFUSED@30%' -- python3 scripts/demo_client.py"
-"$chaos" run --seed 42 --out "$out/session" --fault 'connect=ECONNREFUSED@30%' -- "$python" "$here/demo_client.py"
-
-show "chaos-exec log"
-"$chaos" log "$out/session"
+# A session directory belongs to one run.
+rm -rf "$out"
+show "$chaos" run --seed 42 --fault 'connect=ECONNREFUSED@30%' --out "$out" -- "$python" scripts/demo_client.py
+show "$chaos" log "$out"
+printf '\nAgain, as JSON Lines: %s log %s --format jsonl\n' "$chaos" "$out"
