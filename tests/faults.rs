@@ -240,7 +240,7 @@ fn short_reads_and_writes_lose_nothing() {
         let words: Vec<u32> = done.out.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         assert!(words[0] > 10 && words[1] > 10, "{}", done.out);
         for line in done.injections() {
-            let (asked, got) = (line["requested"].as_i64().unwrap(), line["result"].as_i64().unwrap());
+            let (asked, got) = (line["requested"].as_i64().unwrap(), line["result"].as_i64().unwrap_or(0));
             // At the end of the file nothing could be cut off, so nothing was delivered.
             let delivered = line["delivered"] == true;
             assert_eq!(delivered, 0 < got && got < asked, "delivered is some, not all and not nothing: {line}");
