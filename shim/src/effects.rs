@@ -6,7 +6,7 @@ use crate::guard::{Token, thread};
 use crate::log::Ticket;
 use crate::real::set_errno;
 use crate::session::Session;
-use crate::{clock, sys};
+use crate::{clock, fds, sys};
 use chaos_table::calls::{Failure, Op, Subject};
 use chaos_table::decide::{Derived, Effect, Peer};
 use chaos_table::record::status;
@@ -14,6 +14,8 @@ use chaos_table::rule::Rule;
 
 /// Writes up to this size into a pipe are atomic (POSIX; PIPE_BUF on Linux).
 const PIPE_BUF: u64 = 4096;
+/// Why data that is there cannot be withheld from an edge-triggered epoll.
+const EDGE: &str = "an edge-triggered epoll would lose its wake-up";
 /// A hang looks after its end at least so often, in ns.
 const HANG_STEP: u64 = 20_000_000;
 
@@ -135,6 +137,7 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
     }
     let nature = nature(fd);
     match errno {
+        libc::EAGAIN if fds::is_watched_by_edges(fd) => Err(EDGE),
         libc::EAGAIN if nature.is_file() => Err("EAGAIN on a file"),
         libc::EAGAIN if may_block(fd, flags) && !has_timeout(op, fd, nature) => Err("EAGAIN on a blocking descriptor"),
         libc::EINTR if nature.is_file() && op != Op::Close => Err("EINTR on a file"),
@@ -164,6 +167,9 @@ fn short_fits(op: Op, target: Target, asked: u64, flags: i32) -> Result<(), &'st
     }
     if flags & libc::MSG_WAITALL != 0 {
         return Err("MSG_WAITALL asks for all");
+    }
+    if fds::is_watched_by_edges(fd) {
+        return Err(EDGE);
     }
     let open = sys::status_flags(fd);
     match nature(fd) {
@@ -386,7 +392,7 @@ pub fn remember_answers(session: &Session, name: &[u8], answers: *const libc::ad
         if !matches!(peer, Peer::Unknown)
             && let Some(address) = peer.address()
         {
-            crate::fds::remember(session, &address, hosts);
+            fds::remember(session, &address, hosts);
         }
         at = next;
     }

@@ -280,6 +280,8 @@ calls! {
         syscalls [SYS_recvmsg] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] MESSAGE "recv(2), tcp(7)"
     Recvmmsg "recvmmsg": recvmmsg;
         syscalls [SYS_recvmmsg] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] MESSAGE "recvmmsg(2), recv(2)"
+    EpollCtl "epoll_ctl": epoll_ctl;
+        syscalls [SYS_epoll_ctl] families [] on Nothing fails Errno [ENOMEM ENOSPC] FAIL "epoll_ctl(2)"
     Getaddrinfo "getaddrinfo": getaddrinfo;
         syscalls [] families [Network] on Name fails Eai [EAI_NONAME EAI_AGAIN EAI_FAIL] NAME "getaddrinfo(3)"
     Malloc "malloc": malloc;

@@ -8,7 +8,7 @@ use crate::real::{hooks, word};
 use crate::session::attached;
 use crate::{effects, fds, init};
 use chaos_table::calls::Op;
-use libc::{addrinfo, c_char, c_int, c_uint, c_void, mmsghdr, msghdr, sockaddr, socklen_t, timespec};
+use libc::{addrinfo, c_char, c_int, c_uint, c_void, epoll_event, mmsghdr, msghdr, sockaddr, socklen_t, timespec};
 use std::ffi::CStr;
 
 /// A connect; the descriptor has another peer afterwards.
@@ -17,7 +17,7 @@ pub(super) fn connecting(fd: c_int, address: *const sockaddr, len: socklen_t, re
         init::sign();
     }
     let result = simple(Op::Connect, Target::Peer(fd, address, len), real, minus_one);
-    fds::forget(fd);
+    fds::changed(fd);
     result
 }
 
@@ -150,6 +150,27 @@ redhook::hook! {
         // SAFETY: the program's own arguments.
         listening(|| unsafe { redhook::real!(listen)(fd, backlog) })
     }
+}
+
+redhook::hook! {
+    unsafe fn epoll_ctl(epoll: c_int, command: c_int, fd: c_int, event: *mut epoll_event) -> c_int => changed_watch {
+        // SAFETY: the program's own arguments.
+        unsafe { watching(fd, event, || redhook::real!(epoll_ctl)(epoll, command, fd, event)) }
+    }
+}
+
+/// A change of what an epoll watches.
+///
+/// # Safety
+/// `event` must be NULL or an event.
+pub(super) unsafe fn watching(fd: c_int, event: *const epoll_event, real: impl FnOnce() -> c_int) -> c_int {
+    let result = simple(Op::EpollCtl, Target::Nothing, real, minus_one);
+    if result == 0 {
+        // SAFETY: the call has read it.
+        let events = if event.is_null() { 0 } else { unsafe { (&raw const (*event).events).read_unaligned() } };
+        fds::watched(fd, events & (libc::EPOLLET | libc::EPOLLONESHOT) as u32 != 0);
+    }
+    result
 }
 
 /// A listen: a server is at work.

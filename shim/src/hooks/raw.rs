@@ -2,7 +2,7 @@
 
 use super::data::{Memory, Vector, message, transfer, transfer_vector};
 use super::file::{closing, duplicating, making, opening};
-use super::net::{accepting, connecting, listening, pairing};
+use super::net::{accepting, connecting, listening, pairing, watching};
 use super::process::{executing, forking};
 use crate::guard::thread;
 use crate::real::{Slot, word};
@@ -46,7 +46,7 @@ unsafe extern "C" fn route(number: c_long, first: usize) -> usize {
     let op = usize::try_from(number).ok().and_then(|number| OPERATIONS.get(number)).copied().unwrap_or(0);
     let Some(op) = op.checked_sub(1).and_then(Op::from_number) else { return PASS };
     match number {
-        libc::SYS_execve | libc::SYS_execveat | libc::SYS_fork => HANDLE,
+        libc::SYS_execve | libc::SYS_execveat | libc::SYS_fork | libc::SYS_epoll_ctl => HANDLE,
         // These may return twice, on one stack: they cannot be made below a frame of ours.
         libc::SYS_vfork => forks(Op::Vfork),
         libc::SYS_clone if first & libc::CLONE_THREAD as usize == 0 => forks(Op::Fork),
@@ -145,6 +145,8 @@ unsafe extern "C-unwind" fn handle(number: c_long, a: usize, b: usize, c: usize,
         libc::SYS_recvmmsg => message(Op::Recvmmsg, fd, d as c_int, || again(whole) as isize) as c_long,
         libc::SYS_fcntl => c_long::from(duplicating(b as c_int, || again(whole) as c_int)),
         libc::SYS_listen => c_long::from(listening(|| again(whole) as c_int)),
+        // SAFETY: the program's own event.
+        libc::SYS_epoll_ctl => c_long::from(unsafe { watching(c as c_int, d as *const _, || again(whole) as c_int) }),
         // SAFETY: the place that the call fills.
         libc::SYS_pipe | libc::SYS_pipe2 => c_long::from(unsafe { pairing(Op::Pipe, a as *mut c_int, || again(whole) as c_int) }),
         // SAFETY: as above.
