@@ -161,10 +161,10 @@ impl LogReader {
     pub fn next_record(&mut self) -> Option<(u64, Record, Vec<u8>)> {
         loop {
             let len = self.log_len();
-            if let Some(found) = self.from_log() {
+            if let Some(found) = self.next_in_log() {
                 return Some(found);
             }
-            let found = self.from_ring();
+            let found = self.next_in_ring();
             // A launcher that drains meanwhile moves records from the ring to the log: look there again.
             if found.is_some() || self.log_len() <= len {
                 return found;
@@ -198,7 +198,7 @@ impl LogReader {
         filled
     }
 
-    fn from_log(&mut self) -> Option<(u64, Record, Vec<u8>)> {
+    fn next_in_log(&mut self) -> Option<(u64, Record, Vec<u8>)> {
         self.log.as_ref()?;
         loop {
             let at = usize::try_from(self.offset - self.block_at).ok()?;
@@ -228,7 +228,7 @@ impl LogReader {
         }
     }
 
-    fn from_ring(&mut self) -> Option<(u64, Record, Vec<u8>)> {
+    fn next_in_ring(&mut self) -> Option<(u64, Record, Vec<u8>)> {
         let session = self.session.as_ref()?;
         let (head, tail) = (session.head().ok()?, session.tail().ok()?);
         session.check_ring().ok()?;

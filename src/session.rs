@@ -346,7 +346,7 @@ fn dir_mode() -> u32 {
 
 fn new_id() -> Result<String> {
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let time: String = now.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+    let time: String = now.chars().filter(char::is_ascii_alphanumeric).collect();
     Ok(format!("{time}-{}", random_hex(if is_root() { 16 } else { 3 })?))
 }
 
