@@ -5,13 +5,13 @@ use crate::fds::{self, PeerBuffer};
 use crate::guard::{Thread, Token};
 use crate::log::Ticket;
 use crate::paths::{self, PathBuffer};
-use crate::session::{self, Session, attached};
+use crate::session::{self, Session};
 use crate::tree;
 use crate::{clock, log, real};
 use chaos_table::calls::{FaultKind, Op, Subject};
 use chaos_table::decide::{self, Counters, Effect, Peer, Shot};
 use chaos_table::record::{Record, kind, status};
-use chaos_table::rule::{ALWAYS, RULE_BITS, Rule, exhaust, flag, per};
+use chaos_table::rule::{RULE_BITS, Rule, exhaust, flag, per};
 use chaos_table::session::{Header, ProcessCounters, ProcessSlot, ThreadSlot, TreeCounters};
 use rand_core::Rng;
 use rand_xorshift::XorShiftRng;
@@ -41,12 +41,17 @@ pub enum Target {
     Nothing,
 }
 
-/// The first rule that fired on a call. The rules behind it still have to advance: `deliver` sees to that.
-#[derive(Clone, Copy)]
+/// A rule has fired on a call, and the token is still held: which rule stands in the thread's own block, so that a
+/// call that passes needs no memory for it. Only `deliver` ends this.
+#[must_use]
 pub struct First {
-    /// The call.
     op: Op,
-    index: u8,
+}
+
+/// The first rule that fired on a call; the rules behind it still have to advance.
+#[derive(Clone, Copy, Default)]
+pub struct FirstShot {
+    index: usize,
     shot: Shot,
     rest: u64,
     now: u64,
@@ -60,79 +65,99 @@ pub fn judge(op: Op, target: Target, amount: u64) -> Option<First> {
         return None;
     }
     let token = Token::enter()?;
-    let first = ask(&token, op, wanted, target, amount);
+    if ask(&token, op, wanted, target, amount) {
+        token.keep();
+        return Some(First { op });
+    }
     token.leave();
-    first
+    None
 }
 
-/// Rules that are more than a rate are put to `ask_slowly`; the rest must cost a few ns.
+/// Whether a rule fires. Rules that are more than a rate are put to `ask_slowly`; the rest must cost a few ns.
 #[inline(always)]
-fn ask(token: &Token, op: Op, wanted: u64, target: Target, amount: u64) -> Option<First> {
+fn ask(token: &Token, op: Op, wanted: u64, target: Target, amount: u64) -> bool {
     // The words are those of a session, so there is one.
     let session = session::armed();
     if session.is_over() {
         real::disarm();
-        return None;
+        return false;
     }
     let (hit, protected) = select(session, op, wanted, target);
     if hit | protected == 0 {
-        return None;
+        return false;
     }
-    let slot = tree::thread_slot(session, token.thread)?;
-    if protected | (hit & session.complex) != 0 {
-        return ask_slowly(&Asking { session, slot, op, amount }, hit, protected);
+    let slot = token.thread.slot.get();
+    if !tree::is_own_slot(token.thread) || protected | (hit & session.complex) != 0 {
+        return ask_slowly(token.thread, hit, protected, amount);
     }
+    let slot = slot as *mut ThreadSlot;
     let mut bits = hit;
     while bits != 0 {
         let index = bits.trailing_zeros() as usize;
         bits &= bits - 1;
-        let (enabled, rate) = session.rule_live(index);
-        if enabled {
-            let (nth, draw) = advance(session, slot, index);
-            if rate == ALWAYS || draw < rate {
-                return Some(First { op, index: index as u8, shot: Shot { draw, nth }, rest: bits, now: 0 });
-            }
+        let (nth, draw) = advance(session, slot, index);
+        if draw < session.rate(index) {
+            return found(token.thread, FirstShot { index, shot: Shot { draw, nth }, rest: bits, now: 0 });
         }
     }
-    None
+    false
+}
+
+/// Leaves word of the first shot for `deliver`.
+#[cold]
+fn found(thread: &Thread, first: FirstShot) -> bool {
+    thread.first.set(first);
+    true
 }
 
 /// Counts a match of this thread and draws, in plain stores to the thread's own slot.
+///
+/// The draw has 32 bits, in the upper half: below `ALWAYS` whatever it is.
 #[inline(always)]
 fn advance(session: &Session, slot: *mut ThreadSlot, index: usize) -> (u64, u64) {
     // SAFETY: the slot is this thread's own; any 16 bytes are a state of the generator.
     unsafe {
         let counters = session.thread_counters(slot, index);
-        (*counters).matched += 1;
-        ((*counters).matched, (*(&raw mut (*counters).stream).cast::<XorShiftRng>()).next_u64())
+        let matched = (*counters).matched + 1;
+        (*counters).matched = matched;
+        // The state is loaded and stored as two whole words: mixed widths would miss store forwarding, at 5 ns.
+        let state = (&raw mut (*counters).stream).cast::<u64>();
+        let words = [state.read_volatile(), state.add(1).read_volatile()];
+        let mut stream = std::mem::transmute::<[u64; 2], XorShiftRng>(words);
+        let draw = stream.next_u32();
+        let [low, high] = std::mem::transmute::<XorShiftRng, [u64; 2]>(stream);
+        state.write_volatile(low);
+        state.add(1).write_volatile(high);
+        (matched, u64::from(draw) << 32)
     }
+}
+
+#[inline(never)]
+fn ask_slowly(thread: &Thread, hit: u64, protected: u64, amount: u64) -> bool {
+    let session = session::armed();
+    let Some(slot) = tree::thread_slot(session, thread) else { return false };
+    count_protected(session, slot, protected);
+    let now = if session.windowed & hit == 0 { 0 } else { clock::coarse().saturating_sub(session.start_ns) };
+    if session.windowed & hit != 0 && (now >= session.until_ns || now < session.arm_ns) {
+        return false;
+    }
+    let asking = Asking { session, slot, amount };
+    let mut bits = hit;
+    while bits != 0 {
+        let index = bits.trailing_zeros() as usize;
+        bits &= bits - 1;
+        if let Some(shot) = asking.rule(index, now, false) {
+            return found(thread, FirstShot { index, shot, rest: bits, now });
+        }
+    }
+    false
 }
 
 /// One call being put to its rules.
 struct Asking {
     session: &'static Session,
     slot: *mut ThreadSlot,
-    op: Op,
     amount: u64,
-}
-
-#[inline(never)]
-fn ask_slowly(asking: &Asking, hit: u64, protected: u64) -> Option<First> {
-    let session = asking.session;
-    count_protected(session, asking.slot, protected);
-    let now = if session.windowed & hit == 0 { 0 } else { clock::coarse().saturating_sub(session.start_ns) };
-    if session.windowed & hit != 0 && (now >= session.until_ns || now < session.arm_ns) {
-        return None;
-    }
-    let mut bits = hit;
-    while bits != 0 {
-        let index = bits.trailing_zeros() as usize;
-        bits &= bits - 1;
-        if let Some(shot) = asking.rule(index, now, false) {
-            return Some(First { op: asking.op, index: index as u8, shot, rest: bits, now });
-        }
-    }
-    None
 }
 
 impl Asking {
@@ -141,31 +166,30 @@ impl Asking {
     fn rule(&self, index: usize, now: u64, winner: bool) -> Option<Shot> {
         let session = self.session;
         let rule = session.rules().get(index)?;
-        let (enabled, rate) = session.rule_live(index);
-        if !enabled || now < rule.from_ns || now >= rule.until_ns {
+        if now < rule.from_ns || now >= rule.until_ns {
             return None;
         }
         if rule.fault == FaultKind::Exhaust as u8 && !is_exhausted(session, rule, self.amount) {
             return None;
         }
         let mut counters = InSession { session, slot: self.slot, rule, index, process: tree::me().slot };
-        decide::fires(rule, rate, winner, &mut counters)
+        decide::fires(rule, session.rate(index), winner, &mut counters)
     }
 }
 
 /// All that fired on a call, in order: latencies, and at the end the fault that decides it.
 struct Fired {
     count: usize,
-    shots: [(u8, Shot); MAX_SHOTS],
+    shots: [(usize, Shot); MAX_SHOTS],
 }
 
 impl Fired {
     /// Lets the rules behind the first advance as well.
-    fn all(session: &'static Session, thread: &Thread, first: &First, amount: u64) -> Fired {
+    fn all(session: &'static Session, thread: &Thread, first: FirstShot, amount: u64) -> Fired {
         let mut fired = Fired { count: 0, shots: [(0, Shot { draw: 0, nth: 0 }); MAX_SHOTS] };
-        let mut winner = fired.push(session, usize::from(first.index), first.shot);
+        let mut winner = fired.push(session, first.index, first.shot);
         let Some(slot) = tree::thread_slot(session, thread) else { return fired };
-        let asking = Asking { session, slot, op: first.op, amount };
+        let asking = Asking { session, slot, amount };
         let mut bits = first.rest;
         while bits != 0 {
             let index = bits.trailing_zeros() as usize;
@@ -180,7 +204,7 @@ impl Fired {
     /// Adds a shot; whether it decides the call.
     fn push(&mut self, session: &Session, index: usize, shot: Shot) -> bool {
         if let Some(place) = self.shots.get_mut(self.count) {
-            *place = (index as u8, shot);
+            *place = (index, shot);
             self.count += 1;
         }
         session.rules().get(index).is_some_and(|rule| rule.fault != FaultKind::Latency as u8)
@@ -317,13 +341,13 @@ impl InSession<'_> {
 /// `asked` is the number of bytes (or ns) that the call asks for, `flags` the MSG_ flags of a socket call.
 #[cold]
 #[inline(never)]
-pub fn deliver(first: &First, target: Target, asked: u64, flags: i32) -> Outcome {
-    let Some(session) = attached() else { return Outcome::Go };
-    let Some(token) = Token::enter() else { return Outcome::Go };
-    let fired = Fired::all(session, token.thread, first, asked);
+pub fn deliver(first: First, target: Target, asked: u64, flags: i32) -> Outcome {
+    let session = session::armed();
+    let token = Token::held();
+    let fired = Fired::all(session, token.thread, token.thread.first.get(), asked);
     token.leave();
     for (index, shot) in fired.shots.iter().take(fired.count) {
-        let index = usize::from(*index);
+        let index = *index;
         let Some(rule) = session.rules().get(index) else { continue };
         // Inside only to decide and to write; never while waiting, so that signal handlers are seen meanwhile.
         let Some(token) = Token::enter() else { return Outcome::Go };

@@ -3,6 +3,7 @@
 //! Initial-exec TLS without destructors: `__tls_get_addr` may allocate, and Rust's own TLS with Drop fails in late
 //! destructors. Stable Rust has no attribute for the model, so the block is declared in assembly.
 
+use crate::call::FirstShot;
 use std::arch::{asm, global_asm};
 use std::cell::Cell;
 
@@ -12,9 +13,9 @@ global_asm!(
     ".hidden chaos_shim_thread",
     ".globl chaos_shim_thread",
     ".type chaos_shim_thread,@object",
-    ".size chaos_shim_thread,192",
+    ".size chaos_shim_thread,256",
     "chaos_shim_thread:",
-    ".zero 192",
+    ".zero 256",
     ".popsection",
 );
 
@@ -48,11 +49,13 @@ pub struct Thread {
     pub anchor_ns: Cell<u64>,
     /// ... and ns a tick, as a 32.32 fixed-point number.
     pub ns_per_tick: Cell<u64>,
+    /// What `call::judge` found, until `call::deliver` takes it.
+    pub first: Cell<FirstShot>,
     /// The ordinal as text, empty for the main thread.
     pub ordinal_text: Cell<[u8; ORDINAL_TEXT]>,
 }
 
-const _: () = assert!(size_of::<Thread>() <= 192);
+const _: () = assert!(size_of::<Thread>() <= 256);
 
 /// This thread's block.
 #[inline(always)]
@@ -86,6 +89,18 @@ impl Token {
         thread.busy.set(1);
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
         Some(Token { thread })
+    }
+
+    /// Stays inside beyond this function; [`Token::held`] takes up again.
+    #[inline(always)]
+    pub fn keep(self) {
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// The token that this thread has kept.
+    #[inline(always)]
+    pub fn held() -> Token {
+        Token { thread: thread() }
     }
 
     /// Leaves.

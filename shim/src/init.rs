@@ -20,7 +20,7 @@ static WAITING: AtomicBool = AtomicBool::new(false);
 /// The program's own main.
 static MAIN: AtomicUsize = AtomicUsize::new(0);
 /// Modules whose allocations never fail: the loader aborts on that, and libc's own callers are not the program.
-static SPARED: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
+static SPARED: [(AtomicUsize, AtomicUsize); 2] = [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; 2];
 
 unsafe extern "C" {
     static mut environ: *mut *mut c_char;
@@ -141,10 +141,10 @@ fn spare_modules(session: &Session) {
     // SAFETY: getauxval takes no pointer.
     let loader = unsafe { libc::getauxval(libc::AT_BASE) } as *const std::ffi::c_void;
     let libc = libc::__errno_location as *const std::ffi::c_void;
-    for (pair, address) in SPARED.chunks_exact(2).zip([loader, libc]) {
-        if let (Some((first, end)), [from, to]) = (real::module_range(address), pair) {
+    for ((from, length), address) in SPARED.iter().zip([loader, libc]) {
+        if let Some((first, end)) = real::module_range(address) {
             from.store(first, Ordering::Relaxed);
-            to.store(end, Ordering::Relaxed);
+            length.store(end - first, Ordering::Relaxed);
         }
     }
 }
@@ -152,9 +152,8 @@ fn spare_modules(session: &Session) {
 /// Whether an allocation asked for from this address may fail.
 #[inline(always)]
 pub fn may_fail_allocation(caller: usize) -> bool {
-    !SPARED.chunks_exact(2).any(|pair| match pair {
-        [from, to] => caller >= from.load(Ordering::Relaxed) && caller < to.load(Ordering::Relaxed),
-        _ => false,
+    SPARED.iter().all(|(from, length)| {
+        caller.wrapping_sub(from.load(Ordering::Relaxed)) >= length.load(Ordering::Relaxed)
     })
 }
 
@@ -162,6 +161,7 @@ pub fn may_fail_allocation(caller: usize) -> bool {
 fn arm_now() {
     if let Some(session) = session::attached()
         && tree::me().rules != 0
+        && session.plan().enabled != 0
         && !session.is_over()
     {
         real::WORDS.store(session.words(), Ordering::Relaxed);

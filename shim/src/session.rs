@@ -223,15 +223,12 @@ impl Session {
         unsafe { std::slice::from_raw_parts(self.at(self.layout.rules as usize), self.rules) }
     }
 
-    /// Whether a rule is enabled, and its rate, as they are now.
+    /// The rate of a rule as it is now.
     #[inline(always)]
-    pub fn rule_live(&self, index: usize) -> (bool, u64) {
+    pub fn rate(&self, index: usize) -> u64 {
         // Masks hold bits below MAX_RULES only, for which the area has room.
-        let at = self.layout.rules as usize + (index & 63) * size_of::<Rule>();
-        (
-            self.atomic32(at + offset_of!(Rule, enabled)).load(Ordering::Relaxed) != 0,
-            self.atomic64(at + offset_of!(Rule, rate)).load(Ordering::Relaxed),
-        )
+        let at = self.layout.rules as usize + (index & 63) * size_of::<Rule>() + offset_of!(Rule, rate);
+        self.atomic64(at).load(Ordering::Relaxed)
     }
 
     /// Patterns and their text.

@@ -14,7 +14,7 @@ use chaos_table::session::{Header, ProcessSlot, ThreadSlot, TreeCounters, slot_s
 use rand_core::SeedableRng;
 use rand_xorshift::XorShiftRng;
 use std::cell::UnsafeCell;
-use std::mem::offset_of;
+use std::mem::{MaybeUninit, offset_of};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Longest lineage that is kept as text; deeper ones end in `+`, their hash stays exact.
@@ -23,19 +23,38 @@ pub const LINEAGE_TEXT: usize = 120;
 const EXEC: u64 = 0x6578_6563;
 
 /// A short text without allocation.
+///
+/// The room is not cleared first: a path's four KB would cost more than most calls.
 #[derive(Clone, Copy)]
 pub struct Text<const N: usize> {
-    bytes: [u8; N],
+    bytes: [MaybeUninit<u8>; N],
     len: usize,
 }
 
 impl<const N: usize> Text<N> {
     /// Nothing.
-    pub const EMPTY: Self = Text { bytes: [0; N], len: 0 };
+    pub const EMPTY: Self = Text { bytes: [MaybeUninit::uninit(); N], len: 0 };
 
     /// As bytes.
     pub fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or(&[])
+        // SAFETY: `push` has written the first `len` bytes, and `len` is at most N.
+        unsafe { std::slice::from_raw_parts(self.bytes.as_ptr().cast(), self.len) }
+    }
+
+    /// Puts another byte in the place of the last.
+    fn mark_cut(&mut self) {
+        if let Some(last) = self.len.checked_sub(1).and_then(|at| self.bytes.get_mut(at)) {
+            last.write(b'+');
+        }
+    }
+
+    /// As an array, the rest zero.
+    fn to_array(self) -> [u8; N] {
+        let mut array = [0; N];
+        for (to, from) in array.iter_mut().zip(self.bytes()) {
+            *to = *from;
+        }
+        array
     }
 
     /// Cuts it to `len` bytes.
@@ -47,9 +66,8 @@ impl<const N: usize> Text<N> {
     pub fn push(&mut self, more: &[u8]) -> bool {
         let room = self.bytes.get_mut(self.len..).unwrap_or(&mut []);
         let n = room.len().min(more.len());
-        for (to, from) in room.iter_mut().zip(more) {
-            *to = *from;
-        }
+        // SAFETY: both are valid for `n` bytes; the room is ours alone.
+        unsafe { std::ptr::copy_nonoverlapping(more.as_ptr(), room.as_mut_ptr().cast(), n) };
         self.len += n;
         n == more.len()
     }
@@ -95,8 +113,8 @@ impl Lineage {
         let whole = text.push(b".")
             && (ordinal.is_empty() || (text.push(ordinal) && text.push(b":")))
             && text.push_number(u64::from(count));
-        if !whole && let Some(last) = text.bytes.last_mut() {
-            *last = b'+';
+        if !whole {
+            text.mark_cut();
         }
         Lineage { text, hash: combine(self.hash, combine(thread.ordinal.get(), u64::from(count))) }
     }
@@ -241,6 +259,7 @@ fn settle(
     thread.tid.set(me.pid);
     thread.maybe_vfork.set(false);
     thread.slot.set(0);
+    thread.generation.set(0);
     thread.children.set(0);
     thread.threads.set(0);
     let record = Record { kind: kind::PROCESS, effect: parent as i32, ..Record::default() };
@@ -309,10 +328,17 @@ pub fn after_fork(session: &Session, thread: &Thread) {
     }
 }
 
+/// Whether the slot that a thread knows is its own, in this process and image.
+#[inline(always)]
+pub fn is_own_slot(thread: &Thread) -> bool {
+    // Generation words are never 0 once attached, a thread's own is 0 until it has a slot.
+    thread.generation.get() == generation().load(Ordering::Relaxed) && thread.generation.get() != 0
+}
+
 /// This thread's slot; `None` when there is no room, or while the process attaches: the call passes.
 #[inline(always)]
 pub fn thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlot> {
-    if thread.slot.get() != 0 && thread.generation.get() == generation().load(Ordering::Relaxed) {
+    if is_own_slot(thread) {
         return Some(thread.slot.get() as *mut ThreadSlot);
     }
     find_thread_slot(session, thread)
@@ -430,10 +456,10 @@ fn fold(session: &Session, slot: *mut ThreadSlot) {
 pub fn name_thread(new: &Thread, parent_text: &[u8], parent: u64, count: u32) {
     let mut text = Text::<ORDINAL_TEXT>::EMPTY;
     let whole = (parent_text.is_empty() || (text.push(parent_text) && text.push(b"-"))) && text.push_number(u64::from(count));
-    if !whole && let Some(last) = text.bytes.last_mut() {
-        *last = b'+';
+    if !whole {
+        text.mark_cut();
     }
     new.ordinal.set(combine(parent.wrapping_add(1), u64::from(count)));
     new.ordinal_len.set(text.len as u8);
-    new.ordinal_text.set(text.bytes);
+    new.ordinal_text.set(text.to_array());
 }

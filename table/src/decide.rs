@@ -51,7 +51,7 @@ pub trait Counters {
 }
 
 /// A rule that fired: the draw that everything else derives from, and the number of the match.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Shot {
     /// The draw of this match.
     pub draw: u64,

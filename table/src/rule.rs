@@ -106,7 +106,7 @@ pub struct Weighted {
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Live: 0 takes the rule out.
+    /// 0: the rule is switched off; it then has no bit in [`PlanHeader::ops`], so that it costs nothing.
     pub enabled: u32,
     /// Number of a `FaultKind`.
     pub fault: u8,

@@ -21,7 +21,7 @@ pub enum Memory {
 pub fn transfer(op: Op, fd: i32, len: usize, flags: i32, memory: Memory, real: impl Fn(*mut c_void, usize) -> isize) -> isize {
     match call::judge(op, Target::Fd(fd), len as u64) {
         None => real(memory.pointer(), len),
-        Some(first) => transfer_hit(&first, fd, len, flags, memory, real),
+        Some(first) => transfer_hit(first, fd, len, flags, memory, real),
     }
 }
 
@@ -35,7 +35,8 @@ impl Memory {
 }
 
 #[cold]
-fn transfer_hit(first: &First, fd: i32, len: usize, flags: i32, memory: Memory, real: impl Fn(*mut c_void, usize) -> isize) -> isize {
+#[inline(never)]
+fn transfer_hit(first: First, fd: i32, len: usize, flags: i32, memory: Memory, real: impl Fn(*mut c_void, usize) -> isize) -> isize {
     let pointer = memory.pointer();
     match call::deliver(first, Target::Fd(fd), len as u64, flags) {
         Outcome::Go => real(pointer, len),
@@ -117,12 +118,13 @@ impl Vector {
 pub fn transfer_vector(op: Op, fd: i32, vector: Vector, real: impl Fn(*const libc::iovec, i32) -> isize) -> isize {
     match call::judge(op, Target::Fd(fd), 0) {
         None => real(vector.list, vector.count),
-        Some(first) => vector_hit(&first, fd, vector, real),
+        Some(first) => vector_hit(first, fd, vector, real),
     }
 }
 
 #[cold]
-fn vector_hit(first: &First, fd: i32, vector: Vector, real: impl Fn(*const libc::iovec, i32) -> isize) -> isize {
+#[inline(never)]
+fn vector_hit(first: First, fd: i32, vector: Vector, real: impl Fn(*const libc::iovec, i32) -> isize) -> isize {
     let total = vector.total();
     match call::deliver(first, Target::Fd(fd), total as u64, 0) {
         Outcome::Go => real(vector.list, vector.count),
@@ -176,7 +178,7 @@ fn vector_hit(first: &First, fd: i32, vector: Vector, real: impl Fn(*const libc:
 #[inline(always)]
 pub fn message(op: Op, fd: i32, flags: i32, real: impl FnOnce() -> isize) -> isize {
     let Some(first) = call::judge(op, Target::Fd(fd), 0) else { return real() };
-    match call::deliver(&first, Target::Fd(fd), 0, flags) {
+    match call::deliver(first, Target::Fd(fd), 0, flags) {
         Outcome::Go | Outcome::Short(..) | Outcome::Corrupt(..) => real(),
         Outcome::Fail(errno, ticket) => effects::fail(errno, &ticket),
         Outcome::End(ticket) => {

@@ -33,7 +33,7 @@ fn after_open(dirfd: c_int, path: *const c_char, fd: c_int) {
 #[inline(always)]
 pub(super) fn closing(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     let first = call::judge(Op::Close, Target::Fd(fd), 0);
-    let outcome = first.map(|first| call::deliver(&first, Target::Fd(fd), 0, 0));
+    let outcome = first.map(|first| call::deliver(first, Target::Fd(fd), 0, 0));
     fds::forget(fd);
     let result = real();
     if let Some(Outcome::Fail(errno, ticket)) = outcome {

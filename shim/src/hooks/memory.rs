@@ -1,7 +1,7 @@
 //! The allocator.
 
 use super::tracked;
-use crate::call::{self, Target};
+use crate::call::{self, First, Target};
 use crate::effects::{self, Outcome};
 use crate::real::{hooks, set_errno};
 use crate::session::attached;
@@ -11,10 +11,10 @@ use std::ffi::{c_int, c_void};
 use std::sync::atomic::Ordering;
 
 /// Whether this allocation fails, and with what.
-#[inline(always)]
-fn refused(op: Op, size: usize, caller: usize) -> Option<i32> {
-    let first = call::judge(op, Target::Memory(caller), size as u64)?;
-    match call::deliver(&first, Target::Memory(caller), size as u64, 0) {
+#[cold]
+#[inline(never)]
+fn refused(first: First, size: usize, caller: usize) -> Option<i32> {
+    match call::deliver(first, Target::Memory(caller), size as u64, 0) {
         Outcome::Fail(errno, ticket) => {
             effects::tell(&ticket, 0);
             Some(errno)
@@ -23,15 +23,30 @@ fn refused(op: Op, size: usize, caller: usize) -> Option<i32> {
     }
 }
 
-/// An allocation that tells its failure by NULL.
+/// An allocation that tells its failure by NULL. What passes is one jump; the rest is elsewhere.
 #[inline(always)]
 fn allocating(op: Op, size: usize, caller: usize, real: impl FnOnce() -> *mut c_void) -> *mut c_void {
-    if let Some(errno) = refused(op, size, caller) {
+    match call::judge(op, Target::Memory(caller), size as u64) {
+        None if !tracked(op) => real(),
+        first => allocating_hit(first, size, caller, real, tracked(op)),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn allocating_hit(
+    first: Option<First>,
+    size: usize,
+    caller: usize,
+    real: impl FnOnce() -> *mut c_void,
+    tracked: bool,
+) -> *mut c_void {
+    if let Some(errno) = first.and_then(|first| refused(first, size, caller)) {
         set_errno(errno);
         return std::ptr::null_mut();
     }
     let memory = real();
-    if tracked(op) {
+    if tracked {
         account(usable(memory) as i64);
     }
     memory
@@ -56,9 +71,27 @@ fn account(change: i64) {
 /// A reallocation; the old block stays when it fails.
 #[inline(always)]
 fn resizing(memory: *mut c_void, size: usize, caller: usize, real: impl FnOnce() -> *mut c_void) -> *mut c_void {
-    if size != 0 && let Some(errno) = refused(Op::Realloc, size, caller) {
-        set_errno(errno);
-        return std::ptr::null_mut();
+    match call::judge(Op::Realloc, Target::Memory(caller), size as u64) {
+        None if !tracked(Op::Realloc) => real(),
+        first => resizing_hit(first, memory, size, caller, real),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn resizing_hit(
+    first: Option<First>,
+    memory: *mut c_void,
+    size: usize,
+    caller: usize,
+    real: impl FnOnce() -> *mut c_void,
+) -> *mut c_void {
+    if let Some(errno) = first.and_then(|first| refused(first, size, caller)) {
+        // realloc(p, 0) frees; it cannot fail.
+        if size != 0 {
+            set_errno(errno);
+            return std::ptr::null_mut();
+        }
     }
     if !tracked(Op::Realloc) {
         return real();
@@ -91,7 +124,8 @@ hooks! {
     [caller "rsi"] Memalign, pvalloc(size: usize, caller: usize) -> *mut c_void, real =>
         allocating(Op::Memalign, size, caller, || real(size));
     [caller "rcx"] PosixMemalign, posix_memalign(place: *mut *mut c_void, alignment: usize, size: usize, caller: usize) -> c_int, real => {
-        if let Some(code) = refused(Op::PosixMemalign, size, caller) {
+        let first = call::judge(Op::PosixMemalign, Target::Memory(caller), size as u64);
+        if let Some(code) = first.and_then(|first| refused(first, size, caller)) {
             return code;
         }
         let code = real(place, alignment, size);

@@ -7,7 +7,7 @@ pub mod net;
 pub mod process;
 pub mod raw;
 
-use crate::call::{self, Target};
+use crate::call::{self, First, Target};
 use crate::effects::{self, Outcome};
 use crate::real::{Slot, word};
 use chaos_table::calls::Op;
@@ -41,13 +41,19 @@ fn tracked(op: Op) -> bool {
 fn simple<R>(op: Op, target: Target, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
     match call::judge(op, target, 0) {
         None => real(),
-        Some(first) => match call::deliver(&first, target, 0, 0) {
-            Outcome::Fail(code, ticket) => {
-                effects::tell(&ticket, -1);
-                failed(code)
-            }
-            Outcome::Go | Outcome::End(_) | Outcome::Short(..) | Outcome::Corrupt(..) => real(),
-        },
+        Some(first) => simple_hit(first, target, real, failed),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn simple_hit<R>(first: First, target: Target, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
+    match call::deliver(first, target, 0, 0) {
+        Outcome::Fail(code, ticket) => {
+            effects::tell(&ticket, -1);
+            failed(code)
+        }
+        Outcome::Go | Outcome::End(_) | Outcome::Short(..) | Outcome::Corrupt(..) => real(),
     }
 }
 

@@ -1,0 +1,45 @@
+# Every command that a person needs. `make help` lists them.
+
+PREFIX ?= /usr/local
+CARGO ?= cargo
+BIN = target/release/chaos-exec
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build test lint fmt bench demo install clean
+
+help: ## list the commands
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install the Debian packages that the tests need (quick when they are there)
+	@scripts/setup
+
+build: ## build the launcher, with the shim inside, into target/release
+	$(CARGO) build --release
+
+test: setup ## run every test
+	$(CARGO) build --workspace
+	$(CARGO) test --workspace
+
+lint: ## formatting, clippy and rustdoc, all with warnings denied
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+fmt: ## format the sources
+	$(CARGO) fmt --all
+
+bench: setup build ## measure the cost beside bare runs, fiu-run, strace and faketime
+	scripts/bench
+
+# The debug build, as `make test` uses it: a newcomer waits for one build only.
+demo: ## fail three connections in ten of a Python client, and show the log
+	$(CARGO) build
+	@scripts/demo.sh target/debug/chaos-exec
+
+install: build ## install bin/chaos-exec and lib/libchaos_shim.so under PREFIX (/usr/local)
+	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/chaos-exec
+	install -d $(DESTDIR)$(PREFIX)/lib
+	$(BIN) shim -o $(DESTDIR)$(PREFIX)/lib/libchaos_shim.so
+
+clean: ## remove everything that was built
+	$(CARGO) clean

@@ -1,0 +1,470 @@
+//! What every topic needs: a scene (a directory of its own with data in it), guests, runs with an outer time limit, and
+//! the log as JSON.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The launcher under test.
+pub const CHAOS: &str = env!("CARGO_BIN_EXE_chaos-exec");
+const BUILT: &str = env!("CARGO_TARGET_TMPDIR");
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guests");
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The path of a program that a test needs. Debian's own comes first: another one may be a version manager's script.
+pub fn program(name: &str, package: &str) -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    std::iter::once("/usr/bin")
+        .chain(path.split(':'))
+        .chain(["/usr/sbin", "/sbin", "/bin"])
+        .map(|dir| Path::new(dir).join(name))
+        .find(|candidate| candidate.is_file())
+        .unwrap_or_else(|| panic!("this test runs {name}: install the Debian package {package}, or call `make setup`"))
+        .display()
+        .to_string()
+}
+
+/// Debian's Python.
+pub fn python() -> String {
+    program("python3", "python3")
+}
+
+/// The path of the built C guest.
+pub fn guest(name: &str) -> String {
+    compile(name, name, &[])
+}
+
+/// Builds a guest as `output`, with further flags of the compiler.
+pub fn compile(name: &str, output: &str, flags: &[&str]) -> String {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _held = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let source = Path::new(SOURCES).join(format!("{name}.c"));
+    let built = Path::new(BUILT).join(output);
+    let age = |path: &Path| fs::metadata(path).and_then(|data| data.modified());
+    // The flags of the compiler stand in this file.
+    let this_file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/mod.rs"));
+    let header = Path::new(SOURCES).join("guest.h");
+    let newest = [source.as_path(), &header, this_file].into_iter().filter_map(|path| age(path).ok()).max().unwrap();
+    if age(&built).is_ok_and(|built| built > newest) {
+        return built.display().to_string();
+    }
+    let fresh = Path::new(BUILT).join(format!("{output}.{}", std::process::id()));
+    let made = Command::new("cc")
+        // Without -fno-builtin the compiler turns realloc(NULL, n) into malloc(n).
+        .args(["-O1", "-g", "-w", "-pthread", "-fno-builtin", "-o"])
+        .args([&fresh, &source])
+        .args(flags)
+        .output()
+        .expect("the tests build C guests: install the Debian package gcc");
+    assert!(made.status.success(), "cc {}: {}", source.display(), String::from_utf8_lossy(&made.stderr));
+    fs::rename(&fresh, &built).unwrap();
+    built.display().to_string()
+}
+
+/// The shim, as `chaos-exec shim -o` writes it.
+pub fn shim() -> String {
+    static PATH: OnceLock<String> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let fresh = Path::new(BUILT).join(format!("shim.{}", std::process::id()));
+        let path = Path::new(BUILT).join("libchaos_shim.so");
+        let made = Command::new(CHAOS).args(["shim", "-o"]).arg(&fresh).output().unwrap();
+        assert!(made.status.success(), "chaos-exec shim: {}", String::from_utf8_lossy(&made.stderr));
+        fs::rename(&fresh, &path).unwrap();
+        path.display().to_string()
+    })
+    .clone()
+}
+
+/// Serves the same page over HTTP on loopback for as long as the test runs; gives its `address:port`.
+pub fn serve(page: &'static [u8]) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            // A client that goes away in the middle is what these tests are about.
+            let _ = answer(&mut stream, page);
+        }
+    });
+    address
+}
+
+fn answer(stream: &mut std::net::TcpStream, page: &[u8]) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut request = Vec::new();
+    let mut byte = [0];
+    while !request.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte)? == 0 {
+            return Ok(());
+        }
+        request.push(byte[0]);
+    }
+    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", page.len())?;
+    stream.write_all(page)
+}
+
+/// A directory of its own: the working directory of what runs in it, and home of its sessions.
+pub struct Scene {
+    dir: TempDir,
+    runs: AtomicU32,
+}
+
+impl Scene {
+    /// A scene with `data.bin`, 4096 bytes of which none is zero.
+    pub fn new() -> Scene {
+        let dir = tempfile::Builder::new().prefix("chaos-test-").tempdir().unwrap();
+        let scene = Scene { dir, runs: AtomicU32::new(0) };
+        scene.write("data.bin", (0..4096u32).map(|n| (n % 251 + 1) as u8).collect::<Vec<_>>());
+        scene
+    }
+
+    /// A path in the scene.
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The same as text.
+    pub fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    /// Writes a file of the scene and gives its path.
+    pub fn write(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> String {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        path.display().to_string()
+    }
+
+    /// Reads a file of the scene.
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+
+    /// Copies a built guest into the scene, for users and roots that cannot reach the build directory.
+    pub fn adopt(&self, guest_path: &str, name: &str) -> String {
+        let path = self.path(name);
+        fs::copy(guest_path, &path).unwrap();
+        path.display().to_string()
+    }
+
+    /// Lets every user in.
+    pub fn open_to_all(&self) {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(self.dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+
+    /// A run under the launcher with these faults, seed 42, and a session directory of its own.
+    pub fn under(&self, faults: &[&str]) -> Run<'_> {
+        let mut run = self.run(None);
+        let session = self.path(format!("session-{}", run.number));
+        run.prefix = vec![CHAOS.into(), "run".into(), "--seed".into(), "42".into(), "--out".into(), (&session).into()];
+        for fault in faults {
+            run.prefix.extend(["--fault".into(), fault.into()]);
+        }
+        run.session = Some(session);
+        run
+    }
+
+    /// A run without us.
+    pub fn bare(&self) -> Run<'_> {
+        self.run(None)
+    }
+
+    /// A run of the launcher's other commands.
+    pub fn chaos(&self) -> Run<'_> {
+        self.run(Some(CHAOS))
+    }
+
+    fn run(&self, first: Option<&str>) -> Run<'_> {
+        let number = self.runs.fetch_add(1, Ordering::Relaxed);
+        Run {
+            scene: self,
+            number,
+            prefix: first.into_iter().map(Into::into).collect(),
+            session: None,
+            env: BTreeMap::new(),
+            stdin: None,
+        }
+    }
+}
+
+/// A run that is being put together.
+pub struct Run<'a> {
+    scene: &'a Scene,
+    number: u32,
+    prefix: Vec<OsString>,
+    session: Option<PathBuf>,
+    env: BTreeMap<OsString, OsString>,
+    stdin: Option<PathBuf>,
+}
+
+impl Run<'_> {
+    /// Adds options of the launcher; a repeated `--seed` or `--out` replaces ours.
+    pub fn options(mut self, options: &[&str]) -> Self {
+        for pair in options.chunks(2) {
+            if let Some(at) = self.prefix.iter().position(|word| word == pair[0] && pair[0] != "--fault") {
+                self.prefix.drain(at..at + 2);
+            }
+            if pair[0] == "--out" {
+                self.session = Some(pair[1].into());
+            }
+        }
+        self.prefix.extend(options.iter().map(Into::into));
+        self
+    }
+
+    /// Starts all of it as root: directly, or by sudo, which `make setup` has used already.
+    pub fn by_root(mut self) -> Self {
+        let id = Command::new("id").arg("-u").output().unwrap();
+        if id.stdout != b"0\n" {
+            let state = format!("XDG_STATE_HOME={}", self.scene.text("state"));
+            let mut prefix: Vec<OsString> = ["sudo", "-n", "env", &state].map(Into::into).to_vec();
+            prefix.append(&mut self.prefix);
+            self.prefix = prefix;
+        }
+        self
+    }
+
+    /// Sets a variable of the launcher and so of the target.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.insert(name.as_ref().into(), value.as_ref().into());
+        self
+    }
+
+    /// What the target reads on stdin; otherwise it is at its end.
+    pub fn stdin(mut self, content: &str) -> Self {
+        self.stdin = Some(self.scene.write(format!("stdin-{}", self.number), content).into());
+        self
+    }
+
+    /// Starts the command and leaves it running.
+    pub fn start(self, command: &[&str]) -> Running {
+        let mut words = self.prefix;
+        if self.session.is_some() {
+            words.push("--".into());
+        }
+        words.extend(command.iter().map(Into::into));
+        let mut process = Command::new(&words[0]);
+        process.args(&words[1..]).current_dir(self.scene.dir.path()).process_group(0);
+        // What the machine has set must not decide a test.
+        process.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        process.env("XDG_STATE_HOME", self.scene.path("state")).env("HOME", self.scene.dir.path()).env("LC_ALL", "C");
+        process.envs(&self.env);
+        let out = self.scene.path(format!("stdout-{}", self.number));
+        let err = self.scene.path(format!("stderr-{}", self.number));
+        process.stdout(fs::File::create(&out).unwrap()).stderr(fs::File::create(&err).unwrap());
+        process.stdin(self.stdin.map_or_else(Stdio::null, |path| fs::File::open(path).unwrap().into()));
+        let child = process.spawn().unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        Running { child, words, out, err, session: self.session, started: Instant::now() }
+    }
+
+    /// Runs the command to its end.
+    pub fn go(self, command: &[&str]) -> Done {
+        self.start(command).end()
+    }
+}
+
+/// A run on its way.
+pub struct Running {
+    /// The launcher, or the bare program.
+    pub child: Child,
+    words: Vec<OsString>,
+    out: PathBuf,
+    err: PathBuf,
+    session: Option<PathBuf>,
+    started: Instant,
+}
+
+impl Running {
+    /// Waits until the condition holds.
+    pub fn wait_until(&mut self, what: &str, condition: impl Fn() -> bool) {
+        while !condition() {
+            if self.started.elapsed() > LIMIT {
+                self.kill_all();
+                panic!("{:?}: waited in vain until {what}; stderr: {}", self.words, lossy(&self.err));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends a signal to the launcher alone.
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    fn kill_all(&mut self) {
+        // The group is ours alone: `process_group(0)` made it.
+        let group = format!("-{}", self.child.id());
+        let _ = Command::new("kill").args(["-s", "KILL", "--", &group]).status();
+        let _ = self.child.wait();
+    }
+
+    /// Waits for its end, at most a minute.
+    pub fn end(mut self) -> Done {
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if self.started.elapsed() > LIMIT {
+                self.kill_all();
+                panic!(
+                    "{:?}: still running after {LIMIT:?}\nstdout: {}\nstderr: {}",
+                    self.words,
+                    lossy(&self.out),
+                    lossy(&self.err)
+                );
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        Done {
+            code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            out: lossy(&self.out),
+            err: lossy(&self.err),
+            words: self.words,
+            session: self.session,
+        }
+    }
+}
+
+fn lossy(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Done {
+    /// Exit code; 128 + N after a signal.
+    pub code: i32,
+    /// stdout.
+    pub out: String,
+    /// stderr.
+    pub err: String,
+    words: Vec<OsString>,
+    /// The session directory, for a run under the launcher.
+    pub session: Option<PathBuf>,
+}
+
+impl Done {
+    /// Fails the test unless the run ended with this code.
+    #[track_caller]
+    pub fn ended(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "exit code\n{}", self.story());
+        self
+    }
+
+    /// Fails the test unless the run ended well with this on stdout.
+    #[track_caller]
+    pub fn said(self, expected: &str) -> Self {
+        assert_eq!(self.out.trim_end(), expected.trim_end(), "stdout\n{}", self.story());
+        self.ended(0)
+    }
+
+    /// Fails the test unless the program came under the table at all, without which an unharmed program proves nothing.
+    #[track_caller]
+    pub fn followed(self) -> Self {
+        assert!(!self.lines("process").is_empty(), "never came under the table\n{}", self.story());
+        self
+    }
+
+    /// Everything, for the message of a failed assertion.
+    pub fn story(&self) -> String {
+        let mut text =
+            format!("{:?}\nended with {}\nstdout: {}\nstderr: {}", self.words, self.code, self.out, self.err);
+        if let Some(session) = &self.session {
+            text += "\nlog: ";
+            text += &excerpt(&log_text(session).unwrap_or_else(|error| error));
+        }
+        text
+    }
+
+    /// The log's lines.
+    pub fn log(&self) -> Vec<Value> {
+        read_log(self.session.as_ref().expect("a run under the launcher"))
+    }
+
+    /// The log's lines of one type.
+    pub fn lines(&self, kind: &str) -> Vec<Value> {
+        self.log().into_iter().filter(|line| line["type"] == kind).collect()
+    }
+
+    /// What was injected.
+    pub fn injections(&self) -> Vec<Value> {
+        self.lines("injection")
+    }
+}
+
+/// The beginning and the end of a text that may be long.
+fn excerpt(text: &str) -> String {
+    const EACH: usize = 1500;
+    let count = text.chars().count();
+    if count <= 2 * EACH {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(EACH).collect();
+    let tail: String = text.chars().skip(count - EACH).collect();
+    format!("{head}\n ... \n{tail}")
+}
+
+fn log_text(session: &Path) -> Result<String, String> {
+    let read = Command::new(CHAOS).arg("log").arg(session).args(["--format", "jsonl"]).output().unwrap();
+    if read.status.success() {
+        String::from_utf8(read.stdout).map_err(|error| format!("the log is no UTF-8: {error}"))
+    } else {
+        Err(format!("chaos-exec log {}: {}", session.display(), String::from_utf8_lossy(&read.stderr)))
+    }
+}
+
+/// The log of a session directory or session file, a JSON value a line.
+#[track_caller]
+pub fn read_log(session: &Path) -> Vec<Value> {
+    let text = log_text(session).unwrap_or_else(|error| panic!("{error}"));
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+/// Collects what went wrong in a table of cases, so that one run shows all of it.
+#[derive(Default)]
+pub struct Complaints(Vec<String>);
+
+impl Complaints {
+    /// Remembers a complaint unless the two are equal.
+    #[expect(clippy::needless_pass_by_value, reason = "callers give literals and fresh values")]
+    pub fn expect<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, got: T, wanted: T) {
+        if got != wanted {
+            self.0.push(format!("{what}: got {got:?}, wanted {wanted:?}"));
+        }
+    }
+
+    /// Remembers where two texts begin to differ, if they do.
+    pub fn same_text(&mut self, what: &str, got: &str, wanted: &str) {
+        let (mut left, mut right) = (got.lines(), wanted.lines());
+        loop {
+            match (left.next(), right.next()) {
+                (None, None) => return,
+                (one, other) if one == other => {}
+                (one, other) => return self.0.push(format!("{what}: got {one:?}, wanted {other:?}")),
+            }
+        }
+    }
+
+    /// Remembers a complaint unless the condition holds.
+    pub fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(what());
+        }
+    }
+
+    /// Fails the test if there was any complaint.
+    #[track_caller]
+    pub fn none(self) {
+        assert!(self.0.is_empty(), "{} complaints:\n{}", self.0.len(), self.0.join("\n"));
+    }
+}

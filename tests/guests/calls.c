@@ -1,0 +1,298 @@
+/* Makes the calls that it is told to, by libc symbol or by `syscall()` number (`#0`), and says what each returned:
+   "NAME RESULT ERRNO". Works in the current directory, which must hold data.bin of at least 64 bytes. */
+#include "guest.h"
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <malloc.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+ssize_t __read_chk(int, void *, size_t, size_t);
+ssize_t __pread_chk(int, void *, size_t, off_t, size_t);
+ssize_t __pread64_chk(int, void *, size_t, off_t, size_t);
+ssize_t __recv_chk(int, void *, size_t, size_t, int);
+ssize_t __recvfrom_chk(int, void *, size_t, size_t, int, struct sockaddr *, socklen_t *);
+int __open_2(const char *, int);
+int __open64_2(const char *, int);
+int __openat_2(int, const char *, int);
+int __openat64_2(int, const char *, int);
+
+static char buffer[64];
+static char *const no_environment[] = {NULL};
+static char *true_argv[] = {"true", NULL};
+static struct iovec vector = {buffer, 16};
+
+static int file(void) {
+    int fd = open("data.bin", O_RDWR);
+    if (fd < 0) die("data.bin");
+    return fd;
+}
+
+/* One end of a stream; the other end has something to say. */
+static int stream(void) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends)) die("socketpair");
+    bare_write(ends[1], "0123456789abcdef", 16);
+    return ends[0];
+}
+
+/* A listening socket with a connection waiting, or the address of one. */
+static int listener(struct sockaddr_in *address) {
+    socklen_t size = sizeof *address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    if (fd < 0 || bind(fd, (void *)address, sizeof *address)) die("bind");
+    if (syscall(SYS_listen, fd, 4)) die("listen");
+    getsockname(fd, (void *)address, &size);
+    return fd;
+}
+
+static int waiting(void) {
+    struct sockaddr_in address;
+    int server = listener(&address), client = socket(AF_INET, SOCK_STREAM, 0);
+    if (connect(client, (void *)&address, sizeof address)) die("connect");
+    return server;
+}
+
+static void child(void) {
+    if (fork() == 0) _exit(0);
+}
+
+static void *idle(void *argument) { return argument; }
+
+static struct msghdr message(void) { return (struct msghdr){.msg_iov = &vector, .msg_iovlen = 1}; }
+
+static long got(const void *pointer) { return pointer ? 1 : -1; }
+
+/* Calls that report an error code themselves. */
+static long code(int result) {
+    errno = result;
+    return result ? -1 : 0;
+}
+
+#define IS(symbol) (strcmp(name, #symbol) == 0)
+
+static long file_call(const char *name) {
+    if (IS(read)) return read(file(), buffer, 16);
+    if (IS(__read_chk)) return __read_chk(file(), buffer, 16, sizeof buffer);
+    if (IS(pread)) return pread(file(), buffer, 16, 0);
+    if (IS(pread64)) return pread64(file(), buffer, 16, 0);
+    if (IS(__pread_chk)) return __pread_chk(file(), buffer, 16, 0, sizeof buffer);
+    if (IS(__pread64_chk)) return __pread64_chk(file(), buffer, 16, 0, sizeof buffer);
+    if (IS(readv)) return readv(file(), &vector, 1);
+    if (IS(preadv)) return preadv(file(), &vector, 1, 0);
+    if (IS(preadv64)) return preadv64(file(), &vector, 1, 0);
+    if (IS(preadv2)) return preadv2(file(), &vector, 1, 0, 0);
+    if (IS(preadv64v2)) return preadv64v2(file(), &vector, 1, 0, 0);
+    if (IS(write)) return write(file(), buffer, 16);
+    if (IS(pwrite)) return pwrite(file(), buffer, 16, 0);
+    if (IS(pwrite64)) return pwrite64(file(), buffer, 16, 0);
+    if (IS(writev)) return writev(file(), &vector, 1);
+    if (IS(pwritev)) return pwritev(file(), &vector, 1, 0);
+    if (IS(pwritev64)) return pwritev64(file(), &vector, 1, 0);
+    if (IS(pwritev2)) return pwritev2(file(), &vector, 1, 0, 0);
+    if (IS(pwritev64v2)) return pwritev64v2(file(), &vector, 1, 0, 0);
+    if (IS(open)) return open("data.bin", O_RDONLY);
+    if (IS(open64)) return open64("data.bin", O_RDONLY);
+    if (IS(openat)) return openat(AT_FDCWD, "data.bin", O_RDONLY);
+    if (IS(openat64)) return openat64(AT_FDCWD, "data.bin", O_RDONLY);
+    if (IS(creat)) return creat("made.bin", 0600);
+    if (IS(creat64)) return creat64("made.bin", 0600);
+    if (IS(__open_2)) return __open_2("data.bin", O_RDONLY);
+    if (IS(__open64_2)) return __open64_2("data.bin", O_RDONLY);
+    if (IS(__openat_2)) return __openat_2(AT_FDCWD, "data.bin", O_RDONLY);
+    if (IS(__openat64_2)) return __openat64_2(AT_FDCWD, "data.bin", O_RDONLY);
+    if (IS(close)) return close(file());
+    if (IS(dup)) return dup(file());
+    if (IS(dup2)) return dup2(file(), 200);
+    if (IS(dup3)) return dup3(file(), 201, 0);
+    if (IS(fcntl)) return fcntl(file(), F_DUPFD, 0);
+    if (IS(fcntl64)) return fcntl64(file(), F_DUPFD, 0);
+    if (IS(opendir)) return got(opendir("."));
+    if (IS(fdopendir)) return got(fdopendir(syscall(SYS_openat, AT_FDCWD, ".", O_RDONLY | O_DIRECTORY)));
+    if (IS(fopen)) return got(fopen("data.bin", "r"));
+    if (IS(fopen64)) return got(fopen64("data.bin", "r"));
+    if (IS(freopen)) return got(freopen("data.bin", "r", stdin));
+    if (IS(freopen64)) return got(freopen64("data.bin", "r", stdin));
+    if (IS(fdopen)) return got(fdopen(file(), "r"));
+    int ends[2];
+    if (IS(pipe)) return pipe(ends);
+    if (IS(pipe2)) return pipe2(ends, O_CLOEXEC);
+    return -2;
+}
+
+static long socket_call(const char *name) {
+    struct msghdr one = message();
+    struct mmsghdr many = {.msg_hdr = message()};
+    struct sockaddr_in address;
+    if (IS(socket)) return socket(AF_INET, SOCK_STREAM, 0);
+    int ends[2];
+    if (IS(socketpair)) return socketpair(AF_UNIX, SOCK_STREAM, 0, ends);
+    if (IS(listen)) return listen(socket(AF_INET, SOCK_STREAM, 0), 1);
+    if (IS(connect)) {
+        listener(&address);
+        return connect(socket(AF_INET, SOCK_STREAM, 0), (void *)&address, sizeof address);
+    }
+    if (IS(accept)) return accept(waiting(), NULL, NULL);
+    if (IS(accept4)) return accept4(waiting(), NULL, NULL, SOCK_CLOEXEC);
+    if (IS(send)) return send(stream(), buffer, 16, 0);
+    if (IS(sendto)) return sendto(stream(), buffer, 16, 0, NULL, 0);
+    if (IS(sendmsg)) return sendmsg(stream(), &one, 0);
+    if (IS(sendmmsg)) return sendmmsg(stream(), &many, 1, 0);
+    if (IS(recv)) return recv(stream(), buffer, 16, 0);
+    if (IS(__recv_chk)) return __recv_chk(stream(), buffer, 16, sizeof buffer, 0);
+    if (IS(recvfrom)) return recvfrom(stream(), buffer, 16, 0, NULL, NULL);
+    if (IS(__recvfrom_chk)) return __recvfrom_chk(stream(), buffer, 16, sizeof buffer, 0, NULL, NULL);
+    if (IS(recvmsg)) return recvmsg(stream(), &one, 0);
+    if (IS(recvmmsg)) return recvmmsg(stream(), &many, 1, 0, NULL);
+    if (IS(getaddrinfo)) {
+        struct addrinfo *list;
+        int eai = getaddrinfo("localhost", "80", NULL, &list);
+        errno = 0;
+        return eai;
+    }
+    return -2;
+}
+
+static long memory_call(const char *name) {
+    void *pointer = NULL;
+    if (IS(malloc)) return got(malloc(100));
+    if (IS(calloc)) return got(calloc(10, 10));
+    if (IS(realloc)) return got(realloc(NULL, 100));
+    if (IS(reallocarray)) return got(reallocarray(NULL, 10, 10));
+    if (IS(memalign)) return got(memalign(64, 128));
+    if (IS(aligned_alloc)) return got(aligned_alloc(64, 128));
+    if (IS(valloc)) return got(valloc(100));
+    if (IS(pvalloc)) return got(pvalloc(100));
+    if (IS(posix_memalign)) return code(posix_memalign(&pointer, 64, 128));
+    return -2;
+}
+
+static long in_parent(pid_t pid) {
+    if (pid == 0) _exit(0);
+    return pid < 0 ? -1 : 1;
+}
+
+static long process_call(const char *name) {
+    pid_t pid;
+    siginfo_t info;
+    pthread_t thread;
+    if (IS(fork)) return in_parent(fork());
+    if (IS(_Fork)) return in_parent(_Fork());
+    if (IS(vfork)) {
+        pid = vfork();
+        if (pid == 0) _exit(0);
+        return pid < 0 ? -1 : 1;
+    }
+    if (IS(execve)) return execve("/bin/true", true_argv, no_environment);
+    if (IS(execv)) return execv("/bin/true", true_argv);
+    if (IS(execvp)) return execvp("true", true_argv);
+    if (IS(execvpe)) return execvpe("true", true_argv, no_environment);
+    if (IS(execl)) return execl("/bin/true", "true", NULL);
+    if (IS(execlp)) return execlp("true", "true", NULL);
+    if (IS(execle)) return execle("/bin/true", "true", NULL, no_environment);
+    if (IS(fexecve)) return fexecve(open("/bin/true", O_RDONLY), true_argv, no_environment);
+    if (IS(execveat)) return execveat(AT_FDCWD, "/bin/true", true_argv, no_environment, 0);
+    if (IS(posix_spawn)) return code(posix_spawn(&pid, "/bin/true", NULL, NULL, true_argv, no_environment));
+    if (IS(posix_spawnp)) return code(posix_spawnp(&pid, "true", NULL, NULL, true_argv, no_environment));
+    if (IS(system)) return system("true");
+    if (IS(popen)) return got(popen("true", "r"));
+    if (IS(pthread_create)) return code(pthread_create(&thread, NULL, idle, NULL));
+    if (strncmp(name, "wait", 4) == 0) child();
+    if (IS(wait)) return wait(NULL);
+    if (IS(waitpid)) return waitpid(-1, NULL, 0);
+    if (IS(wait3)) return wait3(NULL, 0, NULL);
+    if (IS(wait4)) return wait4(-1, NULL, 0, NULL);
+    if (IS(waitid)) return waitid(P_ALL, 0, &info, WEXITED);
+    return -2;
+}
+
+static long numbered_call(long number) {
+    struct open_how how = {.flags = O_RDONLY};
+    struct sockaddr_in address;
+    struct msghdr one = message();
+    struct mmsghdr many = {.msg_hdr = message()};
+    int ends[2];
+    switch (number) {
+    case SYS_read: return syscall(number, file(), buffer, 16);
+    case SYS_pread64: return syscall(number, file(), buffer, 16, 0);
+    case SYS_readv: return syscall(number, file(), &vector, 1);
+    case SYS_preadv: return syscall(number, file(), &vector, 1, 0, 0);
+    case SYS_preadv2: return syscall(number, file(), &vector, 1, 0, 0, 0);
+    case SYS_write: return syscall(number, file(), buffer, 16);
+    case SYS_pwrite64: return syscall(number, file(), buffer, 16, 0);
+    case SYS_writev: return syscall(number, file(), &vector, 1);
+    case SYS_pwritev: return syscall(number, file(), &vector, 1, 0, 0);
+    case SYS_pwritev2: return syscall(number, file(), &vector, 1, 0, 0, 0);
+    case SYS_open: return syscall(number, "data.bin", O_RDONLY);
+    case SYS_openat: return syscall(number, AT_FDCWD, "data.bin", O_RDONLY);
+    case SYS_creat: return syscall(number, "made.bin", 0600);
+    case SYS_openat2: return syscall(number, AT_FDCWD, "data.bin", &how, sizeof how);
+    case SYS_close: return syscall(number, file());
+    case SYS_dup: return syscall(number, file());
+    case SYS_dup2: return syscall(number, file(), 202);
+    case SYS_dup3: return syscall(number, file(), 203, 0);
+    case SYS_fcntl: return syscall(number, file(), F_DUPFD, 0);
+    case SYS_pipe: return syscall(number, ends);
+    case SYS_pipe2: return syscall(number, ends, 0);
+    case SYS_socket: return syscall(number, AF_INET, SOCK_STREAM, 0);
+    case SYS_socketpair: return syscall(number, AF_UNIX, SOCK_STREAM, 0, ends);
+    case SYS_listen: return syscall(number, socket(AF_INET, SOCK_STREAM, 0), 1);
+    case SYS_connect:
+        listener(&address);
+        return syscall(number, socket(AF_INET, SOCK_STREAM, 0), &address, sizeof address);
+    case SYS_accept: return syscall(number, waiting(), NULL, NULL);
+    case SYS_accept4: return syscall(number, waiting(), NULL, NULL, 0);
+    case SYS_sendto: return syscall(number, stream(), buffer, 16, 0, NULL, 0);
+    case SYS_sendmsg: return syscall(number, stream(), &one, 0);
+    case SYS_sendmmsg: return syscall(number, stream(), &many, 1, 0);
+    case SYS_recvfrom: return syscall(number, stream(), buffer, 16, 0, NULL, NULL);
+    case SYS_recvmsg: return syscall(number, stream(), &one, 0);
+    case SYS_recvmmsg: return syscall(number, stream(), &many, 1, 0, NULL);
+    case SYS_fork: return in_parent(syscall(number));
+    case SYS_clone: return in_parent(syscall(number, SIGCHLD, 0, 0, 0, 0));
+    case SYS_clone3: {
+        struct { unsigned long long flags, pidfd, child, parent, signal, stack, size, tls; } how3 = {.signal = SIGCHLD};
+        return in_parent(syscall(number, &how3, sizeof how3));
+    }
+    case SYS_execve: return syscall(number, "/bin/true", true_argv, no_environment);
+    case SYS_execveat: return syscall(number, AT_FDCWD, "/bin/true", true_argv, no_environment, 0);
+    case SYS_wait4: child(); return syscall(number, -1, NULL, 0, NULL);
+    case SYS_waitid: child(); return syscall(number, P_ALL, 0, NULL, WEXITED, NULL);
+    default: return -2;
+    }
+}
+
+int main(int argc, char **argv) {
+    signal(SIGPIPE, SIG_IGN);
+    for (int i = 1; i < argc; i++) {
+        const char *name = argv[i];
+        errno = 0;
+        long result;
+        if (name[0] == '#') {
+            result = numbered_call(atol(name + 1));
+        } else {
+            result = file_call(name);
+            if (result == -2) result = socket_call(name);
+            if (result == -2) result = memory_call(name);
+            if (result == -2) result = process_call(name);
+        }
+        int error = errno;
+        if (result == -2 && strcmp(name, "getaddrinfo") != 0) {
+            say("guest: does not know how to call %s\n", name);
+            return 98;
+        }
+        say("%s %ld %s\n", name, result, result < 0 ? name_of(error) : "0");
+    }
+    return 0;
+}

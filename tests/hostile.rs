@@ -1,0 +1,183 @@
+//! Programs that do what breaks shims: they close every descriptor, interrupt, fork from threads, cancel, lock
+//! themselves in. Each must end as it ends without us, and faults must still hit.
+
+#[expect(dead_code, reason = "each topic uses its part of the helpers")]
+mod common;
+
+use common::{Scene, compile, guest, program, python};
+
+/// Rules on all that is intercepted, which never fire: the slow path of each hook is taken.
+const ARMED: &[&str] = &[
+    "error calls=disk rate=0%",
+    "error calls=network rate=0%",
+    "error calls=memory rate=0%",
+    "error calls=process rate=0%",
+];
+
+/// The guest says the same bare, with no rule, and with rules that never fire.
+#[track_caller]
+fn unharmed(name: &str) {
+    let scene = Scene::new();
+    let bare = scene.bare().go(&[&guest(name)]).ended(0);
+    scene.under(&[]).go(&[&guest(name)]).followed().said(&bare.out);
+    scene.under(ARMED).go(&[&guest(name)]).followed().said(&bare.out);
+}
+
+#[test]
+fn closing_every_descriptor_does_not_disarm_and_loses_nothing_of_theirs() {
+    let scene = Scene::new();
+    let done = scene.under(&["error calls=read errno=EIO path=data.bin"]).go(&[&guest("closeall")]);
+    assert_eq!(done.said("10 10 10 10 10 strange 0").injections().len(), 50);
+    unharmed("closeall");
+    let script = "
+import os
+os.closerange(3, 4096)
+fd = os.open('data.bin', os.O_RDONLY)
+try:
+    os.read(fd, 1)
+except OSError as error:
+    print(error.errno)
+";
+    let done = scene.under(&["error calls=read errno=EIO path=data.bin"]).go(&[&python(), "-c", script]).said("5");
+    assert_eq!(done.injections().len(), 1);
+}
+
+#[test]
+fn a_storm_of_signals() {
+    unharmed("storm");
+    let scene = Scene::new();
+    let faults = ["pread=EIO@10%", "close=EIO@10%", "malloc=ENOMEM@1%"];
+    scene.under(&faults).go(&[&guest("storm")]).said("some failures, strange 0");
+}
+
+#[test]
+fn threads_that_fork_and_vfork() {
+    unharmed("forkers");
+    let scene = Scene::new();
+    scene.under(&["pread=EIO@30%", "malloc=ENOMEM@5%"]).go(&[&guest("forkers")]).said("bad 0");
+}
+
+#[test]
+fn cancelled_threads() {
+    unharmed("cancel");
+    let scene = Scene::new();
+    let done = scene.under(&["error calls=read errno=EIO path=data.bin"]).go(&[&guest("cancel")]);
+    done.said("cancelled 3 cleaned 3 failed 10");
+    // A thread that hangs by our doing can be cancelled as well.
+    let script = guest("cancel");
+    let done = scene.under(&["latency calls=read,accept,wait delay=30s nth=1 per=thread rate=0%"]).go(&[&script]);
+    done.said("cancelled 3 cleaned 3 failed 0");
+}
+
+#[test]
+fn small_stacks() {
+    let scene = Scene::new();
+    let used = |out: &str| out.split_whitespace().nth(4).and_then(|word| word.parse::<usize>().ok()).unwrap();
+    let bare = scene.bare().go(&[&guest("smallstack")]).ended(0);
+    for (faults, word) in [(ARMED, "no"), (&["open=EIO@20%", "pread=EIO@20%", "malloc=ENOMEM@20%"][..], "some")] {
+        let done = scene.under(faults).go(&[&guest("smallstack")]).ended(0);
+        assert!(done.out.starts_with(word), "{}", done.story());
+        let ours = used(&done.out).saturating_sub(used(&bare.out));
+        assert!(ours <= 6144, "the shim takes {ours} bytes of stack: {}", done.story());
+    }
+}
+
+#[test]
+fn seccomps_strict_mode() {
+    unharmed("strict");
+    // A rule with a path may have to ask the kernel, but only where it could fire.
+    let scene = Scene::new();
+    scene.under(&["error calls=write errno=EIO path=*.db"]).go(&[&guest("strict")]).said("strict read 100");
+    scene.under(&["read=EIO@1000"]).go(&[&guest("strict")]).said("strict read 100");
+}
+
+#[test]
+fn calls_before_main_and_after_it() {
+    unharmed("edges");
+    let scene = Scene::new();
+    let early = compile("preloaded", "early.so", &["-shared", "-fPIC"]);
+    for faults in [&[][..], ARMED, &["pread=EIO", "malloc=ENOMEM"]] {
+        let done = scene.under(faults).env("LD_PRELOAD", &early).go(&["/bin/true"]).ended(0);
+        assert!(done.err.contains("preloaded ok"), "{}", done.story());
+    }
+}
+
+#[test]
+fn errno_is_left_alone_by_calls_that_succeed() {
+    unharmed("sentinel");
+    let scene = Scene::new();
+    // Delays and short calls succeed, too.
+    let faults = ["latency calls=read,open,close,malloc,fork,wait,send delay=1us", "short calls=pread,pwrite keep=50%"];
+    scene.under(&faults).go(&[&guest("sentinel")]).said("touched 0");
+}
+
+#[test]
+fn a_child_that_shares_our_memory() {
+    unharmed("sharedvm");
+    let scene = Scene::new();
+    let done = scene.under(&["pread=EIO@100%"]).go(&[&guest("sharedvm")]).ended(0);
+    assert!(done.out.starts_with("before 10 child status 0 after 10"), "{}", done.story());
+}
+
+#[test]
+fn a_changed_root() {
+    let scene = Scene::new();
+    let root = scene.path("root");
+    std::fs::create_dir_all(&root).unwrap();
+    let fixed = compile("probe", "probe-static", &["-static"]);
+    scene.write("root/data.bin", "content");
+    scene.adopt(&fixed, "root/probe");
+    let jail = scene.adopt(&guest("jail"), "jail");
+    // There is no /proc in the jail to ask what a descriptor is, so the rule must be one that need not know.
+    let table = scene.write("any.yaml", "protect: none\nfaults:\n  - {fault: error, calls: read, errno: EIO}\n");
+    let run = scene.under(&[]).options(&["--table", &table]).by_root();
+    let done = run.go(&[&jail, root.to_str().unwrap(), "/probe"]).ended(0);
+    // The jailed process itself stays under the table; its child cannot, and runs without a complaint of the loader.
+    assert!(done.out.contains("failed 10 child 0") && done.out.contains("probe 2 0"), "{}", done.story());
+    assert!(!done.err.contains("ld.so"), "{}", done.story());
+    assert_eq!(done.lines("escape").len(), 1, "{}", done.story());
+}
+
+#[test]
+fn limits_on_memory_and_files() {
+    let scene = Scene::new();
+    let bash = program("bash", "bash");
+    let loop_guest = guest("loop");
+    for limit in ["-v 60000", "-n 8", "-f 0", "-s 256", "-d 40000"] {
+        // Through a pipe: no file may grow under `-f 0`, and stdout is one.
+        let line = format!("(ulimit {limit}; exec {loop_guest} 10) | cat");
+        let done = scene.under(&["read=EIO@2..3"]).go(&[&bash, "-c", &line]);
+        done.said("0.0: EIO@2 EIO@3");
+    }
+    // The limit is there before the launcher itself.
+    let line = format!("ulimit -n 32; exec {} run --seed 1 -q -f read=EIO@2 -- {loop_guest} 3", common::CHAOS);
+    scene.bare().go(&[&bash, "-c", &line]).said("0.0: EIO@2");
+}
+
+#[test]
+fn a_target_that_spoils_the_session_spoils_only_its_own_log() {
+    let scene = Scene::new();
+    let script = "
+import glob, os, re
+maps = open('/proc/self/maps').read()
+path = next(line.split()[-1] for line in maps.splitlines() if '/session-' in line)
+with open(path, 'r+b') as file:
+    size = os.fstat(file.fileno()).st_size
+    file.seek(4096)
+    file.write(os.urandom(size - 4096))
+print('spoiled', flush=True)
+";
+    let done = scene.under(&["error calls=pread errno=EIO"]).go(&[&python(), "-c", script]);
+    // It spoiled itself, so it may end in any way; the launcher may not.
+    assert!(done.out.contains("spoiled"), "{}", done.story());
+    assert!(!done.err.contains("panicked"), "{}", done.err);
+    let session = done.session.as_ref().unwrap();
+    let log = scene.chaos().go(&["log", session.to_str().unwrap()]);
+    assert!(!log.err.contains("panicked") && log.code <= 125, "{}", log.story());
+    let cut = script
+        .replace("file.write(os.urandom(size - 4096))", "pass")
+        .replace("print('spoiled', flush=True)", "os.truncate(path, 100); print('spoiled', flush=True); os._exit(0)");
+    let done = scene.under(&["error calls=pread errno=EIO"]).go(&[&python(), "-c", &cut]);
+    assert!(!done.err.contains("panicked"), "{}", done.err);
+    assert!(done.code != 134 && done.code != 101, "the launcher crashed: {}", done.story());
+}
