@@ -5,9 +5,9 @@
 //! session may lose its own log, never the launcher.
 
 use crate::session_file::SessionFile;
-use chaos_table::record::{CONT, MAX_TEXT, Record, SLOT, kind, slots_for, status};
-use chaos_table::rule::MAX_RULES;
-use std::collections::BTreeMap;
+use crate::slots::{Seen, look, split_record};
+use crate::tally::Tally;
+use chaos_table::record::SLOT;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -17,83 +17,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Slots that are read at once.
 const CHUNK: u64 = 1024;
-/// Different escapes that are remembered for the summary; the log has them all.
-const MAX_ESCAPES: usize = 64;
-/// The most slots that a record may take.
-pub const MAX_SLOTS: usize = slots_for(MAX_TEXT);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
-
-/// What has been collected so far.
-#[derive(Clone, Debug)]
-pub struct Tally {
-    /// Injections recorded, for each rule.
-    pub fired: [u64; MAX_RULES],
-    /// Injections whose effect the caller saw, for each rule.
-    pub delivered: [u64; MAX_RULES],
-    /// Process images that came under the table.
-    pub processes: u64,
-    /// (reason, program) and how often.
-    pub escapes: BTreeMap<(String, String), u64>,
-    /// Escapes in all.
-    pub escape_count: u64,
-    /// Slots that were claimed and never published.
-    pub skipped: u64,
-}
-
-impl Tally {
-    fn new() -> Tally {
-        Tally {
-            fired: [0; MAX_RULES],
-            delivered: [0; MAX_RULES],
-            processes: 0,
-            escapes: BTreeMap::new(),
-            escape_count: 0,
-            skipped: 0,
-        }
-    }
-
-    /// Injections in all.
-    #[must_use]
-    pub fn all_fired(&self) -> u64 {
-        self.fired.iter().sum()
-    }
-
-    /// Delivered injections in all.
-    #[must_use]
-    pub fn all_delivered(&self) -> u64 {
-        self.delivered.iter().sum()
-    }
-
-    fn count(&mut self, record: &Record, text: &[u8]) {
-        let rule = usize::from(record.rule);
-        let add = |counts: &mut [u64; MAX_RULES]| {
-            if let Some(count) = counts.get_mut(rule) {
-                *count += 1;
-            }
-        };
-        match record.kind {
-            kind::PROCESS => self.processes += 1,
-            kind::INJECTION => {
-                add(&mut self.fired);
-                if record.status == status::DELIVERED {
-                    add(&mut self.delivered);
-                }
-            }
-            kind::DELIVERY => add(&mut self.delivered),
-            kind::ESCAPE => {
-                self.escape_count += 1;
-                let mut parts = text.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned());
-                let key = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-                if self.escapes.len() < MAX_ESCAPES || self.escapes.contains_key(&key) {
-                    *self.escapes.entry(key).or_default() += 1;
-                }
-            }
-            // UNSUITABLE is counted in the session; what no build writes is not counted at all.
-            _ => {}
-        }
-    }
-}
 
 /// Whether writers may still be at work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,19 +27,6 @@ pub enum Tree {
     Alive,
     /// None does: what is not published now will never be.
     Gone,
-}
-
-/// What stands at a place of the ring.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Seen {
-    /// A complete record of so many slots.
-    Complete(usize),
-    /// A record whose slots lie beyond what was read.
-    Beyond,
-    /// Claimed, not published.
-    Unpublished,
-    /// An injection by this process whose caller has not seen its effect.
-    Unfinished(usize, u32),
 }
 
 /// The slot that holds up the drain.
@@ -310,41 +222,6 @@ impl Collector {
     }
 }
 
-/// What stands at the start of `slots`, which is ring index `index`.
-#[must_use]
-pub fn look(slots: &[u8], index: u64) -> Seen {
-    let Some(record) = slots.get(..SLOT).map(bytemuck::pod_read_unaligned::<Record>) else { return Seen::Beyond };
-    let taken = usize::from(record.slots);
-    if record.commit != index.wrapping_add(1) || taken == 0 || taken > MAX_SLOTS {
-        return Seen::Unpublished;
-    }
-    let Some(rest) = slots.get(SLOT..taken * SLOT) else { return Seen::Beyond };
-    let whole = rest.chunks_exact(SLOT).zip(index + 2..).all(|(slot, commit)| commit_of(slot) == commit | CONT);
-    match record.status {
-        _ if !whole => Seen::Unpublished,
-        status::FIRED if record.kind == kind::INJECTION => Seen::Unfinished(taken, record.pid),
-        _ => Seen::Complete(taken),
-    }
-}
-
-/// The `commit` of a slot.
-#[must_use]
-pub fn commit_of(slot: &[u8]) -> u64 {
-    slot.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
-}
-
-/// The record at the start of `slots`, its text without the filling, and what follows; `None` at the end.
-#[must_use]
-pub fn split_record(slots: &[u8]) -> Option<(Record, Vec<u8>, &[u8])> {
-    let record: Record = bytemuck::pod_read_unaligned(slots.get(..SLOT)?);
-    let taken = usize::from(record.slots).clamp(1, MAX_SLOTS);
-    let rest = slots.get(SLOT..taken * SLOT)?;
-    let mut text: Vec<u8> = rest.chunks_exact(SLOT).flat_map(|slot| slot[8..].iter().copied()).collect();
-    let filled = text.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    text.truncate(filled);
-    Some((record, text, &slots[taken * SLOT..]))
-}
-
 /// Whether a process still runs; a zombie does not.
 fn lives(pid: u32) -> bool {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).unwrap_or_default();
@@ -356,6 +233,7 @@ fn lives(pid: u32) -> bool {
 mod tests {
     use super::*;
     use crate::testing::{Fake, injection};
+    use chaos_table::record::{Record, status};
 
     fn collector(fake: &Fake) -> Collector {
         Collector::new(fake.open(), fake.log())

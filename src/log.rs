@@ -33,7 +33,7 @@ pub fn run(args: &LogArgs) -> Result<()> {
         }
     }
     let damaged = events.damaged();
-    let lost = (damaged > 0).then(|| format!("{damaged} damaged slots of its log were left out"));
+    let lost = (damaged > 0).then(|| format!("{damaged} damaged places of its log were left out"));
     match source.trouble.clone().or(lost) {
         Some(trouble) => Err(Failure::new(trouble).help("what could be read was printed")),
         None => Ok(()),

@@ -25,7 +25,8 @@ pub enum Event {
     /// A child cannot be followed.
     Escape(Escape),
     /// Something else worth knowing.
-    Event(Remark),
+    #[serde(rename = "event")]
+    Remark(Remark),
     /// How the run ended.
     End(End),
 }
@@ -266,7 +267,7 @@ impl Events {
             }
             kind::UNSUITABLE => {
                 let label = self.labels.get(usize::from(record.rule)).cloned().unwrap_or_default();
-                Some(Event::Event(Remark {
+                Some(Event::Remark(Remark {
                     event: "unsuitable".into(),
                     at_ns: record.at_ns,
                     pid: record.pid,
@@ -322,11 +323,11 @@ fn effect_of(record: &Record) -> (Option<String>, Option<String>) {
     let errno = || Some(name.map_or_else(|| code.to_string(), str::to_owned));
     let signal = || signal_name(code).map_or_else(|| format!("signal {code}"), str::to_owned);
     match FaultKind::from_number(record.fault) {
-        Some(FaultKind::Error | FaultKind::Refuse | FaultKind::Exhaust) => (errno(), None),
         Some(FaultKind::Dns) if code == 0 => (None, Some("hang".into())),
-        Some(FaultKind::Dns) => (errno(), None),
         Some(FaultKind::Disconnect) if code == 0 => (None, Some("end".into())),
-        Some(FaultKind::Disconnect) => (errno(), None),
+        Some(FaultKind::Error | FaultKind::Refuse | FaultKind::Exhaust | FaultKind::Dns | FaultKind::Disconnect) => {
+            (errno(), None)
+        }
         Some(FaultKind::Latency) => {
             let delay = Duration::from_nanos(record.requested);
             (None, Some(format!("delay {}", humantime::format_duration(delay))))
@@ -351,7 +352,10 @@ mod tests {
         let source = Source::find(Some(fake.dir.path())).unwrap();
         let mut out = Vec::new();
         crate::log_format::write(Format::Jsonl, &mut Events::of(&source).unwrap(), &mut out).unwrap();
-        out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| serde_json::from_slice(line).unwrap()).collect()
+        out.split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect()
     }
 
     fn injections(fake: &Fake) -> Vec<serde_json::Value> {

@@ -92,7 +92,7 @@ pub fn text(event: &Event) -> String {
             let process = process.as_deref().unwrap_or("?");
             format!("{}  pid {pid} {process}  ESCAPE {program}: {reason}", seconds(*at_ns))
         }
-        Event::Event(remark) => {
+        Event::Remark(remark) => {
             let process = remark.process.as_deref().unwrap_or("?");
             let (at, pid) = (seconds(remark.at_ns), remark.pid);
             format!(

@@ -1,10 +1,10 @@
 //! Reads the records of a session: what was drained to `log.bin`, then what is still in the ring. Works while the run
 //! goes on, after its launcher was killed, and on files that are damaged.
 
-use crate::collect::{MAX_SLOTS, Seen, look, split_record};
 use crate::error::{Failure, Result, plain};
 use crate::session::{LATEST, LOG, META, Meta, state_dir};
 use crate::session_file::{RuleLabel, SessionFile};
+use crate::slots::{MAX_SLOTS, Seen, commit_of, look, split_record};
 use chaos_table::record::{CONT, Record, SLOT};
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -151,20 +151,24 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// How many slots of `log.bin` made no sense.
+    /// How many places of `log.bin` made no sense, when everything has been read.
     #[must_use]
     pub fn damaged(&self) -> u64 {
-        self.damaged
+        // A launcher that is killed while it writes leaves part of a record, which the ring still has.
+        let rest = usize::try_from(self.offset - self.block_at).ok().and_then(|at| self.block.get(at..));
+        let in_the_ring = |rest: &[u8]| commit_of(rest).wrapping_sub(1) < self.next;
+        let cut = rest.is_some_and(|rest| rest.len() >= 8 && !in_the_ring(rest));
+        self.damaged + u64::from(cut)
     }
 
     /// The next record with its ring index and text.
     pub fn next_record(&mut self) -> Option<(u64, Record, Vec<u8>)> {
         loop {
             let len = self.log_len();
-            if let Some(found) = self.from_log() {
+            if let Some(found) = self.next_in_log() {
                 return Some(found);
             }
-            let found = self.from_ring();
+            let found = self.next_in_ring();
             // A launcher that drains meanwhile moves records from the ring to the log: look there again.
             if found.is_some() || self.log_len() <= len {
                 return found;
@@ -198,7 +202,7 @@ impl LogReader {
         filled
     }
 
-    fn from_log(&mut self) -> Option<(u64, Record, Vec<u8>)> {
+    fn next_in_log(&mut self) -> Option<(u64, Record, Vec<u8>)> {
         self.log.as_ref()?;
         loop {
             let at = usize::try_from(self.offset - self.block_at).ok()?;
@@ -208,7 +212,7 @@ impl LogReader {
             }
             let at = usize::try_from(self.offset - self.block_at).ok()?;
             let rest = &self.block[at..];
-            let commit = crate::collect::commit_of(rest);
+            let commit = commit_of(rest);
             let taken = match look(rest, commit.wrapping_sub(1)) {
                 Seen::Complete(taken) | Seen::Unfinished(taken, _) if commit & CONT == 0 && commit != 0 => taken,
                 // Cut short; the ring has it when the launcher was killed while it wrote.
@@ -228,7 +232,7 @@ impl LogReader {
         }
     }
 
-    fn from_ring(&mut self) -> Option<(u64, Record, Vec<u8>)> {
+    fn next_in_ring(&mut self) -> Option<(u64, Record, Vec<u8>)> {
         let session = self.session.as_ref()?;
         let (head, tail) = (session.head().ok()?, session.tail().ok()?);
         session.check_ring().ok()?;

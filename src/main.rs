@@ -20,9 +20,11 @@ mod process;
 mod run;
 mod session;
 mod session_file;
+mod slots;
 mod summary;
 #[expect(unsafe_code, reason = "the one file that may: fork and exec, the robust mutex, what was inherited")]
 mod sys;
+mod tally;
 #[cfg(test)]
 mod testing;
 

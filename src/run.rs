@@ -150,7 +150,7 @@ fn finish(
         delivered: tally.all_delivered(),
         suppressed: header.map_or(0, |header| header.suppressed),
         escapes: tally.escape_count,
-        processes: tally.processes,
+        processes: tally.processes.len() as u64,
         survivors: outcome.survivors.len() as u64,
     });
     session.write_meta(meta)
@@ -172,7 +172,7 @@ fn summarise(
         suppressed: meta.end.as_ref().map_or(0, |end| end.suppressed),
         survivors: &outcome.survivors,
         outcome: outcome.exit.in_words(),
-        attached: collector.tally().processes > 0 || file.anyone_attached().unwrap_or(false),
+        attached: !collector.tally().processes.is_empty() || file.anyone_attached().unwrap_or(false),
         trouble: collector.trouble(),
         dir: &session.dir,
         log: options.log.as_deref(),

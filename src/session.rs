@@ -3,7 +3,7 @@
 //! `session.json` says what was run, `session` is the file that the tree maps, `log.bin` holds what was drained. The
 //! mapped file and the shim lie in the same directory when the tree can reach them there, else in a private one.
 
-use crate::error::{Context, Failure, Result};
+use crate::error::{Context, Failure, Result, plain};
 use crate::session_file::RuleLabel;
 use nix::fcntl::posix_fallocate;
 use nix::sys::statvfs::{FsFlags, statvfs};
@@ -149,7 +149,8 @@ impl Session {
         let missing: Vec<PathBuf> = missing.into_iter().map(Path::to_owned).collect();
         for dir in missing {
             let fail = |error: std::io::Error| {
-                Failure::new(format!("cannot make the session directory {}: {error}", dir.display())).help(use_another)
+                Failure::new(format!("cannot make the session directory {}: {}", dir.display(), plain(&error)))
+                    .help(use_another)
             };
             match DirBuilder::new().mode(dir_mode()).create(&dir) {
                 Ok(()) => {}
@@ -264,7 +265,7 @@ impl Session {
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path);
         let file = file.map_err(|error| {
             let help = "give a directory that can be written with --out DIR";
-            Failure::new(format!("cannot make {}: {error}", path.display())).help(help)
+            Failure::new(format!("cannot make {}: {}", path.display(), plain(&error))).help(help)
         })?;
         self.made.push(path.to_owned());
         file.set_permissions(Permissions::from_mode(mode))
@@ -275,7 +276,7 @@ impl Session {
     fn write_new(&mut self, path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
         let written = self.open_new(path, mode)?.write_all(bytes);
         written.map_err(|error| {
-            Failure::new(format!("cannot write {}: {error}", path.display()))
+            Failure::new(format!("cannot write {}: {}", path.display(), plain(&error)))
                 .help("give a directory on another file system with --out DIR")
         })
     }
@@ -346,7 +347,7 @@ fn dir_mode() -> u32 {
 
 fn new_id() -> Result<String> {
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let time: String = now.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+    let time: String = now.chars().filter(char::is_ascii_alphanumeric).collect();
     Ok(format!("{time}-{}", random_hex(if is_root() { 16 } else { 3 })?))
 }
 

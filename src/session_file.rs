@@ -104,11 +104,18 @@ impl SessionFile {
     /// # Errors
     /// A sentence that completes "PATH: ".
     pub fn check_ring(&self) -> Result<(), String> {
-        let numbers = self.tail().and_then(|tail| Ok((tail, self.head()?))).map_err(|error| error.to_string())?;
-        let (tail, head) = numbers;
-        // The tail is read first: it may move on meanwhile, but never past a head that is read later.
-        let fits = head.checked_sub(tail).is_some_and(|waiting| waiting <= self.ring_slots()) && head < CONT / 2;
-        if fits { Ok(()) } else { Err(format!("its ring is damaged: head {head}, tail {tail}")) }
+        let numbers = || self.tail().and_then(|tail| Ok((tail, self.head()?))).map_err(|error| error.to_string());
+        let mut fits = Ok(());
+        // While a run goes on the tail may move between the two reads, so a bad pair is looked at again.
+        for _ in 0..3 {
+            let (tail, head) = numbers()?;
+            let waiting = head.checked_sub(tail).filter(|waiting| *waiting <= self.ring_slots() && head < CONT / 2);
+            match waiting {
+                Some(_) => return Ok(()),
+                None => fits = Err(format!("its ring is damaged: head {head}, tail {tail}")),
+            }
+        }
+        fits
     }
 
     /// Gives the slots before `tail` back to the writers.

@@ -1,12 +1,12 @@
 //! What a run says on stderr when it is over.
 
-use crate::collect::Tally;
 use crate::console::{Console, Level, Tone};
 use crate::log_events::{Event, Events};
 use crate::log_format::text;
 use crate::log_reader::Source;
 use crate::process::Survivor;
 use crate::session_file::{RuleCounters, RuleLabel};
+use crate::tally::Tally;
 use std::path::Path;
 
 /// Lines that `-v` prints at most; the log has them all.
@@ -47,7 +47,7 @@ impl Summary<'_> {
     pub fn print(&self, console: Console) {
         let (fired, delivered) = (self.tally.all_fired(), self.tally.all_delivered());
         let plural = |count: u64, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
-        let processes = plural(self.tally.processes, "process", "processes");
+        let processes = plural(self.tally.processes.len() as u64, "process", "processes");
         console.say(Tone::Plain, &format!("{}; {processes}, {fired} fired, {delivered} delivered", self.outcome));
         let width = self.labels.iter().map(|label| label.name.len()).max().unwrap_or(0);
         for (index, label) in self.labels.iter().enumerate() {

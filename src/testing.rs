@@ -27,7 +27,12 @@ impl Fake {
         let dir = tempfile::tempdir().unwrap();
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(dir.path().join("session")).unwrap();
         file.set_len(SIZE_MIN).unwrap();
-        let mut plan = Plan { header: PlanHeader::zeroed(), rules: vec![Rule::zeroed()], matchers: vec![], text: b"rule-a".into() };
+        let mut plan = Plan {
+            header: PlanHeader::zeroed(),
+            rules: vec![Rule::zeroed()],
+            matchers: vec![],
+            text: b"rule-a".into(),
+        };
         plan.header.rule_count = 1;
         plan.header.seed = 42;
         plan.rules[0].fault = 1;
@@ -112,5 +117,16 @@ impl Fake {
 pub fn injection(nth: u64) -> Record {
     let pid = std::process::id();
     let (kind, status) = (kind::INJECTION, status::DELIVERED);
-    Record { kind, status, fault: 1, effect: libc::EIO, nth, pid, tid: pid, process: 1, result: -1, ..Record::default() }
+    Record {
+        kind,
+        status,
+        fault: 1,
+        effect: libc::EIO,
+        nth,
+        pid,
+        tid: pid,
+        process: 1,
+        result: -1,
+        ..Record::default()
+    }
 }

@@ -1,0 +1,84 @@
+//! What a run has collected, for its summary.
+
+use chaos_table::record::{Record, kind, status};
+use chaos_table::rule::MAX_RULES;
+use std::collections::{BTreeMap, HashSet};
+
+/// Different escapes that are remembered for the summary; the log has them all.
+const MAX_ESCAPES: usize = 64;
+
+/// What has been collected so far.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// Injections recorded, for each rule.
+    pub fired: [u64; MAX_RULES],
+    /// Injections whose effect the caller saw, for each rule.
+    pub delivered: [u64; MAX_RULES],
+    /// Processes that came under the table; one that execs is still one.
+    pub processes: HashSet<u32>,
+    /// (reason, program) and how often.
+    pub escapes: BTreeMap<(String, String), u64>,
+    /// Escapes in all.
+    pub escape_count: u64,
+    /// Slots that were claimed and never published.
+    pub skipped: u64,
+}
+
+impl Tally {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Tally {
+        Tally {
+            fired: [0; MAX_RULES],
+            delivered: [0; MAX_RULES],
+            processes: HashSet::new(),
+            escapes: BTreeMap::new(),
+            escape_count: 0,
+            skipped: 0,
+        }
+    }
+
+    /// Injections in all.
+    #[must_use]
+    pub fn all_fired(&self) -> u64 {
+        self.fired.iter().sum()
+    }
+
+    /// Delivered injections in all.
+    #[must_use]
+    pub fn all_delivered(&self) -> u64 {
+        self.delivered.iter().sum()
+    }
+
+    /// Counts a record.
+    pub fn count(&mut self, record: &Record, text: &[u8]) {
+        let rule = usize::from(record.rule);
+        let add = |counts: &mut [u64; MAX_RULES]| {
+            if let Some(count) = counts.get_mut(rule) {
+                *count += 1;
+            }
+        };
+        match record.kind {
+            kind::PROCESS => {
+                self.processes.insert(record.pid);
+            }
+            kind::INJECTION => {
+                add(&mut self.fired);
+                if record.status == status::DELIVERED {
+                    add(&mut self.delivered);
+                }
+            }
+            kind::DELIVERY => add(&mut self.delivered),
+            kind::ESCAPE => {
+                self.escape_count += 1;
+                let mut parts = text.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned());
+                let key = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+                if self.escapes.len() < MAX_ESCAPES || self.escapes.contains_key(&key) {
+                    *self.escapes.entry(key).or_default() += 1;
+                }
+            }
+            // UNSUITABLE is counted in the session; what no build writes is not counted at all.
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Bad input: one clear error that names the place and a fix, the right exit code, the program not started, and
+//! nothing left behind.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let place = Place { dir: tempfile::tempdir().unwrap() };
+        fs::create_dir(place.path("work")).unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn launcher(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chaos-exec"));
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().contains("CHAOS_")) {
+            command.env_remove(name);
+        }
+        command.env("XDG_STATE_HOME", self.path("state")).current_dir(self.path("work"));
+        command
+    }
+
+    /// Runs with these arguments and checks that it fails as it should.
+    fn refuses(&self, args: &[&str], code: i32, message: &str, help: &str) {
+        self.check(self.launcher().args(args), code, message, help);
+    }
+
+    fn check(&self, command: &mut Command, code: i32, message: &str, help: &str) {
+        let shown = format!("{command:?}");
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        let stderr = String::from_utf8(stderr).unwrap();
+        let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("chaos-exec: error: ")).collect();
+        assert_eq!(status.code(), Some(code), "{shown}\n{stderr}");
+        assert_eq!(errors.len(), 1, "one error: {shown}\n{stderr}");
+        assert!(errors[0].contains(message), "'{message}' in: {shown}\n{stderr}");
+        let helps: Vec<&str> = stderr.lines().filter(|line| line.starts_with("help: ")).collect();
+        assert!(helps.len() == 1 && helps[0].contains(help), "'{help}' in: {shown}\n{stderr}");
+        assert!(stdout.is_empty(), "{shown}");
+        assert!(!self.path("work/started").exists(), "the program was started: {shown}");
+        assert!(!self.path("state").exists(), "something was left: {shown}");
+    }
+}
+
+/// A command that leaves a mark when it is started.
+const TOUCH: [&str; 3] = ["--", "touch", "started"];
+
+fn with_touch<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    ["run"].iter().chain(args).chain(&TOUCH).copied().collect()
+}
+
+#[test]
+fn wrong_options_are_refused_with_the_nearest_right_word() {
+    let place = Place::new();
+    for (args, message, help) in [
+        (&["-f", "raed=EIO"][..], "unknown call `raed`", "`read`"),
+        (&["-f", "read=EI0"], "EI0", "EIO"),
+        (&["-f", "read=EIO@0.2"], "0.2", "20%"),
+        (&["-f", "read=EIO@0"], "0", ""),
+        (&["-f", "error calls=read errno=EIO rte=3"], "rte", "rate"),
+        (&["-f", "latency calls=read delay=5parsecs"], "parsecs", "ms"),
+        (&["--chaos", "netwrok"], "--chaos: unknown preset `netwrok`", "`network`"),
+        (&["--chaos", "disk", "--rate", "3"], "--rate: the rate `3` is not between 0 and 1", "3%"),
+        (&["--chaos", "disk", "--rate", "-0.1"], "", ""),
+        (&["--intensity", "extrem"], "--intensity", "extreme"),
+        (&["--rate", "10%", "--intensity", "stress"], "cannot be used with", "--help"),
+        (&["--seed", "-1"], "", ""),
+        (&["--seed", "1e3"], "--seed: `1e3` is no number", "whole number"),
+        (&["--for", "0s"], "--for", ""),
+        (&["--timeout", "5x"], "--timeout: unknown unit `x`", "ms"),
+        (&["--timeout", "0"], "--timeout", ""),
+        (&["--max-faults", "0"], "--max-faults: 0 would never fire", "1"),
+        (&["--log-size", "1KB"], "--log-size: this is too small", "--log-size 16MB"),
+        (&["--log-size", "64QB"], "--log-size: this unit is unknown", "--log-size 16MB"),
+        (&["--wait", "forest"], "'forest' for '--wait <WHAT>'", ""),
+        (&["--sede", "4"], "'--sede'", "'--seed'"),
+        (&["-q", "-v"], "cannot be used with", "--help"),
+        (&["--log", "-"], "stdout belongs to the target", "name a file"),
+        (&["--log", "/nosuch/dir/log"], "cannot write /nosuch/dir/log", "directory that can be written"),
+        (&["--log", "/"], "it is a directory", "name a file"),
+        (&["--out", "/proc/x"], "cannot make the session directory /proc/x", "--out DIR"),
+        (&["--engine", "seccomp"], "'--engine'", ""),
+    ] {
+        let args = with_touch(args);
+        let output = place.launcher().args(&args).output().unwrap();
+        // Where the help is not told here, any one line will do, or none.
+        if help.is_empty() {
+            assert_eq!(output.status.code(), Some(125), "{args:?}");
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert!(stderr.starts_with("chaos-exec: error: ") && stderr.contains(message), "{args:?}\n{stderr}");
+            assert!(!place.path("work/started").exists() && !place.path("state").exists(), "{args:?}");
+        } else {
+            place.refuses(&args, 125, message, help);
+        }
+    }
+}
+
+#[test]
+fn wrong_table_files_are_refused_with_their_place() {
+    let place = Place::new();
+    let file = place.path("work/t.yaml");
+    let run = with_touch(&["-t", "t.yaml"]);
+    let refused = |text: &[u8], message: &str| {
+        fs::write(&file, text).unwrap();
+        for args in [&run[..], &["check", "t.yaml"]] {
+            let output = place.launcher().args(args).output().unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(125), "{message}: {stderr}");
+            assert!(stderr.starts_with("chaos-exec: error: t.yaml") && stderr.contains(message), "{message}: {stderr}");
+            assert!(!place.path("work/started").exists() && !place.path("state").exists());
+        }
+    };
+    refused(b"seed: 42\nfalts: []\n", "t.yaml:2");
+    refused(b"faults:\n  - {fault: error, calls: raed, errno: EIO}\n", "t.yaml:2");
+    refused(b"faults:\n  - {fault: error, calls: read, errno: EIO, rate: 3}\n", "between 0 and 1");
+    refused(b"faults:\n  - {fault: error, calls: read, errno: EIO, nth: 0}\n", "t.yaml:2");
+    refused(b"", "empty");
+    refused(&[0, 159, 146, 150, 0, 0], "t.yaml");
+    refused(&vec![b' '; 3 << 20], "t.yaml");
+    fs::remove_file(&file).unwrap();
+    let output = place.launcher().args(&run).output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with("chaos-exec: error: t.yaml: "));
+}
+
+#[test]
+fn wrong_variables_are_refused() {
+    let place = Place::new();
+    for (name, value, message) in [
+        ("CHAOS_SEDE", "1", "CHAOS_SEDE"),
+        ("CHAOS_SEED", "x", "CHAOS_SEED"),
+        ("CHAOS_TABLE", "raed=EIO", "CHAOS_TABLE"),
+        ("CHAOS_TABLE", "", "CHAOS_TABLE"),
+        ("CHAOS_RATE", "2", "CHAOS_RATE"),
+    ] {
+        let output = place.launcher().env(name, value).args(with_touch(&[])).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(125), "{name}={value}: {stderr}");
+        assert!(stderr.starts_with("chaos-exec: error: ") && stderr.contains(message), "{name}={value}: {stderr}");
+        assert!(!place.path("work/started").exists() && !place.path("state").exists());
+    }
+}
+
+#[test]
+fn a_command_that_cannot_be_run_is_126_and_one_that_is_not_there_127() {
+    let place = Place::new();
+    fs::write(place.path("work/plain"), "no program").unwrap();
+    fs::write(place.path("work/bad"), "#!/nosuch/interpreter\n").unwrap();
+    fs::set_permissions(place.path("work/bad"), fs::Permissions::from_mode(0o755)).unwrap();
+    for (command, code, message, help) in [
+        ("nosuch", 127, "cannot find the command 'nosuch': it is not in PATH", "spelling"),
+        ("./nosuch", 127, "there is no such file", "spelling"),
+        ("./plain/x", 127, "there is no such file", "spelling"),
+        ("./plain", 126, "it is not executable", "chmod +x ./plain"),
+        ("/", 126, "it is a directory", "program"),
+        ("./bad", 126, "its interpreter is missing", "program"),
+    ] {
+        place.refuses(&["run", "--", command], code, message, help);
+        place.refuses(&["run", "--out", "out", "--log", "log", "--", command], code, message, help);
+        assert!(!place.path("work/out").exists() && !place.path("work/log").exists(), "{command}");
+    }
+    place.refuses(&["run"], 125, "<CMD>", "--help");
+    place.refuses(&["run", "--", ""], 125, "the command is empty", "--");
+}
+
+#[test]
+fn a_directory_that_holds_a_session_is_not_used_again() {
+    let place = Place::new();
+    let run = ["run", "-q", "--out", "s", "--", "true"];
+    assert!(place.launcher().args(run).status().unwrap().success());
+    let before = fs::read(place.path("work/s/session.json")).unwrap();
+    fs::remove_dir_all(place.path("state")).unwrap();
+    place.refuses(&["run", "--out", "s", "--", "touch", "started"], 125, "already holds a session", "--out DIR");
+    assert_eq!(fs::read(place.path("work/s/session.json")).unwrap(), before);
+}
+
+#[test]
+fn a_directory_that_is_full_is_said_to_be() {
+    let place = Place::new();
+    fs::create_dir(place.path("small")).unwrap();
+    let script = "mount -t tmpfs -o size=2m tmpfs ../small && \"$0\" run --out ../small/s -- touch started; \
+                  code=$?; ls -A ../small >&2; exit $code";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_chaos-exec")]);
+    command.env("XDG_STATE_HOME", place.path("state")).current_dir(place.path("work"));
+    let output = command.output().expect("unshare is part of every Debian");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!(output.status.code(), Some(125), "{stderr}");
+    assert!(lines[0].contains("is full: a session needs 4194304 bytes"), "{stderr}");
+    assert!(lines[1].starts_with("help: ") && lines[1].contains("--log-size"), "{stderr}");
+    assert_eq!(lines.len(), 2, "nothing is left in the directory: {stderr}");
+    assert!(!place.path("work/started").exists());
+}
+
+/// A session that has been made by a run, for spoiling.
+fn session(place: &Place) -> std::path::PathBuf {
+    assert!(place.launcher().args(["run", "-q", "--out", "s", "--", "true"]).status().unwrap().success());
+    let meta: serde_json::Value =
+        serde_json::from_slice(&fs::read(place.path("work/s/session.json")).unwrap()).unwrap();
+    place.path("work/s").join(meta["session_file"].as_str().unwrap())
+}
+
+fn log_fails(place: &Place, session: &Path, message: &str) {
+    let output = place.launcher().arg("log").arg(session).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(125), "{message}: {stderr}");
+    assert!(stderr.starts_with("chaos-exec: error: ") && stderr.contains(message), "{message}: {stderr}");
+    assert_eq!(stderr.lines().count(), 2, "{stderr}");
+}
+
+#[test]
+fn a_session_that_is_none_or_is_damaged_is_refused() {
+    let place = Place::new();
+    let file = session(&place);
+    let whole = fs::read(&file).unwrap();
+    log_fails(&place, &place.path("nosuch"), "there is no session at");
+    log_fails(&place, Path::new("nosuch"), "there is no session 'nosuch'");
+    log_fails(&place, Path::new("/etc/passwd"), "it is not a chaos-exec session");
+    log_fails(&place, &place.path("work"), "holds no session");
+    log_fails(&place, Path::new("/dev/null"), "cannot be read");
+
+    let spoil = |change: &dyn Fn(&mut Vec<u8>), message: &str| {
+        let mut bytes = whole.clone();
+        change(&mut bytes);
+        fs::write(&file, &bytes).unwrap();
+        log_fails(&place, &file, message);
+        log_fails(&place, &place.path("work/s"), message);
+    };
+    spoil(&|bytes| bytes.truncate(5000), "it is cut short: 5000 bytes of 4194304");
+    spoil(&|bytes| bytes.truncate(100), "it is not a chaos-exec session");
+    spoil(&Vec::clear, "it is not a chaos-exec session");
+    spoil(&|bytes| bytes[0] ^= 1, "it is not a chaos-exec session");
+    spoil(&|bytes| bytes[8] = 99, "it has layout version 99, this build reads");
+    spoil(&|bytes| bytes[48..120].fill(0xff), "its layout is damaged");
+    // `head` and `tail`, see the layout of the header.
+    let head = std::mem::offset_of!(chaos_table::session::Header, head);
+    let tail = std::mem::offset_of!(chaos_table::session::Header, tail);
+    spoil(&|bytes| bytes[head..head + 8].fill(0xff), "its ring is damaged");
+    spoil(&|bytes| bytes[tail..tail + 8].fill(0x7f), "its ring is damaged");
+}
+
+#[test]
+fn any_spoiled_byte_of_a_session_ends_in_an_error_or_a_log_and_never_in_a_panic() {
+    let place = Place::new();
+    let file = session(&place);
+    let whole = fs::read(&file).unwrap();
+    for seed in 0..40usize {
+        let mut bytes = whole.clone();
+        for spot in 0..40 {
+            let at = (seed * 7919 + spot * 104_729) % if spot % 2 == 0 { 1024 } else { bytes.len() };
+            bytes[at] = (seed * 31 + spot * 17) as u8;
+        }
+        fs::write(&file, &bytes).unwrap();
+        let output = place.launcher().args(["log", "s", "--format", "jsonl"]).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(matches!(output.status.code(), Some(0 | 125)), "seed {seed}: {:?} {stderr}", output.status);
+        assert!(!stderr.contains("panicked"), "seed {seed}: {stderr}");
+    }
+}
+
+#[test]
+fn a_log_that_is_cut_is_printed_as_far_as_it_goes() {
+    let place = Place::new();
+    session(&place);
+    let log = place.path("work/s/log.bin");
+    OpenOptions::new()
+        .append(true)
+        .open(&log)
+        .map(|mut file| std::io::Write::write_all(&mut file, &[7; 64]))
+        .unwrap()
+        .unwrap();
+    let output = place.launcher().args(["log", "s", "--format", "jsonl"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("1 damaged places of its log were left out"));
+    assert!(output.stdout.starts_with(b"{\"type\":\"start\""));
+}
