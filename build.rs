@@ -13,7 +13,11 @@ fn main() {
     }
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
-    let target = out.join("shim-target");
+    // Beside target/debug and target/release, so that all of them share one build of the shim.
+    let target = match out.ancestors().nth(4) {
+        Some(target) if target.join("CACHEDIR.TAG").exists() => target.join("shim"),
+        _ => out.join("shim"),
+    };
     if !nested_cargo(&root, &target).status().is_ok_and(|status| status.success()) {
         println!("cargo::error=the shim did not build; `cargo build --release -p chaos-shim` shows why");
         return;
@@ -32,7 +36,7 @@ fn nested_cargo(root: &Path, target: &Path) -> Command {
         }
     }
     cargo
-        .args(["build", "--release", "--package", "chaos-shim", "--config", "profile.release.strip=\"symbols\""])
+        .args(["build", "--release", "--package", "chaos-shim"])
         .arg("--manifest-path")
         .arg(root.join("Cargo.toml"))
         .arg("--target-dir")

@@ -3,11 +3,14 @@
 //! Rust's std asks for `-lgcc_s`. A linker script of that name, found first, gives it the static one instead.
 
 use std::path::PathBuf;
+use std::{env, fs, io};
 
-fn main() {
+fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
-    let dir = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("unwinder");
-    std::fs::create_dir_all(&dir).expect("OUT_DIR is writable");
-    std::fs::write(dir.join("libgcc_s.so"), "GROUP ( -lgcc_eh -lgcc )\n").expect("OUT_DIR is writable");
+    let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?;
+    let dir = PathBuf::from(out).join("unwinder");
+    fs::create_dir_all(&dir)?;
+    fs::write(dir.join("libgcc_s.so"), "GROUP ( -lgcc_eh -lgcc )\n")?;
     println!("cargo::rustc-link-search=native={}", dir.display());
+    Ok(())
 }

@@ -4,7 +4,7 @@
 #[expect(dead_code, reason = "each topic uses its part of the helpers")]
 mod common;
 
-use common::Complaints;
+use common::complaints::Complaints;
 use std::collections::BTreeSet;
 use std::process::Command;
 

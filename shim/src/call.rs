@@ -411,13 +411,14 @@ impl Subjected<'_> {
             }
         }
         let effect = decide::effect(self.rule, self.op, self.shot.draw);
-        let effect = match effects::fitting(self.op, effect, self.target, self.rule, self.shot.draw, self.asked, self.flags) {
-            Ok(effect) => effect,
-            Err(reason) => {
-                self.unsuitable(thread, reason);
-                return None;
-            }
-        };
+        let effect =
+            match effects::fitting(self.op, effect, self.target, self.rule, self.shot.draw, self.asked, self.flags) {
+                Ok(effect) => effect,
+                Err(reason) => {
+                    self.unsuitable(thread, reason);
+                    return None;
+                }
+            };
         if self.session.limited && !self.take_budget() {
             return None;
         }
@@ -450,7 +451,8 @@ impl Subjected<'_> {
 
     /// Counts a fault that no kernel could produce here; the first of each rule is told in the log.
     fn unsuitable(&self, thread: &Thread, reason: &str) {
-        let before = self.session.tree(self.index, offset_of!(TreeCounters, unsuitable)).fetch_add(1, Ordering::Relaxed);
+        let before =
+            self.session.tree(self.index, offset_of!(TreeCounters, unsuitable)).fetch_add(1, Ordering::Relaxed);
         if before == 0 {
             log::publish(self.session, thread, self.record(kind::UNSUITABLE), &[reason.as_bytes()]);
         }

@@ -68,8 +68,7 @@ struct OursCell(UnsafeCell<Ours>);
 // SAFETY: written once by the constructor, before the session is published.
 unsafe impl Sync for OursCell {}
 
-static OURS: OursCell =
-    OursCell(UnsafeCell::new(Ours { preload: Text::EMPTY, session: Text::EMPTY, first: true }));
+static OURS: OursCell = OursCell(UnsafeCell::new(Ours { preload: Text::EMPTY, session: Text::EMPTY, first: true }));
 
 fn ours() -> &'static Ours {
     // SAFETY: see OursCell.

@@ -78,7 +78,15 @@ const fn is_write(op: Op) -> bool {
 }
 
 /// The effect that a kernel could produce here, or why none could.
-pub fn fitting(op: Op, effect: Effect, target: Target, rule: &Rule, draw: u64, asked: u64, flags: i32) -> Result<Effect, &'static str> {
+pub fn fitting(
+    op: Op,
+    effect: Effect,
+    target: Target,
+    rule: &Rule,
+    draw: u64,
+    asked: u64,
+    flags: i32,
+) -> Result<Effect, &'static str> {
     match effect {
         Effect::Error(errno) => {
             if rule.errno_count != 0 || rule.fault != chaos_table::calls::FaultKind::Error as u8 {
@@ -96,7 +104,12 @@ pub fn fitting(op: Op, effect: Effect, target: Target, rule: &Rule, draw: u64, a
             Target::Fd(fd) if !may_block(fd, flags) => Err("a non-blocking descriptor does not hang"),
             _ => Ok(effect),
         },
-        Effect::Corrupt(..) | Effect::Latency(_) | Effect::Memory(_) | Effect::Files(_) | Effect::Signal(_) | Effect::Exit(_) => Ok(effect),
+        Effect::Corrupt(..)
+        | Effect::Latency(_)
+        | Effect::Memory(_)
+        | Effect::Files(_)
+        | Effect::Signal(_)
+        | Effect::Exit(_) => Ok(effect),
     }
 }
 
@@ -174,7 +187,9 @@ fn short_fits(op: Op, target: Target, asked: u64, flags: i32) -> Result<(), &'st
     let open = sys::status_flags(fd);
     match nature(fd) {
         Nature::Regular if open & libc::O_DIRECT != 0 => Err("O_DIRECT takes whole blocks"),
-        Nature::Regular if is_write(op) && open & libc::O_APPEND != 0 => Err("a record appended with O_APPEND is whole"),
+        Nature::Regular if is_write(op) && open & libc::O_APPEND != 0 => {
+            Err("a record appended with O_APPEND is whole")
+        }
         Nature::Regular | Nature::Stream => Ok(()),
         Nature::Pipe if is_write(op) && asked <= PIPE_BUF => Err("a pipe takes up to PIPE_BUF bytes whole"),
         Nature::Pipe => Ok(()),
@@ -222,7 +237,15 @@ pub fn requested(effect: Effect, asked: u64) -> u64 {
 }
 
 /// Does what can be done before the real call. No token is held.
-pub fn carry_out(session: &Session, op: Op, effect: Effect, ticket: Ticket, target: Target, draw: u64, flags: i32) -> Outcome {
+pub fn carry_out(
+    session: &Session,
+    op: Op,
+    effect: Effect,
+    ticket: Ticket,
+    target: Target,
+    draw: u64,
+    flags: i32,
+) -> Outcome {
     match effect {
         Effect::Latency(ns) => {
             wait(ns);
@@ -232,7 +255,7 @@ pub fn carry_out(session: &Session, op: Op, effect: Effect, ticket: Ticket, targ
         Effect::Hang(ns) => hang(session, op, ns, ticket, target),
         Effect::Error(errno) => {
             if let Target::Fd(fd) = target {
-                make_lasting(op, errno, fd, flags);
+                make_lasting(session, op, errno, fd, flags, &ticket);
             }
             Outcome::Fail(errno, ticket)
         }
@@ -251,7 +274,7 @@ pub fn carry_out(session: &Session, op: Op, effect: Effect, ticket: Ticket, targ
                 sys::cut(fd);
             }
             if is_write(op) {
-                make_lasting(op, libc::EPIPE, -1, flags);
+                make_lasting(session, op, libc::EPIPE, -1, flags, &ticket);
                 return Outcome::Fail(libc::EPIPE, ticket);
             }
             Outcome::End(ticket)
@@ -269,8 +292,10 @@ pub fn carry_out(session: &Session, op: Op, effect: Effect, ticket: Ticket, targ
 }
 
 /// What comes with an error besides the errno: SIGPIPE, or a connection that stays reset.
-fn make_lasting(op: Op, errno: i32, fd: i32, flags: i32) {
+fn make_lasting(session: &Session, op: Op, errno: i32, fd: i32, flags: i32, ticket: &Ticket) {
     if errno == libc::EPIPE && is_write(op) && flags & libc::MSG_NOSIGNAL == 0 {
+        // The signal may end the process: that is the effect, and it must be told before.
+        delivered(session, ticket, -1);
         sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGPIPE);
     }
     if matches!(errno, libc::ECONNRESET | libc::EPIPE) && fd >= 0 && nature(fd) == Nature::Stream {
@@ -299,7 +324,9 @@ fn hang(session: &Session, op: Op, ns: u64, ticket: Ticket, target: Target) -> O
         let nature = nature(fd);
         interruptible = !nature.is_file();
         let option = if is_write(op) { libc::SO_SNDTIMEO } else { libc::SO_RCVTIMEO };
-        if nature.is_socket() && let Some(timeout) = sys::socket_timeout(fd, option) {
+        if nature.is_socket()
+            && let Some(timeout) = sys::socket_timeout(fd, option)
+        {
             let timeout = clock::exact().saturating_add(timeout);
             times_out = timeout < until;
             until = until.min(timeout);

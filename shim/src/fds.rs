@@ -164,7 +164,10 @@ pub fn matching_path(session: &Session, path: &[u8], wanted: u64) -> (u64, u64) 
     let (mut matching, mut protected) = (0, 0);
     for (index, rule) in session.rules().iter().enumerate().take(MAX_RULES) {
         let bit = 1 << index;
-        if wanted & bit == 0 || rule.has(flag::PEER) || (rule.has(flag::PATH) && !(absolute && patterns.path(rule.paths, path))) {
+        if wanted & bit == 0
+            || rule.has(flag::PEER)
+            || (rule.has(flag::PATH) && !(absolute && patterns.path(rule.paths, path)))
+        {
             continue;
         }
         if guarded && rule.has(flag::PROTECTED) {
@@ -190,9 +193,9 @@ pub fn is_protected(session: &Session, path: &[u8]) -> bool {
     let below_work = is_below(path, bytes_of(patterns.text, work_dir));
     let first = protect.first as usize;
     let globs = patterns.matchers.get(first..first.saturating_add(protect.count as usize)).unwrap_or(&[]);
-    let by_glob = globs.iter().any(|matcher| {
-        (!below_work || matcher.spares_work_dir == 0) && patterns.path_matcher(matcher, path)
-    });
+    let by_glob = globs
+        .iter()
+        .any(|matcher| (!below_work || matcher.spares_work_dir == 0) && patterns.path_matcher(matcher, path));
     by_glob || (!below_work && in_installation(tree::me().executable.bytes(), path))
 }
 
@@ -242,7 +245,8 @@ impl PeerBuffer {
 
     /// The peer of a socket; for one that has none (it listens), its own address.
     pub fn of_socket(&mut self, fd: i32) -> Peer<'_> {
-        let Some(len) = sys::socket_name(fd, false, &mut self.address).or_else(|| sys::socket_name(fd, true, &mut self.address))
+        let Some(len) =
+            sys::socket_name(fd, false, &mut self.address).or_else(|| sys::socket_name(fd, true, &mut self.address))
         else {
             return Peer::Unknown;
         };
@@ -329,9 +333,9 @@ pub fn remember(session: &Session, address: &[u8; 16], hosts: u64) {
 /// Calls `found` with the place of an address (true), or the free place where it would go (false).
 fn find_name(session: &Session, address: &[u8; 16], found: impl FnOnce(*mut Name, bool) -> u64) -> u64 {
     let (names, room) = session.names();
-    let hash = address.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = address
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
     for step in 0..room.min(64) {
         // SAFETY: the index is below the room; the state is only used atomically, the address is read once ready.
         unsafe {

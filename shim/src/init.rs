@@ -52,13 +52,9 @@ fn start() {
     let program = if started_by.is_empty() { executable } else { started_by };
     let program = decide::last_component(program);
     let arrival = match &found.lineage {
-        Some(place) => Arrival {
-            lineage: place.lineage,
-            parent: place.parent,
-            inherited: place.slots,
-            program,
-            executable,
-        },
+        Some(place) => {
+            Arrival { lineage: place.lineage, parent: place.parent, inherited: place.slots, program, executable }
+        }
         None => Arrival { lineage: Lineage::root(session.seed), parent: 0, inherited: None, program, executable },
     };
     if !tree::arrive(session, &arrival) {
@@ -154,9 +150,9 @@ fn spare_modules(session: &Session) {
 /// Whether an allocation asked for from this address may fail.
 #[inline(always)]
 pub fn may_fail_allocation(caller: usize) -> bool {
-    SPARED.iter().all(|(from, length)| {
-        caller.wrapping_sub(from.load(Ordering::Relaxed)) >= length.load(Ordering::Relaxed)
-    })
+    SPARED
+        .iter()
+        .all(|(from, length)| caller.wrapping_sub(from.load(Ordering::Relaxed)) >= length.load(Ordering::Relaxed))
 }
 
 /// From now on the entries look at the rules.

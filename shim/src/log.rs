@@ -38,10 +38,8 @@ pub fn publish(session: &Session, thread: &Thread, mut record: Record, texts: &[
 
     let at = session.ring(index).cast::<Record>();
     if slots > 1 {
-        let mut bytes = texts
-            .iter()
-            .flat_map(|text| text.iter().copied().chain(std::iter::repeat_n(0, ends)))
-            .take(MAX_TEXT);
+        let mut bytes =
+            texts.iter().flat_map(|text| text.iter().copied().chain(std::iter::repeat_n(0, ends))).take(MAX_TEXT);
         for slot in 1..slots as u64 {
             let mut part = Continuation { commit: (index + slot + 1) | CONT, text: [0; CONT_TEXT] };
             for (to, from) in part.text.iter_mut().zip(&mut bytes) {
@@ -63,18 +61,17 @@ impl Ticket {
     /// Tells that the caller now sees the effect, and what it gets.
     pub fn delivered(&self, session: &Session, thread: &Thread, result: i64) {
         if self.pending {
-            let record = Record {
-                kind: kind::DELIVERY,
-                status: status::DELIVERED,
-                nth: self.index,
-                result,
-                ..self.filled
-            };
+            let record =
+                Record { kind: kind::DELIVERY, status: status::DELIVERED, nth: self.index, result, ..self.filled };
             publish(session, thread, record, &[]);
             return;
         }
-        // SAFETY: the launcher does not recycle a slot whose record is FIRED while its writer lives.
+        // SAFETY: inside the mapping. The launcher leaves a FIRED slot to a living writer for a second; one that was
+        // stopped for longer finds the slot's number changed, or writes into a slot that nobody has filled yet.
         unsafe {
+            if AtomicU64::from_ptr(&raw mut (*self.record).commit).load(Ordering::Acquire) != self.index + 1 {
+                return;
+            }
             (&raw mut (*self.record).result).write_volatile(result);
             AtomicU8::from_ptr(&raw mut (*self.record).status).store(status::DELIVERED, Ordering::Release);
         }

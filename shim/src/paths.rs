@@ -90,17 +90,13 @@ impl Desk {
         let path = unsafe { CStr::from_ptr(path) }.to_bytes();
         self.path.truncate(0);
         if path.first() != Some(&b'/') {
-            let based = if dirfd == libc::AT_FDCWD {
-                self.path.fill(|room| sys::getcwd(room))
-            } else {
-                self.descriptor(dirfd)
-            };
+            let based = if dirfd == libc::AT_FDCWD { self.path.fill(sys::getcwd) } else { self.descriptor(dirfd) };
             if !based {
                 return false;
             }
         }
         self.rest.truncate(0);
-        self.rest.push(path) && self.walk() && !(self.path.bytes().is_empty() && !self.path.push(b"/"))
+        self.rest.push(path) && self.walk() && (!self.path.bytes().is_empty() || self.path.push(b"/"))
     }
 
     /// Goes on from `path` along `rest`, resolving `.`, `..` and symbolic links.

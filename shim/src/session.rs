@@ -7,7 +7,9 @@ use chaos_table::calls::{FaultKind, Op};
 use chaos_table::decide::Patterns;
 use chaos_table::record::SLOT;
 use chaos_table::rule::{Matcher, PlanHeader, Rule, Span, flag};
-use chaos_table::session::{Header, Layout, Name, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters};
+use chaos_table::session::{
+    Header, Layout, Name, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters,
+};
 use std::cell::UnsafeCell;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -21,9 +23,24 @@ unsafe impl Sync for Cell {}
 static SESSION: Cell = Cell(UnsafeCell::new(Session {
     base: std::ptr::null_mut(),
     layout: Layout {
-        plan: 0, rules: 0, rule_room: 0, matchers: 0, matcher_room: 0, text: 0, text_room: 0, names: 0, name_room: 0,
-        tree: 0, processes: 0, process_room: 0, process_stride: 0, threads: 0, thread_room: 0, thread_stride: 0,
-        ring: 0, ring_slots: 0,
+        plan: 0,
+        rules: 0,
+        rule_room: 0,
+        matchers: 0,
+        matcher_room: 0,
+        text: 0,
+        text_room: 0,
+        names: 0,
+        name_room: 0,
+        tree: 0,
+        processes: 0,
+        process_room: 0,
+        process_stride: 0,
+        threads: 0,
+        thread_room: 0,
+        thread_stride: 0,
+        ring: 0,
+        ring_slots: 0,
     },
     start_ns: 0,
     seed: 0,
@@ -117,8 +134,10 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
     session.windowed = session.find_windows();
     session.complex = session.windowed | session.find_complex();
     // SAFETY: nobody reads it before ATTACHED.
-    unsafe { *SESSION.0.get() = session };
-    Ok(unsafe { &*SESSION.0.get() })
+    unsafe {
+        *SESSION.0.get() = session;
+        Ok(&*SESSION.0.get())
+    }
 }
 
 /// Lets the rest of the shim see the session.
@@ -138,9 +157,7 @@ impl Session {
 
     /// Rules with counters that others share, or with a limit or `times`.
     fn find_complex(&self) -> u64 {
-        let complex = |rule: &Rule| {
-            rule.has(flag::COUNTS) || rule.times != 0 || rule.fault == FaultKind::Exhaust as u8
-        };
+        let complex = |rule: &Rule| rule.has(flag::COUNTS) || rule.times != 0 || rule.fault == FaultKind::Exhaust as u8;
         self.rules().iter().enumerate().fold(0, |bits, (index, rule)| bits | u64::from(complex(rule)) << index)
     }
 
@@ -279,7 +296,9 @@ impl Session {
 
     /// A process slot.
     pub fn process(&self, index: usize) -> *mut ProcessSlot {
-        self.at(self.layout.processes as usize + index.min(self.process_room() - 1) * self.layout.process_stride as usize)
+        self.at(
+            self.layout.processes as usize + index.min(self.process_room() - 1) * self.layout.process_stride as usize
+        )
     }
 
     /// The index of a process slot.
@@ -293,11 +312,7 @@ impl Session {
     pub fn process_counter(&self, slot: *mut ProcessSlot, rule: usize, field: usize) -> &AtomicU64 {
         let rule = rule.min(self.layout.rule_room as usize - 1);
         // SAFETY: `slot` comes from `process`; its stride has room for the counters of every rule.
-        unsafe {
-            AtomicU64::from_ptr(
-                slot.add(1).cast::<u8>().add(rule * size_of::<ProcessCounters>() + field).cast(),
-            )
-        }
+        unsafe { AtomicU64::from_ptr(slot.add(1).cast::<u8>().add(rule * size_of::<ProcessCounters>() + field).cast()) }
     }
 
     /// The net bytes that a process has allocated since it was armed.

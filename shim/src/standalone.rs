@@ -42,18 +42,17 @@ fn make_session(configured: &Environment) -> Result<(&'static Session, Text<1024
     let context = Context { work_dir: &work_dir, seed };
     let compiled = compile(&configured.table, &context).map_err(|error| error.to_string())?;
     let path = session_path(configured, &work_dir);
-    let start = Start {
-        has_launcher: false,
-        mono_ns: clock::exact(),
-        wall_ns: clock::wall(),
-        owner_pid: sys::getpid(),
-    };
+    let start =
+        Start { has_launcher: false, mono_ns: clock::exact(), wall_ns: clock::wall(), owner_pid: sys::getpid() };
     let head = image(&compiled.plan, start, SIZE_ALONE)?;
     publish(&path, &head)?;
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| "CHAOS_LOG: a NUL in a path".to_owned())?;
     let session = map(&name).map_err(|why| format!("the session {}: {why}", path.display()))?;
     if session.seed != seed && configured.table.seed.is_some() {
-        return Err(format!("CHAOS_LOG: {} belongs to a run with another seed; remove it or name another file", path.display()));
+        return Err(format!(
+            "CHAOS_LOG: {} belongs to a run with another seed; remove it or name another file",
+            path.display()
+        ));
     }
     let mut text = Text::EMPTY;
     if !text.push(name.as_bytes()) {

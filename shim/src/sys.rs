@@ -107,8 +107,7 @@ pub fn stat(path: &CStr) -> Option<libc::stat> {
 /// Whether the calling process may read the file, with its effective ids.
 pub fn readable(path: &CStr) -> bool {
     // SAFETY: the path ends with NUL.
-    let result =
-        unsafe { raw!(SYS_faccessat2, libc::AT_FDCWD as isize, path.as_ptr(), libc::R_OK, libc::AT_EACCESS) };
+    let result = unsafe { raw!(SYS_faccessat2, libc::AT_FDCWD as isize, path.as_ptr(), libc::R_OK, libc::AT_EACCESS) };
     if result == -libc::ENOSYS as isize {
         // SAFETY: as above.
         return unsafe { raw!(SYS_access, path.as_ptr(), libc::R_OK) } == 0;
@@ -151,8 +150,7 @@ pub fn socket_option(fd: i32, option: i32) -> Option<i32> {
     let mut value = 0i32;
     let mut len = 4u32;
     // SAFETY: value and length live through the call.
-    let result =
-        unsafe { raw!(SYS_getsockopt, fd, libc::SOL_SOCKET, option, &raw mut value, &raw mut len) };
+    let result = unsafe { raw!(SYS_getsockopt, fd, libc::SOL_SOCKET, option, &raw mut value, &raw mut len) };
     (result == 0).then_some(value)
 }
 
@@ -190,9 +188,7 @@ pub fn lowest_free_fd() -> Option<i32> {
 pub fn mmap(len: usize, fd: i32) -> Option<*mut u8> {
     let flags = if fd >= 0 { libc::MAP_SHARED } else { libc::MAP_PRIVATE | libc::MAP_ANONYMOUS };
     // SAFETY: a new mapping at an address of the kernel's choice.
-    let at = unsafe {
-        raw!(SYS_mmap, 0usize, len, libc::PROT_READ | libc::PROT_WRITE, flags, fd as isize, 0usize)
-    };
+    let at = unsafe { raw!(SYS_mmap, 0usize, len, libc::PROT_READ | libc::PROT_WRITE, flags, fd as isize, 0usize) };
     (!(-4095..0).contains(&at)).then_some(at as *mut u8)
 }
 

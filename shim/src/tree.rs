@@ -238,9 +238,7 @@ pub fn arrive(session: &Session, arrival: &Arrival<'_>) -> bool {
     me.executable.push(arrival.executable);
     me.lineage = arrival.lineage;
     me.rules = rules_for(session, arrival.program, arrival.executable);
-    let inherited = arrival.inherited.map(|(process, thread)| {
-        (session.process(process), session.thread(thread))
-    });
+    let inherited = arrival.inherited.map(|(process, thread)| (session.process(process), session.thread(thread)));
     settle(session, thread(), me, arrival.parent, inherited)
 }
 
@@ -248,9 +246,11 @@ pub fn arrive(session: &Session, arrival: &Arrival<'_>) -> bool {
 fn rules_for(session: &Session, program: &[u8], executable: &[u8]) -> u64 {
     let patterns = session.patterns();
     let names = [program, chaos_table::decide::last_component(executable), executable];
-    let wanted = session.rules().iter().enumerate().filter(|(_, rule)| {
-        !rule.has(flag::PROCESS) || patterns.process(rule.processes, &names)
-    });
+    let wanted = session
+        .rules()
+        .iter()
+        .enumerate()
+        .filter(|(_, rule)| !rule.has(flag::PROCESS) || patterns.process(rule.processes, &names));
     wanted.fold(0, |bits, (index, _)| bits | 1 << index)
 }
 
@@ -458,7 +458,9 @@ fn fold(session: &Session, slot: *mut ThreadSlot) {
         for rule in 0..session.rule_count() {
             let counters = session.thread_counters(slot, rule).read();
             session.tree(rule, offset_of!(TreeCounters, matched)).fetch_add(counters.matched, Ordering::Relaxed);
-            session.tree(rule, offset_of!(TreeCounters, protected)).fetch_add(u64::from(counters.protected), Ordering::Relaxed);
+            session
+                .tree(rule, offset_of!(TreeCounters, protected))
+                .fetch_add(u64::from(counters.protected), Ordering::Relaxed);
         }
         state.store(slot_state::FREE, Ordering::Release);
     }
@@ -467,7 +469,8 @@ fn fold(session: &Session, slot: *mut ThreadSlot) {
 /// Gives a new thread its ordinal: its creator's, and how many threads that one had created.
 pub fn name_thread(new: &Thread, parent_text: &[u8], parent: u64, count: u32) {
     let mut text = Text::<ORDINAL_TEXT>::EMPTY;
-    let whole = (parent_text.is_empty() || (text.push(parent_text) && text.push(b"-"))) && text.push_number(u64::from(count));
+    let whole =
+        (parent_text.is_empty() || (text.push(parent_text) && text.push(b"-"))) && text.push_number(u64::from(count));
     if !whole {
         text.mark_cut();
     }

@@ -109,11 +109,7 @@ fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
         ("code", fault.code.is_some(), FaultKind::Exit),
     ];
     if let Some((key, _, owner)) = given.iter().find(|(_, is_given, owner)| *is_given && *owner != kind) {
-        let problem = Problem::new(format!(
-            "`{key}` is a parameter of {}, not of {}",
-            owner.name(),
-            kind.name()
-        ));
+        let problem = Problem::new(format!("`{key}` is a parameter of {}, not of {}", owner.name(), kind.name()));
         return Err(problem.help(match parameter_names(kind, &given).as_slice() {
             [] => format!("{} has no parameters", kind.name()),
             own => format!("{} has {}", kind.name(), own.join(", ")),
@@ -126,18 +122,11 @@ fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
     if fault.jitter.is_some() && fault.distribution.is_some() && !shaped {
         return Err(Problem::new("a fixed delay has no `jitter`").help("distribution: uniform or normal"));
     }
-    if kind == FaultKind::Exhaust {
-        exhaust_parameters(fault)
-    } else {
-        Ok(())
-    }
+    if kind == FaultKind::Exhaust { exhaust_parameters(fault) } else { Ok(()) }
 }
 
 fn parameter_names(kind: FaultKind, all: &[(&'static str, bool, FaultKind)]) -> Vec<&'static str> {
-    all.iter()
-        .filter(|(_, _, owner)| *owner == kind)
-        .map(|(key, _, _)| *key)
-        .collect()
+    all.iter().filter(|(_, _, owner)| *owner == kind).map(|(key, _, _)| *key).collect()
 }
 
 fn exhaust_parameters(fault: &Fault) -> Result<(), Problem> {
@@ -151,11 +140,8 @@ fn exhaust_parameters(fault: &Fault) -> Result<(), Problem> {
     match fault.limit {
         None => Err(Problem::new(format!("exhaust of {} needs a limit", what.to_text())).help(example)),
         Some(limit) if limit.is_size != (what == Resource::Memory) => {
-            let problem = Problem::new(format!(
-                "the limit {} does not fit {}",
-                quoted(&limit.to_text()),
-                what.to_text()
-            ));
+            let problem =
+                Problem::new(format!("the limit {} does not fit {}", quoted(&limit.to_text()), what.to_text()));
             Err(problem.help(example))
         }
         Some(_) => Ok(()),
@@ -175,14 +161,7 @@ fn named(fault: &Fault, kind: FaultKind, names: &Many<CallName>, resolved: &mut 
     for name in names.iter() {
         if let CallName::Op(op) = name {
             fits(fault, kind, op.row(), None)?;
-            add(
-                resolved,
-                Hit {
-                    op: *op,
-                    only_files: false,
-                    only_sockets: false,
-                },
-            );
+            add(resolved, Hit { op: *op, only_files: false, only_sockets: false });
         }
     }
     let by_name = resolved.hits.len();
@@ -254,14 +233,7 @@ fn by_default(fault: &Fault, kind: FaultKind, resolved: &mut Resolved) -> Result
     let mut first_misfit = None;
     for op in ops {
         match fits(fault, kind, op.row(), None) {
-            Ok(()) => add(
-                resolved,
-                Hit {
-                    op: *op,
-                    only_files: false,
-                    only_sockets: false,
-                },
-            ),
+            Ok(()) => add(resolved, Hit { op: *op, only_files: false, only_sockets: false }),
             Err(problem) => first_misfit = first_misfit.or(Some(problem)),
         }
     }
@@ -275,21 +247,14 @@ fn by_default(fault: &Fault, kind: FaultKind, resolved: &mut Resolved) -> Result
 fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> Result<(), Problem> {
     let name = row.name;
     if !row.allows(kind) {
-        let fitting: Vec<&str> = CALLS
-            .iter()
-            .filter(|row| row.allows(kind))
-            .map(|row| row.name)
-            .take(10)
-            .collect();
+        let fitting: Vec<&str> = CALLS.iter().filter(|row| row.allows(kind)).map(|row| row.name).take(10).collect();
         let problem = Problem::new(format!("{} does not fit the call `{name}`", kind.name()));
         return Err(problem.help(format!("it fits {}", fitting.join(", "))));
     }
     let is_memory = row.subject == Subject::Memory;
     if kind == FaultKind::Exhaust && is_memory != (fault.what == Some(Resource::Memory)) {
         let what = fault.what.map_or_else(String::new, |what| what.to_text());
-        return Err(Problem::new(format!(
-            "exhaust of {what} does not fit the call `{name}`"
-        )));
+        return Err(Problem::new(format!("exhaust of {what} does not fit the call `{name}`")));
     }
     if fault.path.is_some() && !(takes_path(row) && family != Some(Family::Network)) {
         return Err(never("path", name, "a file"));
@@ -300,11 +265,7 @@ fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> R
     if fault.fd.is_some() && row.subject != Subject::Fd {
         return Err(never("fd", name, "an open descriptor"));
     }
-    let eai = fault
-        .errno
-        .as_ref()
-        .and_then(|errnos| errnos.0.first())
-        .map(|(errno, _)| errno.is_eai());
+    let eai = fault.errno.as_ref().and_then(|errnos| errnos.0.first()).map(|(errno, _)| errno.is_eai());
     match (eai, row.fails == Failure::Eai) {
         (Some(true), false) => {
             Err(Problem::new(format!("EAI_ codes are for getaddrinfo, not for `{name}`")).help("such as errno=EIO"))
@@ -318,9 +279,7 @@ fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> R
 }
 
 fn never(selector: &str, call: &str, what: &str) -> Problem {
-    let problem = Problem::new(format!(
-        "`{selector}` can never match the call `{call}`, which is not about {what}"
-    ));
+    let problem = Problem::new(format!("`{selector}` can never match the call `{call}`, which is not about {what}"));
     problem.help(format!("leave `{selector}` out, or name other calls"))
 }
 
@@ -356,22 +315,12 @@ fn unusual(fault: &Fault, resolved: &mut Resolved) {
         if odd.is_empty() {
             continue;
         }
-        let names = |codes: &[i32]| {
-            codes
-                .iter()
-                .map(|code| Errno(*code).to_text())
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
+        let names = |codes: &[i32]| codes.iter().map(|code| Errno(*code).to_text()).collect::<Vec<_>>().join(", ");
         let usual = match resolved.hits.as_slice() {
             [hit] => format!(" (usual: {})", names(hit.op.row().usual)),
             _ => String::new(),
         };
-        resolved.warnings.push(format!(
-            "{} is not usual for {}{usual}",
-            errno.to_text(),
-            odd.join(", ")
-        ));
+        resolved.warnings.push(format!("{} is not usual for {}{usual}", errno.to_text(), odd.join(", ")));
     }
 }
 

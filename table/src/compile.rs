@@ -63,14 +63,7 @@ const IDENTITY: &[Op] = &[
     Op::Listen,
 ];
 /// The operations that change how much memory is allocated.
-const ALLOCATION: &[Op] = &[
-    Op::Malloc,
-    Op::Calloc,
-    Op::Realloc,
-    Op::Memalign,
-    Op::PosixMemalign,
-    Op::Free,
-];
+const ALLOCATION: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign, Op::Free];
 
 /// Compiles a table. Rules stand in the order of `faults`, then those of the presets: the first that fires wins.
 ///
@@ -83,9 +76,7 @@ pub fn compile(table: &Table, context: &Context<'_>) -> Result<Compiled, TableEr
     let faults = all_faults(table)?;
     if faults.len() > MAX_RULES {
         let problem = Problem::new(format!("{} rules are too many", faults.len()));
-        return Err(problem
-            .help(format!("at most {MAX_RULES}, those of presets included"))
-            .at(None));
+        return Err(problem.help(format!("at most {MAX_RULES}, those of presets included")).at(None));
     }
     let names = names::of(&faults)?;
     let mut warnings = Vec::new();
@@ -108,19 +99,13 @@ pub fn compile(table: &Table, context: &Context<'_>) -> Result<Compiled, TableEr
         let resolved = check::resolve(fault).map_err(located)?;
         compiler.rule(fault, name, &resolved).map_err(located)?;
     }
-    compiler
-        .protect(table.protect.as_ref())
-        .map_err(|problem| problem.at(None))?;
+    compiler.protect(table.protect.as_ref()).map_err(|problem| problem.at(None))?;
     compiler.finish().map_err(|problem| problem.at(None))
 }
 
 /// The faults of a table with those of its presets, and the table's rate where it applies.
 fn all_faults(table: &Table) -> Result<Vec<Fault>, TableError> {
-    let rate = table.rate.or_else(|| {
-        table
-            .intensity
-            .map(|intensity| crate::quantities::Rate(intensity.rate()))
-    });
+    let rate = table.rate.or_else(|| table.intensity.map(|intensity| crate::quantities::Rate(intensity.rate())));
     let mut faults = table.faults.clone();
     for fault in faults.iter_mut().filter(|fault| !fault.says_when()) {
         fault.rate = rate;
@@ -165,8 +150,7 @@ impl Compiler<'_> {
         set_what(&mut rule, fault);
         self.set_where(&mut rule, fault, resolved)?;
         self.set_masks(&mut rule, resolved);
-        self.warnings
-            .extend(resolved.warnings.iter().map(|warning| format!("{name}: {warning}")));
+        self.warnings.extend(resolved.warnings.iter().map(|warning| format!("{name}: {warning}")));
         self.rules.push(rule);
         Ok(())
     }
@@ -239,10 +223,7 @@ impl Compiler<'_> {
     }
 
     fn protect(&mut self, protect: Option<&Protect>) -> Result<(), Problem> {
-        let usual = Protect {
-            default: true,
-            globs: Vec::new(),
-        };
+        let usual = Protect { default: true, globs: Vec::new() };
         let protect = protect.unwrap_or(&usual);
         let first = self.patterns.matchers.len();
         if protect.default {
@@ -277,16 +258,8 @@ impl Compiler<'_> {
         self.header.rule_count = narrow(self.rules.len())?;
         self.header.matcher_count = narrow(matchers.len())?;
         self.header.text_len = narrow(text.len())?;
-        let plan = Plan {
-            header: self.header,
-            rules: self.rules,
-            matchers,
-            text,
-        };
-        Ok(Compiled {
-            plan,
-            warnings: self.warnings,
-        })
+        let plan = Plan { header: self.header, rules: self.rules, matchers, text };
+        Ok(Compiled { plan, warnings: self.warnings })
     }
 }
 
@@ -346,10 +319,7 @@ fn set_errnos(rule: &mut Rule, fault: &Fault) {
     let mut cumulative = 0u32;
     for (slot, (errno, weight)) in rule.errnos.iter_mut().zip(&errnos.0) {
         cumulative = cumulative.saturating_add(*weight);
-        *slot = Weighted {
-            code: errno.0,
-            cumulative,
-        };
+        *slot = Weighted { code: errno.0, cumulative };
         rule.errno_count += 1;
     }
 }
@@ -361,10 +331,5 @@ fn delay(fault: &Fault) -> Delay {
         (Some(Distribution::Uniform), _) | (None, Some(_)) => shape::UNIFORM,
         (Some(Distribution::Fixed), _) | (None, None) => shape::FIXED,
     };
-    Delay {
-        shape,
-        reserved: 0,
-        base_ns: fault.delay.map_or(500_000_000, |delay| delay.0),
-        spread_ns,
-    }
+    Delay { shape, reserved: 0, base_ns: fault.delay.map_or(500_000_000, |delay| delay.0), spread_ns }
 }

@@ -78,29 +78,17 @@ impl Value for Nth {
         };
         let Some((first, rest)) = text.split_once("..") else {
             let only = number(text)?;
-            return Ok(Nth {
-                first: only,
-                last: only,
-                step: 1,
-            });
+            return Ok(Nth { first: only, last: only, step: 1 });
         };
         let first = number(first)?;
         let rest = rest.trim();
         if rest.is_empty() {
-            return Ok(Nth {
-                first,
-                last: u64::MAX,
-                step: 1,
-            });
+            return Ok(Nth { first, last: u64::MAX, step: 1 });
         }
         if let Some(step) = rest.strip_prefix('+') {
             return match whole(step, "step")? {
                 0 => Err(Problem::new(format!("the step of {} is 0", quoted(text)))),
-                step => Ok(Nth {
-                    first,
-                    last: u64::MAX,
-                    step,
-                }),
+                step => Ok(Nth { first, last: u64::MAX, step }),
             };
         }
         let last = number(rest)?;

@@ -293,10 +293,7 @@ impl<'a> Patterns<'a> {
     /// The bits of all host patterns that a name matches.
     #[must_use]
     pub fn host_bits(&self, name: &[u8]) -> u64 {
-        self.matchers
-            .iter()
-            .filter(|m| self.host_matches(m, name))
-            .fold(0, |bits, m| bits | 1 << (m.host_bit & 63))
+        self.matchers.iter().filter(|m| self.host_matches(m, name)).fold(0, |bits, m| bits | 1 << (m.host_bit & 63))
     }
 
     fn host_matches(&self, m: &Matcher, name: &[u8]) -> bool {
@@ -333,8 +330,7 @@ pub fn last_component(path: &[u8]) -> &[u8] {
 /// Whether a path lies at or below a directory.
 #[must_use]
 pub fn is_below(path: &[u8], dir: &[u8]) -> bool {
-    !dir.is_empty()
-        && path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
+    !dir.is_empty() && path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
 }
 
 /// Whether a rule with these selectors asks what a descriptor is, for an operation on descriptors.
@@ -426,7 +422,13 @@ mod tests {
 
     #[test]
     fn networks_match_by_prefix() {
-        let m = |family, prefix, address: [u8; 16]| Matcher { kind: matcher::CIDR, family, prefix, address, ..Matcher::default() };
+        let m = |family, prefix, address: [u8; 16]| Matcher {
+            kind: matcher::CIDR,
+            family,
+            prefix,
+            address,
+            ..Matcher::default()
+        };
         let ten = m(4, 8, [10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert!(in_network(&ten, 4, &[10, 200, 3, 4]));
         assert!(!in_network(&ten, 4, &[11, 0, 0, 1]));

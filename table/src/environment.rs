@@ -66,11 +66,7 @@ pub fn from_env(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<Opti
 }
 
 fn at(name: &str, problem: Problem) -> TableError {
-    problem.at(Some(Place {
-        source: name.to_owned(),
-        line: None,
-        column: None,
-    }))
+    problem.at(Some(Place { source: name.to_owned(), line: None, column: None }))
 }
 
 fn unknown(name: &str) -> TableError {
@@ -107,10 +103,7 @@ fn table(given: &BTreeMap<&str, String>) -> Result<Table, TableError> {
     };
     settings.r#for = read::<Seconds>(given, env::DURATION)?.map(Lasting::from);
     if let Some(types) = given.get(env::TYPES) {
-        let names: Result<Vec<_>, _> = types
-            .split(',')
-            .map(|name| PresetName::from_text(name.trim()))
-            .collect();
+        let names: Result<Vec<_>, _> = types.split(',').map(|name| PresetName::from_text(name.trim())).collect();
         settings.chaos = names.map_err(|problem| at(env::TYPES, problem))?;
     }
     settings.faults = probabilities(given)?;
@@ -124,25 +117,16 @@ fn table_from(text: &str) -> Result<Table, TableError> {
     if text.starts_with(['{', '[']) {
         return Table::from_json(text, env::TABLE);
     }
-    let path = text
-        .strip_prefix('@')
-        .or_else(|| (text.starts_with('/') || text.starts_with("./")).then_some(text));
+    let path = text.strip_prefix('@').or_else(|| (text.starts_with('/') || text.starts_with("./")).then_some(text));
     match path {
         Some(path) => table_file(Path::new(path)),
-        None => parse_specs(text, env::TABLE).map(|faults| Table {
-            faults,
-            ..Table::default()
-        }),
+        None => parse_specs(text, env::TABLE).map(|faults| Table { faults, ..Table::default() }),
     }
 }
 
 fn table_file(path: &Path) -> Result<Table, TableError> {
     let source = path.display().to_string();
-    let extension = path
-        .extension()
-        .and_then(|extension| extension.to_str())
-        .unwrap_or("")
-        .to_ascii_lowercase();
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("").to_ascii_lowercase();
     if ["yaml", "yml", "toml"].contains(&extension.as_str()) {
         let problem = Problem::new("YAML and TOML are read by the launcher only");
         let help = format!("make JSON of it: chaos-exec check --json {source} > table.json");
@@ -152,10 +136,7 @@ fn table_file(path: &Path) -> Result<Table, TableError> {
     if extension == "json" || text.trim_start().starts_with(['{', '[']) {
         return Table::from_json(&text, &source);
     }
-    parse_specs(&text, &source).map(|faults| Table {
-        faults,
-        ..Table::default()
-    })
+    parse_specs(&text, &source).map(|faults| Table { faults, ..Table::default() })
 }
 
 fn enabled(given: &BTreeMap<&str, String>) -> Result<Option<bool>, TableError> {
@@ -176,10 +157,9 @@ fn seed(given: &BTreeMap<&str, String>) -> Result<Option<u64>, TableError> {
     let seed = read::<Number>(given, env::SEED)?.map(|number| number.0);
     let random = read::<Number>(given, env::RANDOM_SEED)?.map(|number| number.0);
     match (seed, random) {
-        (Some(one), Some(other)) if one != other => Err(at(
-            env::RANDOM_SEED,
-            Problem::new("CHAOS_SEED and CHAOS_RANDOM_SEED differ").help("set one of them"),
-        )),
+        (Some(one), Some(other)) if one != other => {
+            Err(at(env::RANDOM_SEED, Problem::new("CHAOS_SEED and CHAOS_RANDOM_SEED differ").help("set one of them")))
+        }
         (seed, random) => Ok(seed.or(random)),
     }
 }

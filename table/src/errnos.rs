@@ -32,11 +32,7 @@ impl Value for Errno {
                 Problem::new(format!("errno {} is a number", quoted(text))).help(format!("write its name, {name}"))
             );
         }
-        Err(Problem::unknown(
-            "errno",
-            text,
-            errno::ERRNOS.iter().chain(errno::EAI_CODES).map(|(name, _)| *name),
-        ))
+        Err(Problem::unknown("errno", text, errno::ERRNOS.iter().chain(errno::EAI_CODES).map(|(name, _)| *name)))
     }
     fn to_text(&self) -> String {
         let name = errno::errno_name(self.0).or_else(|| errno::eai_name(self.0));
@@ -64,11 +60,7 @@ impl Errnos {
 
     /// A list written in one text: `EIO,ENOSPC:3`.
     pub(crate) fn from_list(text: &str) -> Result<Errnos, Problem> {
-        Self::checked(
-            text.split(',')
-                .map(|item| Self::item(item.trim()))
-                .collect::<Result<_, _>>()?,
-        )
+        Self::checked(text.split(',').map(|item| Self::item(item.trim())).collect::<Result<_, _>>()?)
     }
 
     /// In the order of their names: a map in a file has none, and the same table must give the same choices.
@@ -82,19 +74,13 @@ impl Errnos {
             return Err(Problem::new(format!("{} errnos are too many", all.len())).help("at most 8"));
         }
         all.sort_by_cached_key(|(errno, _)| errno.to_text());
-        if all
-            .iter()
-            .try_fold(0u32, |sum, (_, weight)| sum.checked_add(*weight))
-            .is_none()
-        {
+        if all.iter().try_fold(0u32, |sum, (_, weight)| sum.checked_add(*weight)).is_none() {
             return Err(Problem::new("the weights of the errnos are too large together"));
         }
         for (index, (errno, weight)) in all.iter().enumerate() {
             let name = errno.to_text();
             if *weight == 0 {
-                return Err(Problem::new(format!(
-                    "`{name}` has the weight 0, so it would never be chosen"
-                )));
+                return Err(Problem::new(format!("`{name}` has the weight 0, so it would never be chosen")));
             }
             if all[..index].iter().any(|(other, _)| other == errno) {
                 return Err(
@@ -112,12 +98,7 @@ impl Errnos {
 
 impl Field for Errnos {
     fn from_word(word: &Word) -> Result<Self, Problem> {
-        Self::checked(
-            word.items
-                .iter()
-                .map(|item| Self::item(item))
-                .collect::<Result<_, _>>()?,
-        )
+        Self::checked(word.items.iter().map(|item| Self::item(item)).collect::<Result<_, _>>()?)
     }
     fn to_items(&self) -> Vec<String> {
         let item = |(errno, weight): &(Errno, u32)| match weight {

@@ -53,16 +53,8 @@ impl TableError {
             Some((message, help)) => (message, Some(help.to_owned())),
             None => (text, None),
         };
-        let place = Place {
-            source: source.to_owned(),
-            line,
-            column,
-        };
-        TableError {
-            message: message.to_owned(),
-            place: Some(place),
-            help,
-        }
+        let place = Place { source: source.to_owned(), line, column };
+        TableError { message: message.to_owned(), place: Some(place), help }
     }
 }
 
@@ -78,10 +70,7 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub fn new(message: impl Into<String>) -> Problem {
-        Problem {
-            message: message.into(),
-            help: None,
-        }
+        Problem { message: message.into(), help: None }
     }
 
     pub fn help(mut self, help: impl Into<String>) -> Problem {
@@ -103,11 +92,7 @@ impl Problem {
     }
 
     pub fn at(self, place: Option<Place>) -> TableError {
-        TableError {
-            message: self.message,
-            place,
-            help: self.help,
-        }
+        TableError { message: self.message, place, help: self.help }
     }
 }
 
@@ -128,11 +113,7 @@ pub(crate) fn quoted(word: &str) -> String {
 }
 
 fn shown_char(c: char) -> Vec<char> {
-    if c.is_control() {
-        c.escape_default().collect()
-    } else {
-        vec![c]
-    }
+    if c.is_control() { c.escape_default().collect() } else { vec![c] }
 }
 
 /// The candidate that a mistyped word most likely means; `None` when nothing is near.
@@ -170,15 +151,8 @@ mod tests {
 
     #[test]
     fn an_error_names_its_place_and_its_help() {
-        let place = Place {
-            source: "faults.yaml".into(),
-            line: Some(3),
-            column: Some(5),
-        };
+        let place = Place { source: "faults.yaml".into(), line: Some(3), column: Some(5) };
         let error = Problem::unknown("call", "reed", ["read"].into_iter()).at(Some(place));
-        assert_eq!(
-            error.to_string(),
-            "faults.yaml:3:5: unknown call `reed`\n  help: did you mean `read`?"
-        );
+        assert_eq!(error.to_string(), "faults.yaml:3:5: unknown call `reed`\n  help: did you mean `read`?");
     }
 }

@@ -187,10 +187,7 @@ impl Fault {
     /// A fault of this kind with nothing else given.
     #[must_use]
     pub fn new(kind: FaultKind) -> Fault {
-        Fault {
-            fault: Some(kind),
-            ..Fault::default()
-        }
+        Fault { fault: Some(kind), ..Fault::default() }
     }
 
     /// Whether it says itself how often it fires, so that a table's `rate` does not apply.

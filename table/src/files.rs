@@ -19,36 +19,23 @@ pub fn read_text(path: &Path) -> Result<String, TableError> {
     let source = path.display().to_string();
     let wrong = |message: String, help: Option<&str>| TableError {
         message,
-        place: Some(Place {
-            source: source.clone(),
-            line: None,
-            column: None,
-        }),
+        place: Some(Place { source: source.clone(), line: None, column: None }),
         help: help.map(str::to_owned),
     };
     let unreadable = |error: std::io::Error| wrong(format!("the table cannot be read: {error}"), None);
     let kind = fs::metadata(path).map_err(unreadable)?;
     if kind.is_dir() {
-        return Err(wrong(
-            "this is a directory, not a fault table".into(),
-            Some("name a file in it"),
-        ));
+        return Err(wrong("this is a directory, not a fault table".into(), Some("name a file in it")));
     }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(unreadable)?;
     // Not the size that the directory tells: a pipe or a file in /proc has none.
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LARGEST {
-        return Err(wrong(
-            "the table is larger than 1 MiB".into(),
-            Some("is this the right file?"),
-        ));
+        return Err(wrong("the table is larger than 1 MiB".into(), Some("is this the right file?")));
     }
     if bytes.contains(&0) {
-        return Err(wrong(
-            "the file is binary, not a fault table".into(),
-            Some("YAML, TOML or JSON in UTF-8"),
-        ));
+        return Err(wrong("the file is binary, not a fault table".into(), Some("YAML, TOML or JSON in UTF-8")));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         wrong(
@@ -74,11 +61,7 @@ pub fn read_text(path: &Path) -> Result<String, TableError> {
 pub fn load_file(path: &Path) -> Result<Table, TableError> {
     let text = read_text(path)?;
     let source = path.display().to_string();
-    let extension = path
-        .extension()
-        .and_then(|extension| extension.to_str())
-        .unwrap_or("")
-        .to_ascii_lowercase();
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("").to_ascii_lowercase();
     match extension.as_str() {
         "json" => Table::from_json(&text, &source),
         "yaml" | "yml" => from_yaml(&text, &source),
@@ -101,16 +84,10 @@ enum Guess {
 /// By the first line that says something: JSON begins with a bracket, TOML has `key = value` or a `[[section]]`.
 #[cfg(feature = "files")]
 fn guess(text: &str) -> Guess {
-    let mut lines = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let first = lines.next().unwrap_or("");
-    let is_key = |text: &str| {
-        text.trim()
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '.')
-    };
+    let is_key =
+        |text: &str| text.trim().chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '.');
     let is_section = first.starts_with("[[")
         || first.starts_with('[') && first.ends_with(']') && is_key(first.trim_matches(['[', ']']));
     if is_section || first.split_once('=').is_some_and(|(key, _)| is_key(key)) {
@@ -171,13 +148,11 @@ fn yaml_help(error: &serde_saphyr::Error, message: &str, line: &str, column: Opt
         || message.contains("anchor")
         || message.contains("unknown value");
     // The parser may point at the key or past the value; any bare star on the line is the culprit.
-    let star = line
-        .split([' ', ',', '[', '{', ']', '}'])
-        .find(|word| word.starts_with('*'));
+    let star = line.split([' ', ',', '[', '{', ']', '}']).find(|word| word.starts_with('*'));
     match (alias, star) {
-        (true, Some(star)) => Some(format!(
-            "YAML takes an unquoted * for an alias: put the pattern in quotes, \"{star}\""
-        )),
+        (true, Some(star)) => {
+            Some(format!("YAML takes an unquoted * for an alias: put the pattern in quotes, \"{star}\""))
+        }
         (true, None) => Some("YAML takes an unquoted * or & for an alias: put the pattern in quotes".to_owned()),
         (false, Some(star)) => Some(format!("put the pattern in quotes: \"{star}\"")),
         (false, None) if message.starts_with("while parsing a flow") => {

@@ -80,11 +80,7 @@ pub const PRESETS: &[Preset] = &[
         parts: &[
             part("not-found", "error calls=exec,spawn errno=ENOENT", 1.0 / 3.0),
             part("eacces", "error calls=exec,spawn errno=EACCES", 1.0 / 3.0),
-            part(
-                "eagain",
-                "error calls=fork,vfork,spawn,system,popen,pthread_create errno=EAGAIN",
-                1.0 / 3.0,
-            ),
+            part("eagain", "error calls=fork,vfork,spawn,system,popen,pthread_create errno=EAGAIN", 1.0 / 3.0),
         ],
     },
 ];

@@ -19,13 +19,7 @@ const MORE_TIMES: &[(&str, u64)] = &[
     ("minutes", 60_000_000_000),
     ("\u{b5}s", 1_000),
 ];
-const SIZES: &[(&str, u64)] = &[
-    ("TB", 1 << 40),
-    ("GB", 1 << 30),
-    ("MB", 1 << 20),
-    ("KB", 1 << 10),
-    ("B", 1),
-];
+const SIZES: &[(&str, u64)] = &[("TB", 1 << 40), ("GB", 1 << 30), ("MB", 1 << 20), ("KB", 1 << 10), ("B", 1)];
 const MORE_SIZES: &[(&str, u64)] = &[
     ("TiB", 1 << 40),
     ("GiB", 1 << 30),
@@ -43,9 +37,7 @@ const MORE_SIZES: &[(&str, u64)] = &[
 /// The number and the unit of a text such as `1.5s`; the unit is what follows digits and dot.
 fn number_and_unit(text: &str) -> (&str, &str) {
     let text = text.trim();
-    let end = text
-        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     (number, unit.trim_start())
 }
@@ -57,17 +49,11 @@ fn scaled(number: &str, unit: u64) -> Option<u64> {
         return None;
     }
     let digits = |text: &str| {
-        if text.is_empty() {
-            Some(0)
-        } else {
-            text.parse::<u64>().ok().map(u128::from)
-        }
+        if text.is_empty() { Some(0) } else { text.parse::<u64>().ok().map(u128::from) }
     };
     let unit = u128::from(unit);
     let scale = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    let value = digits(whole)?
-        .checked_mul(unit)?
-        .checked_add(digits(fraction)?.checked_mul(unit)? / scale)?;
+    let value = digits(whole)?.checked_mul(unit)?.checked_add(digits(fraction)?.checked_mul(unit)? / scale)?;
     u64::try_from(value).ok()
 }
 
@@ -85,11 +71,9 @@ fn with_unit(text: &str, what: &str, units: &[(&str, u64)], more: &[(&str, u64)]
         return Err(problem.help(format!("add one of {example}")));
     }
     let known = units.iter().chain(more).find(|(name, _)| *name == unit);
-    let Some((_, factor)) = known.or_else(|| {
-        units
-            .iter()
-            .find(|(name, _)| unit.len() > 1 && name.eq_ignore_ascii_case(unit))
-    }) else {
+    let Some((_, factor)) =
+        known.or_else(|| units.iter().find(|(name, _)| unit.len() > 1 && name.eq_ignore_ascii_case(unit)))
+    else {
         let problem = Problem::new(format!("unknown unit {} in the {what} {}", quoted(unit), quoted(text)));
         return Err(problem.help(format!("one of {example}")));
     };
@@ -98,10 +82,8 @@ fn with_unit(text: &str, what: &str, units: &[(&str, u64)], more: &[(&str, u64)]
 }
 
 fn in_largest_unit(value: u64, units: &[(&str, u64)]) -> String {
-    let (name, factor) = units
-        .iter()
-        .find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor))
-        .unwrap_or(&("", 1));
+    let (name, factor) =
+        units.iter().find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor)).unwrap_or(&("", 1));
     if name.is_empty() {
         return format!("0{}", units.last().map_or("", |(name, _)| name));
     }
@@ -119,10 +101,7 @@ impl Rate {
         let rate = number.parse::<f64>().map(|percent| percent / 100.0);
         Some(match rate {
             Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(Rate(rate)),
-            _ => Err(Problem::new(format!(
-                "the rate {} is not between 0% and 100%",
-                quoted(text)
-            ))),
+            _ => Err(Problem::new(format!("the rate {} is not between 0% and 100%", quoted(text)))),
         })
     }
 }
@@ -141,20 +120,12 @@ impl Value for Rate {
             return Ok(Rate(rate));
         }
         let problem = Problem::new(format!("the rate {} is not between 0 and 1", quoted(text)));
-        Err(if (1.0..=100.0).contains(&rate) {
-            problem.help(format!("write {rate}% for percent"))
-        } else {
-            problem
-        })
+        Err(if (1.0..=100.0).contains(&rate) { problem.help(format!("write {rate}% for percent")) } else { problem })
     }
     fn to_text(&self) -> String {
         // Percent reads better; but it must read back to the very same number.
         let rounded = (self.0 * 1e8).round() / 1e6;
-        if rounded / 100.0 == self.0 {
-            format!("{rounded}%")
-        } else {
-            self.0.to_string()
-        }
+        if rounded / 100.0 == self.0 { format!("{rounded}%") } else { self.0.to_string() }
     }
 }
 
@@ -179,10 +150,7 @@ pub struct Lasting(pub Time);
 
 fn lasting(time: Time, text: &str) -> Result<Lasting, Problem> {
     if time.0 == 0 {
-        return Err(Problem::new(format!(
-            "the duration {} is zero, so it would be over at once",
-            quoted(text)
-        )));
+        return Err(Problem::new(format!("the duration {} is zero, so it would be over at once", quoted(text))));
     }
     Ok(Lasting(time))
 }
@@ -288,14 +256,9 @@ impl Value for Flip {
     const NUMERIC: bool = true;
     fn from_text(text: &str) -> Result<Self, Problem> {
         let malformed = || Problem::new(format!("{} says not what to flip", quoted(text))).help(Self::EXPECTED);
-        let (bits, per) = text
-            .trim()
-            .split_once('/')
-            .map_or((text.trim(), None), |(bits, per)| (bits.trim(), Some(per.trim())));
-        let number = bits
-            .strip_suffix("bits")
-            .or_else(|| bits.strip_suffix("bit"))
-            .ok_or_else(malformed)?;
+        let (bits, per) =
+            text.trim().split_once('/').map_or((text.trim(), None), |(bits, per)| (bits.trim(), Some(per.trim())));
+        let number = bits.strip_suffix("bits").or_else(|| bits.strip_suffix("bit")).ok_or_else(malformed)?;
         let bits = match whole(number, "number of bits")? {
             0 => return Err(Problem::new("to flip 0 bits is no corruption")),
             bits => u32::try_from(bits).map_err(|_| malformed())?,
@@ -313,16 +276,8 @@ impl Value for Flip {
         Ok(Flip { bits, per })
     }
     fn to_text(&self) -> String {
-        let bits = if self.bits == 1 {
-            "1bit".to_owned()
-        } else {
-            format!("{}bits", self.bits)
-        };
-        if self.per == 0 {
-            bits
-        } else {
-            format!("{bits}/{}", in_largest_unit(u64::from(self.per), SIZES))
-        }
+        let bits = if self.bits == 1 { "1bit".to_owned() } else { format!("{}bits", self.bits) };
+        if self.per == 0 { bits } else { format!("{bits}/{}", in_largest_unit(u64::from(self.per), SIZES)) }
     }
 }
 
@@ -354,11 +309,7 @@ impl Value for Limit {
         with_unit(text, "size", SIZES, MORE_SIZES).map(|amount| Limit { amount, is_size: true })
     }
     fn to_text(&self) -> String {
-        if self.is_size {
-            in_largest_unit(self.amount, SIZES)
-        } else {
-            self.amount.to_string()
-        }
+        if self.is_size { in_largest_unit(self.amount, SIZES) } else { self.amount.to_string() }
     }
     fn integer(&self) -> Option<u64> {
         (!self.is_size).then_some(self.amount)

@@ -16,39 +16,16 @@ pub struct Runtime {
 pub const RUNTIMES: &[Runtime] = &[
     Runtime {
         name: "python",
-        programs: &[
-            "python",
-            "python[0-9]*",
-            "pypy",
-            "pypy[0-9]*",
-            "ipython",
-            "ipython[0-9]*",
-        ],
-        protects: &[
-            "/**/lib{,64}/{python,pypy}[0-9]*/**",
-            "/**/__pycache__/**",
-            "/**/pyvenv.cfg",
-            "/**/python*._pth",
-        ],
+        programs: &["python", "python[0-9]*", "pypy", "pypy[0-9]*", "ipython", "ipython[0-9]*"],
+        protects: &["/**/lib{,64}/{python,pypy}[0-9]*/**", "/**/__pycache__/**", "/**/pyvenv.cfg", "/**/python*._pth"],
     },
     Runtime {
         name: "node",
         programs: &["node", "nodejs", "npm", "npx"],
-        protects: &[
-            "/usr{,/local}/{lib,share}/{node_modules,nodejs}/**",
-            "/**/lib/node_modules/**",
-        ],
+        protects: &["/usr{,/local}/{lib,share}/{node_modules,nodejs}/**", "/**/lib/node_modules/**"],
     },
-    Runtime {
-        name: "deno",
-        programs: &["deno"],
-        protects: &["/**/.cache/deno/**"],
-    },
-    Runtime {
-        name: "bun",
-        programs: &["bun", "bunx"],
-        protects: &["/**/.bun/install/**"],
-    },
+    Runtime { name: "deno", programs: &["deno"], protects: &["/**/.cache/deno/**"] },
+    Runtime { name: "bun", programs: &["bun", "bunx"], protects: &["/**/.bun/install/**"] },
     Runtime {
         name: "java",
         programs: &["java", "javac", "jshell"],
@@ -64,21 +41,12 @@ pub const RUNTIMES: &[Runtime] = &[
     Runtime {
         name: "ruby",
         programs: &["ruby", "ruby[0-9]*", "irb", "rake", "bundle", "bundler"],
-        protects: &[
-            "/**/lib/ruby/**",
-            "/var/lib/gems/**",
-            "/usr/share/rubygems-integration/**",
-            "/usr/share/ruby/**",
-        ],
+        protects: &["/**/lib/ruby/**", "/var/lib/gems/**", "/usr/share/rubygems-integration/**", "/usr/share/ruby/**"],
     },
     Runtime {
         name: "perl",
         programs: &["perl", "perl[0-9]*"],
-        protects: &[
-            "/etc/perl/**",
-            "/usr{,/local}/{lib,share}/perl{,5}/**",
-            "/usr{,/local}/lib/*/perl{,-base,5}/**",
-        ],
+        protects: &["/etc/perl/**", "/usr{,/local}/{lib,share}/perl{,5}/**", "/usr{,/local}/lib/*/perl{,-base,5}/**"],
     },
     Runtime {
         name: "php",
@@ -88,23 +56,14 @@ pub const RUNTIMES: &[Runtime] = &[
     Runtime {
         name: "r",
         programs: &["R", "Rscript"],
-        protects: &[
-            "/**/lib{,64}/R/**",
-            "/etc/R/**",
-            "/usr/share/R/**",
-            "/usr/local/lib/R/**",
-        ],
+        protects: &["/**/lib{,64}/R/**", "/etc/R/**", "/usr/share/R/**", "/usr/local/lib/R/**"],
     },
     Runtime {
         name: "lua",
         programs: &["lua", "lua[0-9]*", "luajit*"],
         protects: &["/usr{,/local}/{lib,share}/lua/**"],
     },
-    Runtime {
-        name: "dotnet",
-        programs: &["dotnet"],
-        protects: &["/usr/{lib,share}/dotnet/**", "/**/.dotnet/**"],
-    },
+    Runtime { name: "dotnet", programs: &["dotnet"], protects: &["/usr/{lib,share}/dotnet/**", "/**/.dotnet/**"] },
 ];
 
 /// What `protect: default` leaves alone beside the runtimes' code: the kernel's windows, devices, the loader's files
@@ -125,12 +84,7 @@ pub const DEFAULT_PROTECT: &[&str] = &[
 /// The runtime that a program is, by the last component of its path.
 #[must_use]
 pub fn of_program(basename: &[u8]) -> Option<&'static Runtime> {
-    RUNTIMES.iter().find(|runtime| {
-        runtime
-            .programs
-            .iter()
-            .any(|glob| fast_glob::glob_match(glob, basename))
-    })
+    RUNTIMES.iter().find(|runtime| runtime.programs.iter().any(|glob| fast_glob::glob_match(glob, basename)))
 }
 
 #[cfg(test)]
@@ -138,10 +92,7 @@ mod tests {
     use super::*;
 
     fn protected(path: &str) -> bool {
-        let all = RUNTIMES
-            .iter()
-            .flat_map(|runtime| runtime.protects)
-            .chain(DEFAULT_PROTECT);
+        let all = RUNTIMES.iter().flat_map(|runtime| runtime.protects).chain(DEFAULT_PROTECT);
         all.into_iter().any(|glob| fast_glob::glob_match(glob, path))
     }
 

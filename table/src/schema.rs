@@ -64,9 +64,7 @@ impl Keys for Table {
     ];
     const LATER: &'static [&'static str] = &[];
     fn elsewhere(key: &str) -> Option<String> {
-        Fault::KNOWN
-            .contains(&key)
-            .then(|| format!("`{key}` belongs to a fault: faults: [{{fault: ..., {key}: ...}}]"))
+        Fault::KNOWN.contains(&key).then(|| format!("`{key}` belongs to a fault: faults: [{{fault: ..., {key}: ...}}]"))
     }
 }
 
@@ -79,10 +77,7 @@ impl<'de> Visitor<'de> for TableVisitor {
     }
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Table, A::Error> {
         let Faults(faults) = FaultsVisitor.visit_seq(list)?;
-        Ok(Table {
-            faults,
-            ..Table::default()
-        })
+        Ok(Table { faults, ..Table::default() })
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Table, A::Error> {
         let mut table = Table::default();
@@ -110,9 +105,7 @@ impl<'de> Visitor<'de> for TableVisitor {
         table.faults = faults.unwrap_or_default();
         (table.max_faults, table.seed) = (max_faults, seed);
         if table.rate.is_some() && table.intensity.is_some() {
-            return Err(Error::custom(
-                "`rate` and `intensity` both set the rate of the presets: give one of them",
-            ));
+            return Err(Error::custom("`rate` and `intensity` both set the rate of the presets: give one of them"));
         }
         Ok(table)
     }
@@ -243,11 +236,7 @@ impl Table {
         over(&mut self.protect, later.protect);
         over(&mut self.max_faults, later.max_faults);
         for (name, peers) in later.roles {
-            self.roles
-                .entry(name)
-                .or_insert_with(|| Many(Vec::new()))
-                .0
-                .extend(peers.0);
+            self.roles.entry(name).or_insert_with(|| Many(Vec::new())).0.extend(peers.0);
         }
         for preset in later.chaos {
             if !self.chaos.contains(&preset) {
@@ -271,15 +260,8 @@ impl Table {
         let mut table: Table = serde_json::from_str(text).map_err(|error| {
             let all = error.to_string();
             let (line, column) = (error.line(), error.column());
-            let message = all
-                .strip_suffix(&format!(" at line {line} column {column}"))
-                .unwrap_or(&all);
-            TableError::from_text(
-                message,
-                source,
-                (line > 0).then_some(line),
-                (line > 0).then_some(column),
-            )
+            let message = all.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&all);
+            TableError::from_text(message, source, (line > 0).then_some(line), (line > 0).then_some(column))
         })?;
         table.set_source(source);
         Ok(table)
@@ -296,11 +278,7 @@ impl Table {
     pub(crate) fn set_source(&mut self, source: &str) {
         for (index, fault) in self.faults.iter_mut().enumerate() {
             let source = format!("{source}: fault {}", index + 1);
-            fault.origin = Origin(Some(crate::error::Place {
-                source,
-                line: None,
-                column: None,
-            }));
+            fault.origin = Origin(Some(crate::error::Place { source, line: None, column: None }));
         }
     }
 }

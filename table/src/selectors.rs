@@ -28,10 +28,7 @@ fn checked_glob(text: &str) -> Result<&str, Problem> {
     }
     match fast_glob::validate(text) {
         Ok(()) => Ok(text),
-        Err(error) => Err(Problem::new(format!(
-            "the pattern {} is malformed: {error}",
-            quoted(text)
-        ))),
+        Err(error) => Err(Problem::new(format!("the pattern {} is malformed: {error}", quoted(text)))),
     }
 }
 
@@ -40,10 +37,8 @@ impl Value for Glob {
     fn from_text(text: &str) -> Result<Self, Problem> {
         let text = checked_glob(text)?;
         if text.ends_with('/') {
-            let problem = Problem::new(format!(
-                "the pattern {} ends with a slash, so no path could match",
-                quoted(text)
-            ));
+            let problem =
+                Problem::new(format!("the pattern {} ends with a slash, so no path could match", quoted(text)));
             return Err(problem.help(format!("{text}** matches everything below it")));
         }
         if text == "~" || text.starts_with("~/") {
@@ -68,10 +63,7 @@ pub struct Ports {
 
 impl Ports {
     /// Any port.
-    pub const ANY: Ports = Ports {
-        first: 0,
-        last: u16::MAX,
-    };
+    pub const ANY: Ports = Ports { first: 0, last: u16::MAX };
 
     fn from_text(text: &str) -> Result<Ports, Problem> {
         let port =
@@ -81,10 +73,7 @@ impl Ports {
                 Ok(port) => Ok(port),
             };
         let (first, last) = text.split_once("..").unwrap_or((text, text));
-        let ports = Ports {
-            first: port(first)?,
-            last: port(last)?,
-        };
+        let ports = Ports { first: port(first)?, last: port(last)? };
         if ports.last < ports.first {
             return Err(Problem::new(format!("the range of ports {} is reversed", quoted(text))));
         }
@@ -156,12 +145,7 @@ fn peer(text: &str) -> Result<Peer, Problem> {
         return Ok(Peer::Role(role.to_owned()));
     }
     if let Some(ports) = text.strip_prefix(':').filter(|rest| !rest.starts_with(':')) {
-        return Ok(Peer::Net {
-            family: 0,
-            prefix: 0,
-            address: [0; 16],
-            ports: Ports::from_text(ports)?,
-        });
+        return Ok(Peer::Net { family: 0, prefix: 0, address: [0; 16], ports: Ports::from_text(ports)? });
     }
     let brackets = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     if let Some((inside, after)) = brackets.filter(|(inside, _)| inside.contains(':')) {
@@ -181,24 +165,15 @@ fn peer(text: &str) -> Result<Peer, Problem> {
         return network(host, ports);
     }
     let bare = !text.contains(['.', ':', '*', '?', '[', '{', '\\']);
-    if bare {
-        host_name(host, ports).map(|_| Peer::Bare(text.to_owned()))
-    } else {
-        host_name(host, ports)
-    }
+    if bare { host_name(host, ports).map(|_| Peer::Bare(text.to_owned())) } else { host_name(host, ports) }
 }
 
 fn bracketed(text: &str, inside: &str, after: &str) -> Result<Peer, Problem> {
-    let (prefix, ports) = after
-        .split_once(':')
-        .map_or((after, None), |(prefix, ports)| (prefix, Some(ports)));
+    let (prefix, ports) = after.split_once(':').map_or((after, None), |(prefix, ports)| (prefix, Some(ports)));
     if !(prefix.is_empty() || prefix.starts_with('/')) {
         return Err(Problem::new(format!("{} is no peer", quoted(text))).help("[address]:port"));
     }
-    network(
-        &format!("{inside}{prefix}"),
-        ports.map_or(Ok(Ports::ANY), Ports::from_text)?,
-    )
+    network(&format!("{inside}{prefix}"), ports.map_or(Ok(Ports::ANY), Ports::from_text)?)
 }
 
 fn host_name(name: &str, ports: Ports) -> Result<Peer, Problem> {
@@ -212,9 +187,7 @@ fn host_name(name: &str, ports: Ports) -> Result<Peer, Problem> {
 
 /// An address, or a network in CIDR notation.
 fn network(text: &str, ports: Ports) -> Result<Peer, Problem> {
-    let (address, prefix) = text
-        .split_once('/')
-        .map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+    let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
     let Ok(parsed) = address.parse::<IpAddr>() else {
         let problem = Problem::new(format!("{} is no address", quoted(address)));
         return Err(problem.help("such as 10.0.0.1, 10.0.0.0/8, [::1]:80 or fd00::/8"));
@@ -230,24 +203,14 @@ fn network(text: &str, ports: Ports) -> Result<Peer, Problem> {
     let v4 = |address: Ipv4Addr, prefix: u8| {
         let mut all = [0; 16];
         all[..4].copy_from_slice(&address.octets());
-        Peer::Net {
-            family: 4,
-            prefix,
-            address: all,
-            ports,
-        }
+        Peer::Net { family: 4, prefix, address: all, ports }
     };
     Ok(match parsed {
         IpAddr::V4(address) => v4(address, bits(32)?),
         // A mapped address is told as IPv4, as the decision sees it.
         IpAddr::V6(address) => match (address.to_ipv4_mapped(), bits(128)?) {
             (Some(mapped), prefix) if prefix >= 96 => v4(mapped, prefix - 96),
-            (_, prefix) => Peer::Net {
-                family: 6,
-                prefix,
-                address: address.octets(),
-                ports,
-            },
+            (_, prefix) => Peer::Net { family: 6, prefix, address: address.octets(), ports },
         },
     })
 }

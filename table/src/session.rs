@@ -224,7 +224,8 @@ pub struct ThreadCounters {
     pub stream: [u8; 16],
 }
 
-const _: () = assert!(size_of::<ThreadCounters>() == 32 && size_of::<ThreadSlot>() == 64 && size_of::<ProcessSlot>() == 64);
+const _: () =
+    assert!(size_of::<ThreadCounters>() == 32 && size_of::<ThreadSlot>() == 64 && size_of::<ProcessSlot>() == 64);
 
 impl Layout {
     /// Lays out a file of `file_len` bytes for a table of this size.
@@ -273,7 +274,9 @@ impl Layout {
         let ring = area(0, 4096);
         let slots = usize::try_from(file_len).unwrap_or(0).saturating_sub(ring) / SLOT;
         if slots < 1024 {
-            return Err(format!("a session of {file_len} bytes leaves no room for the log; the smallest is {SIZE_MIN} bytes"));
+            return Err(format!(
+                "a session of {file_len} bytes leaves no room for the log; the smallest is {SIZE_MIN} bytes"
+            ));
         }
         let ring_slots = if slots.is_power_of_two() { slots } else { slots.next_power_of_two() / 2 };
         let narrow = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);

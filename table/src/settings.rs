@@ -49,11 +49,7 @@ impl<'de> Visitor<'de> for ArmVisitor {
             "main" => Ok(Arm::Main),
             "exec" => Ok(Arm::Exec),
             "ctl" => Err(E::custom("`arm: ctl` is not supported in this version")),
-            other => Err(E::custom(Problem::unknown(
-                "arm",
-                other,
-                ["main", "exec", "{after: 2s}"].into_iter(),
-            ))),
+            other => Err(E::custom(Problem::unknown("arm", other, ["main", "exec", "{after: 2s}"].into_iter()))),
         }
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Arm, A::Error> {
@@ -61,9 +57,7 @@ impl<'de> Visitor<'de> for ArmVisitor {
         while let Some(Key(key, _)) = map.next_key::<Key<ArmKeys>>()? {
             set_once(&mut after, map.next_value::<Time>()?, &key).map_err(Error::custom)?;
         }
-        after
-            .map(Arm::After)
-            .ok_or_else(|| Error::custom("`arm` is empty: main, exec or {after: 2s}"))
+        after.map(Arm::After).ok_or_else(|| Error::custom("`arm` is empty: main, exec or {after: 2s}"))
     }
 }
 
@@ -74,9 +68,7 @@ impl Keys for ArmKeys {
     const KNOWN: &'static [&'static str] = &["after"];
     const LATER: &'static [&'static str] = &["path", "listen", "ctl"];
     fn elsewhere(key: &str) -> Option<String> {
-        ["main", "exec"]
-            .contains(&key)
-            .then(|| format!("write `arm: {key}`, alone"))
+        ["main", "exec"].contains(&key).then(|| format!("write `arm: {key}`, alone"))
     }
 }
 
@@ -132,30 +124,19 @@ impl<'de> Visitor<'de> for ProtectVisitor {
     }
     fn visit_str<E: Error>(self, text: &str) -> Result<Protect, E> {
         if text == "none" {
-            return Ok(Protect {
-                default: false,
-                globs: Vec::new(),
-            });
+            return Ok(Protect { default: false, globs: Vec::new() });
         }
         let Protected(glob) = Protected::from_text(text).map_err(E::custom)?;
-        Ok(Protect {
-            default: glob.is_none(),
-            globs: glob.into_iter().collect(),
-        })
+        Ok(Protect { default: glob.is_none(), globs: glob.into_iter().collect() })
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Protect, A::Error> {
-        let mut protect = Protect {
-            default: false,
-            globs: Vec::new(),
-        };
+        let mut protect = Protect { default: false, globs: Vec::new() };
         while let Some(Protected(glob)) = list.next_element()? {
             protect.default |= glob.is_none();
             protect.globs.extend(glob);
         }
         if protect.is_none() {
-            return Err(Error::custom(
-                Problem::new("the list is empty").help("write `protect: none`"),
-            ));
+            return Err(Error::custom(Problem::new("the list is empty").help("write `protect: none`")));
         }
         Ok(protect)
     }

@@ -22,17 +22,9 @@ pub fn parse_spec(text: &str, source: &str) -> Result<Fault, TableError> {
         (Some(second), Some(_)) => {
             let problem =
                 Problem::new("a second spec follows").help("one spec at a time; or put a value with `;` in quotes");
-            Err(Located {
-                problem,
-                offset: second.first().map_or(0, |token| token.start),
-            }
-            .at(source))
+            Err(Located { problem, offset: second.first().map_or(0, |token| token.start) }.at(source))
         }
-        (None, _) => Err(Located {
-            problem: empty(),
-            offset: 0,
-        }
-        .at(source)),
+        (None, _) => Err(Located { problem: empty(), offset: 0 }.at(source)),
     }
 }
 
@@ -43,21 +35,14 @@ pub fn parse_spec(text: &str, source: &str) -> Result<Fault, TableError> {
 pub fn parse_specs(text: &str, source: &str) -> Result<Vec<Fault>, TableError> {
     let specs = split(text).map_err(|located| located.at(source))?;
     if specs.is_empty() {
-        return Err(Located {
-            problem: empty(),
-            offset: 0,
-        }
-        .at(source));
+        return Err(Located { problem: empty(), offset: 0 }.at(source));
     }
     specs.iter().map(|spec| parse(spec, source)).collect()
 }
 
 /// Reads a spec that stands as a text in a file, whose parser knows the place.
 pub(crate) fn parse_in_file(text: &str) -> Result<Fault, Problem> {
-    parse_spec(text, "").map_err(|error| Problem {
-        message: error.message,
-        help: error.help,
-    })
+    parse_spec(text, "").map_err(|error| Problem { message: error.message, help: error.help })
 }
 
 fn empty() -> Problem {
@@ -72,11 +57,7 @@ struct Located {
 
 impl Located {
     fn at(self, source: &str) -> TableError {
-        self.problem.at(Some(Place {
-            source: source.to_owned(),
-            line: None,
-            column: Some(self.offset + 1),
-        }))
+        self.problem.at(Some(Place { source: source.to_owned(), line: None, column: Some(self.offset + 1) }))
     }
 }
 
@@ -123,10 +104,7 @@ impl Lexer<'_> {
     fn token(&mut self) -> Result<Token, Located> {
         let start = self.at;
         let mut key = None;
-        let mut word = Word {
-            whole: String::new(),
-            items: vec![String::new()],
-        };
+        let mut word = Word { whole: String::new(), items: vec![String::new()] };
         // Commas inside {} and [] belong to a glob.
         let mut depth = 0usize;
         while let Some(c) = self.peek() {
@@ -140,13 +118,7 @@ impl Lexer<'_> {
             self.at += c.len_utf8();
             match c {
                 '=' if key.is_none() => {
-                    key = Some(std::mem::replace(
-                        &mut word,
-                        Word {
-                            whole: String::new(),
-                            items: vec![String::new()],
-                        },
-                    ));
+                    key = Some(std::mem::replace(&mut word, Word { whole: String::new(), items: vec![String::new()] }));
                     depth = 0;
                     continue;
                 }
@@ -161,11 +133,7 @@ impl Lexer<'_> {
             }
             push(&mut word, c);
         }
-        Ok(Token {
-            start,
-            key,
-            value: word,
-        })
+        Ok(Token { start, key, value: word })
     }
 
     /// A part in double quotes, in which backslash escapes a quote or itself.
@@ -186,10 +154,7 @@ impl Lexer<'_> {
                     let escaped = self.peek().filter(|c| matches!(c, '"' | '\\'));
                     let Some(escaped) = escaped else {
                         let problem = Problem::new("only \\\" and \\\\ are escapes inside quotes");
-                        return Err(Located {
-                            problem: problem.help("write \\\\ for a backslash"),
-                            offset: at,
-                        });
+                        return Err(Located { problem: problem.help("write \\\\ for a backslash"), offset: at });
                     };
                     self.at += 1;
                     push(word, escaped);
@@ -214,21 +179,14 @@ fn parse(tokens: &[Token], source: &str) -> Result<Fault, TableError> {
         Err(problem) => Err(Located { problem, offset: start }),
     });
     let mut fault = fault.map_err(|located| located.at(source))?;
-    fault.origin = Origin(Some(Place {
-        source: source.to_owned(),
-        line: None,
-        column: Some(start + 1),
-    }));
+    fault.origin = Origin(Some(Place { source: source.to_owned(), line: None, column: Some(start + 1) }));
     Ok(fault)
 }
 
 fn read(tokens: &[Token]) -> Result<Fault, Located> {
     let mut fault = Fault::default();
     let Some((first, rest)) = tokens.split_first() else {
-        return Err(Located {
-            problem: empty(),
-            offset: 0,
-        });
+        return Err(Located { problem: empty(), offset: 0 });
     };
     let located = |token: &Token| {
         let offset = token.start;
@@ -251,11 +209,8 @@ fn read(tokens: &[Token]) -> Result<Fault, Located> {
 /// A first word that is no fault may be a call whose effect is missing.
 fn first_word(token: &Token, problem: Problem) -> Problem {
     match CallName::from_text(&token.value.whole) {
-        Ok(_) => Problem::new(format!(
-            "the spec says not what happens to {}",
-            quoted(&token.value.whole)
-        ))
-        .help(format!("such as {}=latency:200ms@10%", token.value.whole)),
+        Ok(_) => Problem::new(format!("the spec says not what happens to {}", quoted(&token.value.whole)))
+            .help(format!("such as {}=latency:200ms@10%", token.value.whole)),
         Err(_) => problem,
     }
 }
@@ -285,15 +240,11 @@ fn short_form(fault: &mut Fault, calls: &Word, right: &Word) -> Result<(), Probl
         None => (right.whole.as_str(), None),
     };
     effect_of(fault, effect, &calls.whole)?;
-    when.map_or(Ok(()), |when| {
-        when_of(fault, when, &format!("{}={effect}", calls.whole))
-    })
+    when.map_or(Ok(()), |when| when_of(fault, when, &format!("{}={effect}", calls.whole)))
 }
 
 fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem> {
-    let (name, parameter) = effect
-        .split_once(':')
-        .map_or((effect, None), |(name, parameter)| (name, Some(parameter)));
+    let (name, parameter) = effect.split_once(':').map_or((effect, None), |(name, parameter)| (name, Some(parameter)));
     if name.is_empty() {
         return Err(Problem::new(format!("`{calls}=` has no effect")).help(format!("such as {calls}=latency:200ms")));
     }
@@ -329,13 +280,7 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
         FaultKind::Refuse => return Err(Problem::new("refuse takes no parameter")),
     };
     let items = parameter.split(',').map(str::to_owned).collect();
-    fault.set_word(
-        key,
-        &Word {
-            whole: parameter.to_owned(),
-            items,
-        },
-    )
+    fault.set_word(key, &Word { whole: parameter.to_owned(), items })
 }
 
 /// What runs out when calls are named in the short form: the allocator's memory, or descriptors.
@@ -356,21 +301,12 @@ fn when_of(fault: &mut Fault, when: &str, before: &str) -> Result<(), Problem> {
         fault.rate = Some(rate?);
         return Ok(());
     }
-    let rate = when
-        .parse::<f64>()
-        .ok()
-        .filter(|rate| when.contains('.') && !when.contains("..") && rate.is_finite());
+    let rate = when.parse::<f64>().ok().filter(|rate| when.contains('.') && !when.contains("..") && rate.is_finite());
     if let Some(rate) = rate {
-        let problem = Problem::new(format!(
-            "{} is neither a rate nor the number of a match",
-            quoted(&format!("@{when}"))
-        ));
+        let problem =
+            Problem::new(format!("{} is neither a rate nor the number of a match", quoted(&format!("@{when}"))));
         let percent = Rate(rate.clamp(0.0, 1.0)).to_text();
-        let percent = if percent.ends_with('%') {
-            percent
-        } else {
-            format!("{}%", rate * 100.0)
-        };
+        let percent = if percent.ends_with('%') { percent } else { format!("{}%", rate * 100.0) };
         return Err(problem.help(format!("a rate needs `%`: {before}@{percent}")));
     }
     fault.nth = Some(Nth::from_text(when).map_err(|problem| {

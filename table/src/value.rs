@@ -132,11 +132,7 @@ impl<T: Value> FromStr for Many<T> {
 
 impl<T: Value> Field for Many<T> {
     fn from_word(word: &Word) -> Result<Self, Problem> {
-        word.items
-            .iter()
-            .map(|item| T::from_text(item))
-            .collect::<Result<_, _>>()
-            .map(Many)
+        word.items.iter().map(|item| T::from_text(item)).collect::<Result<_, _>>().map(Many)
     }
     fn to_items(&self) -> Vec<String> {
         self.0.iter().map(Value::to_text).collect()
@@ -154,11 +150,7 @@ impl<'de, T: Value + Deserialize<'de>> Visitor<'de> for ManyVisitor<T> {
         if !T::COMMAS {
             return T::from_text(text).map(|one| Many(vec![one])).map_err(E::custom);
         }
-        text.split(',')
-            .map(|item| T::from_text(item.trim()))
-            .collect::<Result<_, _>>()
-            .map(Many)
-            .map_err(E::custom)
+        text.split(',').map(|item| T::from_text(item.trim())).collect::<Result<_, _>>().map(Many).map_err(E::custom)
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut all = Vec::new();
@@ -167,9 +159,7 @@ impl<'de, T: Value + Deserialize<'de>> Visitor<'de> for ManyVisitor<T> {
         }
         if all.is_empty() {
             let problem = Problem::new("the list is empty, so nothing could ever match");
-            return Err(Error::custom(
-                problem.help(format!("name {}, or leave the key out", T::EXPECTED)),
-            ));
+            return Err(Error::custom(problem.help(format!("name {}, or leave the key out", T::EXPECTED))));
         }
         Ok(Many(all))
     }

@@ -22,11 +22,7 @@ impl Value for FaultKind {
         if LATER_FAULTS.contains(&text) {
             return Err(not_yet("the fault", text));
         }
-        Err(Problem::unknown(
-            "fault",
-            text,
-            FaultKind::ALL.iter().map(|(name, _, _)| *name),
-        ))
+        Err(Problem::unknown("fault", text, FaultKind::ALL.iter().map(|(name, _, _)| *name)))
     }
     fn to_text(&self) -> String {
         self.name().to_owned()
@@ -53,16 +49,10 @@ impl Value for CallName {
         if let Some(found) = op.or_else(|| Family::by_name(text).map(CallName::Family)) {
             return Ok(found);
         }
-        let known = CALLS
-            .iter()
-            .flat_map(|call| std::iter::once(call.name).chain(call.symbols.iter().copied()));
+        let known = CALLS.iter().flat_map(|call| std::iter::once(call.name).chain(call.symbols.iter().copied()));
         let known = known.chain(Family::ALL.iter().map(|(name, _)| *name));
         let problem = Problem::unknown("call", text, known);
-        Err(if problem.help.is_none() {
-            problem.help("`chaos-exec list calls` shows all of them")
-        } else {
-            problem
-        })
+        Err(if problem.help.is_none() { problem.help("`chaos-exec list calls` shows all of them") } else { problem })
     }
     fn to_text(&self) -> String {
         match self {
@@ -76,10 +66,7 @@ impl Family {
     /// The name that a table uses.
     #[must_use]
     pub fn name(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(_, family)| *family == self)
-            .map_or("?", |(name, _)| name)
+        Self::ALL.iter().find(|(_, family)| *family == self).map_or("?", |(name, _)| name)
     }
 }
 
@@ -91,14 +78,8 @@ impl Value for Signal {
     const EXPECTED: &'static str = "a signal such as KILL or 9";
     const NUMERIC: bool = true;
     fn from_text(text: &str) -> Result<Self, Problem> {
-        let known = || {
-            errno::SIGNALS
-                .iter()
-                .map(|(name, _)| name.strip_prefix("SIG").unwrap_or(name))
-        };
-        errno::signal_by_name(text)
-            .map(Signal)
-            .ok_or_else(|| Problem::unknown("signal", text, known()))
+        let known = || errno::SIGNALS.iter().map(|(name, _)| name.strip_prefix("SIG").unwrap_or(name));
+        errno::signal_by_name(text).map(Signal).ok_or_else(|| Problem::unknown("signal", text, known()))
     }
     fn to_text(&self) -> String {
         let name = errno::signal_name(self.0).and_then(|name| name.strip_prefix("SIG"));
@@ -150,10 +131,7 @@ impl Value for PresetName {
         }
         let text = if text == "disk_io" { "disk" } else { text };
         let known = || presets::PRESETS.iter().map(|preset| preset.name);
-        known()
-            .find(|name| *name == text)
-            .map(PresetName)
-            .ok_or_else(|| Problem::unknown("preset", text, known()))
+        known().find(|name| *name == text).map(PresetName).ok_or_else(|| Problem::unknown("preset", text, known()))
     }
     fn to_text(&self) -> String {
         self.0.to_owned()

@@ -9,10 +9,7 @@ use std::path::Path;
 
 /// What is said about a table, parsed and compiled.
 fn said(table: Result<Table, TableError>) -> String {
-    let context = Context {
-        work_dir: Path::new("/srv/app"),
-        seed: 1,
-    };
+    let context = Context { work_dir: Path::new("/srv/app"), seed: 1 };
     match table.and_then(|table| compile(&table, &context)) {
         Ok(_) => "nothing".into(),
         Err(error) => error.to_string(),
@@ -20,10 +17,7 @@ fn said(table: Result<Table, TableError>) -> String {
 }
 
 fn spec(text: &str) -> String {
-    said(parse_spec(text, "--fault 1").map(|fault| Table {
-        faults: vec![fault],
-        ..Table::default()
-    }))
+    said(parse_spec(text, "--fault 1").map(|fault| Table { faults: vec![fault], ..Table::default() }))
 }
 
 /// Asserts that an error holds all parts.
@@ -37,10 +31,7 @@ fn holds(input: &str, said: &str, parts: &[&str]) {
 fn specs() {
     for (text, parts) in [
         ("", &["--fault 1:1: there is no fault"][..]),
-        (
-            "reed=EIO",
-            &["--fault 1:1: unknown call `reed`", "did you mean `read`?"],
-        ),
+        ("reed=EIO", &["--fault 1:1: unknown call `reed`", "did you mean `read`?"]),
         ("read=EIOO", &["unknown errno `EIOO`", "`EIO`"]),
         ("read=eio", &["unknown effect `eio`", "did you mean `EIO`?"]),
         ("read=shrt", &["unknown effect `shrt`", "`short`"]),
@@ -59,24 +50,15 @@ fn specs() {
         ("torn calls=write", &["not supported in this version"]),
         ("clock", &["not supported in this version"]),
         ("error", &["error needs `calls`"]),
-        (
-            "error calls=read erno=EIO",
-            &["--fault 1:18: unknown key `erno`", "`errno`"],
-        ),
+        ("error calls=read erno=EIO", &["--fault 1:18: unknown key `erno`", "`errno`"]),
         ("error calls=read size=3", &["`size` is not supported in this version"]),
         ("error calls=read not=x", &["`not` is not supported in this version"]),
-        (
-            "error calls=read seed=3",
-            &["`seed` is no key of a fault", "belongs to the table"],
-        ),
+        ("error calls=read seed=3", &["`seed` is no key of a fault", "belongs to the table"]),
         ("error calls=", &["`calls=` has no value"]),
         ("error calls=\"\"", &["`calls=` has no value"]),
         ("error calls=read,", &["the name of a call is empty"]),
         ("error calls=read calls=write", &["`calls` is given twice"]),
-        (
-            "error calls=read rate=30",
-            &["not between 0 and 1", "write 30% for percent"],
-        ),
+        ("error calls=read rate=30", &["not between 0 and 1", "write 30% for percent"]),
         ("error calls=read rate=-1", &["not between 0 and 1"]),
         ("error calls=read rate=NaN", &["not between 0 and 1"]),
         ("error calls=read rate=often", &["`often` is no rate"]),
@@ -84,10 +66,7 @@ fn specs() {
         ("error calls=read times=0", &["0 would never fire"]),
         ("error calls=read times=-1", &["`-1` is no count"]),
         ("error calls=read nth=3 every=2", &["`nth` and `every` contradict"]),
-        (
-            "error calls=read per=host",
-            &["unknown scope of counting `host`", "process, thread, tree"],
-        ),
+        ("error calls=read per=host", &["unknown scope of counting `host`", "process, thread, tree"]),
         ("error calls=read for=0s", &["zero"]),
         ("error calls=read for=10", &["`10` has no unit", "ms"]),
         ("error calls=read for=10parsec", &["unknown unit `parsec`", "ms"]),
@@ -101,30 +80,18 @@ fn specs() {
         ("error calls=read path=data/", &["ends with a slash", "data/**"]),
         ("error calls=read path=~/x", &["`~` is not expanded"]),
         ("error calls=read path=*/../x", &["`..` behind a wildcard"]),
-        (
-            "error calls=connect path=/x",
-            &["`path` can never match the call `connect`"],
-        ),
+        ("error calls=connect path=/x", &["`path` can never match the call `connect`"]),
         ("error calls=malloc to=:80", &["`to` can never match the call `malloc`"]),
         ("error calls=malloc fd=3", &["`fd` can never match the call `malloc`"]),
-        (
-            "error calls=read path=a to=:80",
-            &["`path` and `to` can never match together"],
-        ),
+        ("error calls=read path=a to=:80", &["`path` and `to` can never match together"]),
         ("error calls=disk to=:80", &["no call of the family `disk` fits"]),
-        (
-            "error calls=connect to=10.0.0.0/33",
-            &["the prefix of `10.0.0.0/33`", "0 to 32"],
-        ),
+        ("error calls=connect to=10.0.0.0/33", &["the prefix of `10.0.0.0/33`", "0 to 32"]),
         ("error calls=connect to=10.0.0/8", &["`10.0.0` is no address"]),
         ("error calls=connect to=300.1.1.1", &["`300.1.1.1` is no address"]),
         ("error calls=connect to=:0", &["`0` is no port"]),
         ("error calls=connect to=:70000", &["`70000` is no port"]),
         ("error calls=connect to=db:x", &["`x` is no port"]),
-        (
-            "error calls=connect to=https://a.b/",
-            &["is a URL", "leave out https://"],
-        ),
+        ("error calls=connect to=https://a.b/", &["is a URL", "leave out https://"]),
         ("error calls=connect to=[::1]80", &["[address]:port"]),
         ("error calls=connect to=\"a b\"", &["is no peer"]),
         ("error calls=connect to=role:db", &["unknown role `db`"]),
@@ -132,28 +99,13 @@ fn specs() {
         ("dns to=10.0.0.0/8", &["`to` names no host"]),
         ("error calls=read fd=9..3", &["reversed", "3..9"]),
         ("error calls=read fd=x", &["`x` is no descriptor"]),
-        (
-            "error calls=read signal=KILL",
-            &["`signal` is a parameter of signal, not of error", "error has errno"],
-        ),
-        (
-            "latency calls=read errno=EIO",
-            &["`errno` is a parameter of error, not of latency"],
-        ),
+        ("error calls=read signal=KILL", &["`signal` is a parameter of signal, not of error", "error has errno"]),
+        ("latency calls=read errno=EIO", &["`errno` is a parameter of error, not of latency"]),
         ("latency calls=read delay=5", &["no unit"]),
         ("latency calls=read distribution=normal", &["needs a `jitter`"]),
-        (
-            "latency calls=read distribution=fixed jitter=1s",
-            &["a fixed delay has no `jitter`"],
-        ),
-        (
-            "latency calls=read jitter=1s distribution=pareto",
-            &["not supported in this version"],
-        ),
-        (
-            "short calls=connect",
-            &["short does not fit the call `connect`", "read"],
-        ),
+        ("latency calls=read distribution=fixed jitter=1s", &["a fixed delay has no `jitter`"]),
+        ("latency calls=read jitter=1s distribution=pareto", &["not supported in this version"]),
+        ("short calls=connect", &["short does not fit the call `connect`", "read"]),
         ("short calls=memory", &["no call of the family `memory` fits"]),
         ("short calls=read keep=100%", &["more than 0% and less than 100%"]),
         ("short calls=read keep=0", &["more than 0% and less than 100%"]),
@@ -170,10 +122,7 @@ fn specs() {
         ("exhaust what=memory", &["needs a limit", "100MB"]),
         ("exhaust what=memory limit=100", &["does not fit memory"]),
         ("exhaust what=files limit=1MB", &["does not fit files"]),
-        (
-            "exhaust what=files limit=3 calls=malloc",
-            &["exhaust of files does not fit the call `malloc`"],
-        ),
+        ("exhaust what=files limit=3 calls=malloc", &["exhaust of files does not fit the call `malloc`"]),
         ("signal", &["signal needs `calls`", "not supported in this version"]),
         ("signal calls=read signal=KIL", &["unknown signal `KIL`", "`KILL`"]),
         ("exit calls=read code=256", &["`256` is no exit code"]),
@@ -187,10 +136,7 @@ fn specs() {
             "error calls=read errno=E2BIG,EACCES,EAGAIN,EBADF,EBUSY,ECHILD,EDOM,EEXIST,EFAULT",
             &["9 errnos are too many"],
         ),
-        (
-            "error calls=read message=\"a",
-            &["--fault 1:26: the quote is not closed"],
-        ),
+        ("error calls=read message=\"a", &["--fault 1:26: the quote is not closed"]),
         ("error calls=read path=\"a\\d\"", &["escapes inside quotes"]),
         ("read=EIO; write=EIO", &["--fault 1:11: a second spec follows"]),
     ] {
@@ -200,84 +146,34 @@ fn specs() {
 
 #[test]
 fn several_specs_name_the_column_in_the_whole_text() {
-    let error = parse_specs("read=EIO@10%; wirte=EIO", "CHAOS_TABLE")
-        .unwrap_err()
-        .to_string();
-    assert_eq!(
-        error,
-        "CHAOS_TABLE:1:15: unknown call `wirte`\n  help: did you mean `write`?".replace(":1:", ":")
-    );
+    let error = parse_specs("read=EIO@10%; wirte=EIO", "CHAOS_TABLE").unwrap_err().to_string();
+    assert_eq!(error, "CHAOS_TABLE:1:15: unknown call `wirte`\n  help: did you mean `write`?".replace(":1:", ":"));
     assert!(parse_specs(" ;; ", "CHAOS_TABLE").is_err());
 }
 
 #[test]
 fn yaml_names_line_and_column() {
     for (text, parts) in [
-        (
-            "sead: 3\n",
-            &["t.yaml:1:1: unknown key `sead` in a table", "`seed`"][..],
-        ),
+        ("sead: 3\n", &["t.yaml:1:1: unknown key `sead` in a table", "`seed`"][..]),
         (
             "seed: 1\nfaults:\n  - fault: error\n    calls: reed\n",
             &["t.yaml:4:12: unknown call `reed`", "did you mean `read`?"],
         ),
-        (
-            "faults:\n  - fault: error\n    calls: [read, reed]\n",
-            &["t.yaml:3:19: unknown call `reed`"],
-        ),
-        (
-            "faults:\n  - {fault: eror, calls: read}\n",
-            &["t.yaml:2:13: unknown fault `eror`"],
-        ),
-        (
-            "faults:\n  - {fault: error, calls: read, rate: 3}\n",
-            &["t.yaml:2:39: the rate `3`", "3%"],
-        ),
-        (
-            "faults:\n  - {fault: error, calls: read, rate: .nan}\n",
-            &["t.yaml:2:39: "],
-        ),
-        (
-            "faults:\n  - {fault: error, calls: read, path: *.db}\n",
-            &["t.yaml:2:", "quotes", "*.db"],
-        ),
-        (
-            "faults:\n  - fault: error\n    calls: read\n    path: *.db\n",
-            &["t.yaml:4:", "quotes", "\"*.db\""],
-        ),
-        (
-            "faults:\n  - {fault: error, calls: []}\n",
-            &["t.yaml:2:", "the list is empty"],
-        ),
-        (
-            "faults:\n  - {fault: error, calls: read, errno: {}}\n",
-            &["the list of errnos is empty"],
-        ),
-        (
-            "faults:\n  - {fault: short, calls: connect}\n",
-            &["t.yaml:2:", "short does not fit the call `connect`"],
-        ),
-        (
-            "faults:\n  - {calls: connect}\n",
-            &["t.yaml:2:", "says not what happens"],
-        ),
-        (
-            "faults:\n  - {fault: error, calls: read, rate: 1, probability: 1}\n",
-            &["`rate` is given twice"],
-        ),
-        (
-            "faults:\n  - {fault: error, fault: error}\n",
-            &["t.yaml:2:", "duplicate"],
-        ),
+        ("faults:\n  - fault: error\n    calls: [read, reed]\n", &["t.yaml:3:19: unknown call `reed`"]),
+        ("faults:\n  - {fault: eror, calls: read}\n", &["t.yaml:2:13: unknown fault `eror`"]),
+        ("faults:\n  - {fault: error, calls: read, rate: 3}\n", &["t.yaml:2:39: the rate `3`", "3%"]),
+        ("faults:\n  - {fault: error, calls: read, rate: .nan}\n", &["t.yaml:2:39: "]),
+        ("faults:\n  - {fault: error, calls: read, path: *.db}\n", &["t.yaml:2:", "quotes", "*.db"]),
+        ("faults:\n  - fault: error\n    calls: read\n    path: *.db\n", &["t.yaml:4:", "quotes", "\"*.db\""]),
+        ("faults:\n  - {fault: error, calls: []}\n", &["t.yaml:2:", "the list is empty"]),
+        ("faults:\n  - {fault: error, calls: read, errno: {}}\n", &["the list of errnos is empty"]),
+        ("faults:\n  - {fault: short, calls: connect}\n", &["t.yaml:2:", "short does not fit the call `connect`"]),
+        ("faults:\n  - {calls: connect}\n", &["t.yaml:2:", "says not what happens"]),
+        ("faults:\n  - {fault: error, calls: read, rate: 1, probability: 1}\n", &["`rate` is given twice"]),
+        ("faults:\n  - {fault: error, fault: error}\n", &["t.yaml:2:", "duplicate"]),
         ("faults: {}\n", &["t.yaml:1:9: ", "a list of faults"]),
-        (
-            "faults: [{fault: error, calls: read, name: }]\n",
-            &["t.yaml:1:", "the key has no value"],
-        ),
-        (
-            "faults: [{fault: refuse, to: [::1]:80}]\n",
-            &["t.yaml:1:", "goes in quotes"],
-        ),
+        ("faults: [{fault: error, calls: read, name: }]\n", &["t.yaml:1:", "the key has no value"]),
+        ("faults: [{fault: refuse, to: [::1]:80}]\n", &["t.yaml:1:", "goes in quotes"]),
         ("faults: 3\n", &["t.yaml:1:"]),
         ("on: 3\n", &["unknown key `on`"]),
         ("arm: {main: 1, exec: 2}\n", &["t.yaml:1:", "write `arm: main`"]),
@@ -292,10 +188,7 @@ fn yaml_names_line_and_column() {
         ("seed: -1\n", &["t.yaml:1:7: `-1` is no number"]),
         ("seed: 99999999999999999999\n", &["t.yaml:1:7: "]),
         ("enabled: maybe\n", &["t.yaml:1:10: "]),
-        (
-            "chaos: [netwrk]\n",
-            &["t.yaml:1:9: unknown preset `netwrk`", "`network`"],
-        ),
+        ("chaos: [netwrk]\n", &["t.yaml:1:9: unknown preset `netwrk`", "`network`"]),
         ("chaos: time\n", &["the preset `time` is not supported in this version"]),
         ("chaos: []\n", &["the list is empty"]),
         ("intensity: hard\n", &["unknown intensity `hard`"]),
@@ -306,10 +199,7 @@ fn yaml_names_line_and_column() {
         ("roles: {\"a b\": x}\n", &["is no name for a role"]),
         ("roles: {db: []}\n", &["the list is empty"]),
         ("roles: {db: \":0\"}\n", &["`0` is no port"]),
-        (
-            "fault: error\n",
-            &["t.yaml:1:1: `fault` is no key of a table", "faults: [{"],
-        ),
+        ("fault: error\n", &["t.yaml:1:1: `fault` is no key of a table", "faults: [{"]),
         ("faults: [\"reed=EIO\"]\n", &["t.yaml:1:10: unknown call `reed`"]),
         ("[[[[[[[[[[]]]]]]]]]]\n", &["t.yaml:1:"]),
         ("--- \nseed: 1\n---\nseed: 2\n", &["t.yaml:", "a second YAML document"]),
@@ -323,29 +213,14 @@ fn yaml_names_line_and_column() {
 #[test]
 fn toml_names_line_and_column() {
     for (text, parts) in [
-        (
-            "sead = 3\n",
-            &["t.toml:1:1: unknown key `sead` in a table", "`seed`"][..],
-        ),
-        (
-            "[[faults]]\nfault = \"error\"\ncalls = \"reed\"\n",
-            &["t.toml:3:9: unknown call `reed`"],
-        ),
-        (
-            "[[faults]]\nfault = \"error\"\ncalls = [\"read\", \"reed\"]\n",
-            &["t.toml:3:18: unknown call `reed`"],
-        ),
-        (
-            "[[faults]]\nfault = \"short\"\ncalls = \"connect\"\n",
-            &["t.toml:1:", "short does not fit"],
-        ),
+        ("sead = 3\n", &["t.toml:1:1: unknown key `sead` in a table", "`seed`"][..]),
+        ("[[faults]]\nfault = \"error\"\ncalls = \"reed\"\n", &["t.toml:3:9: unknown call `reed`"]),
+        ("[[faults]]\nfault = \"error\"\ncalls = [\"read\", \"reed\"]\n", &["t.toml:3:18: unknown call `reed`"]),
+        ("[[faults]]\nfault = \"short\"\ncalls = \"connect\"\n", &["t.toml:1:", "short does not fit"]),
         ("seed = 1\nseed = 2\n", &["t.toml:2:1: duplicate key"]),
         ("seed = \n", &["t.toml:1:"]),
         ("for = 2020-01-01\n", &["t.toml:1:"]),
-        (
-            "[[faults]]\nfault = \"error\"\ncalls = \"read\"\nrate = nan\n",
-            &["t.toml:4:8: "],
-        ),
+        ("[[faults]]\nfault = \"error\"\ncalls = \"read\"\nrate = nan\n", &["t.toml:4:8: "]),
     ] {
         holds(text, &said(from_toml(text, "t.toml")), parts);
     }
@@ -355,33 +230,18 @@ fn toml_names_line_and_column() {
 fn json_names_line_and_column() {
     let deep = "[".repeat(100_000);
     for (text, parts) in [
-        (
-            "{\"sead\": 3}",
-            &["t.json:1:7: unknown key `sead` in a table", "`seed`"][..],
-        ),
+        ("{\"sead\": 3}", &["t.json:1:7: unknown key `sead` in a table", "`seed`"][..]),
         ("{\"seed\": 3, \"seed\": 4}", &["t.json:1:", "`seed` is given twice"]),
-        (
-            "{\"faults\": [{\"fault\": \"error\", \"fault\": \"exit\"}]}",
-            &["`fault` is given twice"],
-        ),
-        (
-            "{\"roles\": {\"a\": \":1\", \"a\": \":2\"}}",
-            &["the role `a` is defined twice"],
-        ),
-        (
-            "{\"faults\": [\n{\"fault\": \"error\", \"calls\": \"reed\"}]}",
-            &["t.json:2:34: unknown call `reed`"],
-        ),
+        ("{\"faults\": [{\"fault\": \"error\", \"fault\": \"exit\"}]}", &["`fault` is given twice"]),
+        ("{\"roles\": {\"a\": \":1\", \"a\": \":2\"}}", &["the role `a` is defined twice"]),
+        ("{\"faults\": [\n{\"fault\": \"error\", \"calls\": \"reed\"}]}", &["t.json:2:34: unknown call `reed`"]),
         ("{\"seed\": 3} x", &["t.json:1:13: trailing characters"]),
         ("{\"seed\": 3", &["t.json:1:10: EOF"]),
         ("{\"seed\": null}", &["t.json:1:", "null"]),
         ("{\"rate\": 1e999}", &["t.json:1:", "out of range"]),
         ("3", &["t.json:1:1: ", "a fault table"]),
         (&deep, &["t.json:1:"]),
-        (
-            "{\"faults\": [{\"fault\": \"error\", \"calls\": {\"a\": [[[[]]]]}}]}",
-            &["t.json:1:", "a call or a family"],
-        ),
+        ("{\"faults\": [{\"fault\": \"error\", \"calls\": {\"a\": [[[[]]]]}}]}", &["t.json:1:", "a call or a family"]),
     ] {
         holds(text, &said(Table::from_json(text, "t.json")), parts);
     }
@@ -407,14 +267,8 @@ fn what_only_the_whole_table_shows() {
             "faults: [{fault: refuse, to: a}]\nroles: {a: b, b: [c, a], c: d.e}\n",
             &["the role `a` leads back to itself: a, b"],
         ),
-        (
-            "faults: [{fault: refuse, to: a}]\nroles: {a: a}\n",
-            &["leads back to itself"],
-        ),
-        (
-            "faults: [{fault: refuse, to: 'db:5432'}]\nroles: {db: x.y}\n",
-            &["gives the role `db` a port"],
-        ),
+        ("faults: [{fault: refuse, to: a}]\nroles: {a: a}\n", &["leads back to itself"]),
+        ("faults: [{fault: refuse, to: 'db:5432'}]\nroles: {db: x.y}\n", &["gives the role `db` a port"]),
         (
             "faults: [{fault: exit, calls: read, name: a}, {fault: exit, calls: read, name: a}]\n",
             &["t.yaml: fault 2: two rules are called `a`"],
@@ -432,10 +286,7 @@ fn what_only_the_whole_table_shows() {
 fn deep_nesting_is_refused_by_every_format() {
     let deep = 50_000;
     for (text, read) in [
-        (
-            "[".repeat(deep),
-            from_yaml as fn(&str, &str) -> Result<Table, TableError>,
-        ),
+        ("[".repeat(deep), from_yaml as fn(&str, &str) -> Result<Table, TableError>),
         ("- ".repeat(deep), from_yaml),
         (format!("roles: {}", "{a: ".repeat(deep)), from_yaml),
         (format!("faults = {}", "[".repeat(deep)), from_toml),

@@ -10,21 +10,11 @@ use chaos_table::spec::{parse_spec, parse_specs};
 use std::path::Path;
 
 fn compiled(table: &Table) -> Compiled {
-    compile(
-        table,
-        &Context {
-            work_dir: Path::new("/srv/app"),
-            seed: 7,
-        },
-    )
-    .unwrap()
+    compile(table, &Context { work_dir: Path::new("/srv/app"), seed: 7 }).unwrap()
 }
 
 fn specs(text: &str) -> Compiled {
-    compiled(&Table {
-        faults: parse_specs(text, "t").unwrap(),
-        ..Table::default()
-    })
+    compiled(&Table { faults: parse_specs(text, "t").unwrap(), ..Table::default() })
 }
 
 fn yaml(text: &str) -> Compiled {
@@ -37,28 +27,18 @@ fn rule(text: &str) -> Rule {
 
 /// The operations with the bit of the first rule, in `masks`.
 fn ops(masks: &[u64]) -> Vec<&'static str> {
-    CALLS
-        .iter()
-        .filter(|call| masks[call.op as usize] & 1 != 0)
-        .map(|call| call.name)
-        .collect()
+    CALLS.iter().filter(|call| masks[call.op as usize] & 1 != 0).map(|call| call.name).collect()
 }
 
 fn patterns(plan: &Plan) -> Patterns<'_> {
-    Patterns {
-        matchers: &plan.matchers,
-        text: &plan.text,
-    }
+    Patterns { matchers: &plan.matchers, text: &plan.text }
 }
 
 #[test]
 fn short_forms_are_long_forms() {
     for (short, long) in [
         ("read=EIO@10%", "error calls=read errno=EIO rate=10%"),
-        (
-            "connect=ECONNREFUSED@3..5",
-            "error calls=connect errno=ECONNREFUSED nth=3..5",
-        ),
+        ("connect=ECONNREFUSED@3..5", "error calls=connect errno=ECONNREFUSED nth=3..5"),
         ("malloc=ENOMEM@100", "error calls=malloc errno=ENOMEM nth=100"),
         ("write=short@20%", "short calls=write rate=0.2"),
         ("write=short:25%@2..+3", "short calls=write keep=25% nth=2..+3"),
@@ -78,16 +58,10 @@ fn short_forms_are_long_forms() {
         ("memory=exhaust:10MB", "exhaust calls=memory what=memory limit=10MB"),
         ("open=exhaust:64", "exhaust calls=open what=files limit=64"),
         ("read=error", "error calls=read"),
-        (
-            "read=EIO@10% path=\"*.db\",*.wal",
-            "error calls=read errno=EIO rate=10% path=*.db,*.wal",
-        ),
+        ("read=EIO@10% path=\"*.db\",*.wal", "error calls=read errno=EIO rate=10% path=*.db,*.wal"),
         ("fopen64=EACCES", "error calls=fopen errno=EACCES"),
         ("disk_io=latency:1s", "latency calls=disk delay=1s"),
-        (
-            "fault=error calls=read probability=0.5 duration_seconds=3",
-            "error calls=read rate=50% for=3s",
-        ),
+        ("fault=error calls=read probability=0.5 duration_seconds=3", "error calls=read rate=50% for=3s"),
         ("latency calls=read duration_ms=50", "latency calls=read delay=50ms"),
     ] {
         assert_eq!(parse_spec(short, "").unwrap(), parse_spec(long, "").unwrap(), "{short}");
@@ -96,11 +70,7 @@ fn short_forms_are_long_forms() {
 
 #[test]
 fn specs_are_split_outside_quotes() {
-    let faults = parse_specs(
-        "read=EIO; error calls=write message=\"a;b\\\"c\" ;\n# note\nwrite=short",
-        "",
-    )
-    .unwrap();
+    let faults = parse_specs("read=EIO; error calls=write message=\"a;b\\\"c\" ;\n# note\nwrite=short", "").unwrap();
     assert_eq!(faults.len(), 3);
     assert_eq!(faults[1].message.as_ref().unwrap().0, "a;b\"c");
 }
@@ -110,26 +80,17 @@ fn defaults_are_those_that_the_documentation_names() {
     assert_eq!(rule("short").keep_ppm, 500_000);
     assert_eq!((rule("corrupt").flip_bits, rule("corrupt").flip_per), (1, 65536));
     assert_eq!(
-        (
-            rule("latency calls=read").delay.base_ns,
-            rule("latency calls=read").delay.shape
-        ),
+        (rule("latency calls=read").delay.base_ns, rule("latency calls=read").delay.shape),
         (500_000_000, shape::FIXED)
     );
     assert_eq!(rule("latency calls=read jitter=1ms").delay.shape, shape::UNIFORM);
-    assert_eq!(
-        rule("latency calls=read jitter=1ms distribution=normal").delay.shape,
-        shape::NORMAL
-    );
+    assert_eq!(rule("latency calls=read jitter=1ms distribution=normal").delay.shape, shape::NORMAL);
     assert_eq!(rule("exit calls=read").code, 1);
     assert_eq!(rule("signal calls=read").code, libc::SIGKILL);
     assert_eq!(rule("dns").code, libc::EAI_NONAME);
     assert!(!rule("disconnect").has(flag::SILENT) && rule("disconnect mode=end").has(flag::SILENT));
     let plain = rule("error calls=read");
-    assert_eq!(
-        (plain.rate, plain.errno_count, plain.until_ns, plain.times),
-        (ALWAYS, 0, u64::MAX, 0)
-    );
+    assert_eq!((plain.rate, plain.errno_count, plain.until_ns, plain.times), (ALWAYS, 0, u64::MAX, 0));
     assert!(!plain.has(flag::COUNTS));
     let exhaustion = rule("exhaust what=memory limit=1MB");
     assert_eq!((exhaustion.what, exhaustion.limit), (exhaust::MEMORY, 1 << 20));
@@ -140,27 +101,15 @@ fn when_becomes_numbers() {
     let timed = rule("latency calls=read from=5s for=20s");
     assert_eq!((timed.from_ns, timed.until_ns), (5_000_000_000, 25_000_000_000));
     let counted = rule("error calls=read nth=2..+3 after=4 times=5 rate=25%");
-    assert_eq!(
-        (counted.nth_first, counted.nth_last, counted.nth_step),
-        (2, u64::MAX, 3)
-    );
-    assert_eq!(
-        (counted.after, counted.times, counted.rate),
-        (4, 5, rate_threshold(0.25))
-    );
+    assert_eq!((counted.nth_first, counted.nth_last, counted.nth_step), (2, u64::MAX, 3));
+    assert_eq!((counted.after, counted.times, counted.rate), (4, 5, rate_threshold(0.25)));
     assert!(counted.has(flag::COUNTS));
     // The longest block, not the window.
     let hang = rule("hang calls=read from=1s for=2s");
-    assert_eq!(
-        (hang.delay.base_ns, hang.from_ns, hang.until_ns),
-        (2_000_000_000, 1_000_000_000, u64::MAX)
-    );
+    assert_eq!((hang.delay.base_ns, hang.from_ns, hang.until_ns), (2_000_000_000, 1_000_000_000, u64::MAX));
     assert_eq!(rule("hang calls=read").delay.base_ns, 0);
     let look_up = rule("dns answer=hang for=2s");
-    assert_eq!(
-        (look_up.code, look_up.delay.base_ns, look_up.until_ns),
-        (0, 2_000_000_000, u64::MAX)
-    );
+    assert_eq!((look_up.code, look_up.delay.base_ns, look_up.until_ns), (0, 2_000_000_000, u64::MAX));
 }
 
 #[test]
@@ -175,42 +124,25 @@ fn errnos_are_weighted() {
 fn an_unusual_errno_is_a_warning() {
     let odd = specs("read=EXDEV");
     assert_eq!(odd.warnings.len(), 1);
-    assert!(
-        odd.warnings[0].contains("EXDEV is not usual for read"),
-        "{:?}",
-        odd.warnings
-    );
+    assert!(odd.warnings[0].contains("EXDEV is not usual for read"), "{:?}", odd.warnings);
     assert!(specs("read=EIO").warnings.is_empty());
 }
 
 #[test]
 fn families_expand_to_what_the_fault_fits() {
     let latency = specs("latency calls=memory").plan;
-    assert_eq!(
-        ops(&latency.header.ops),
-        ["malloc", "calloc", "realloc", "memalign", "posix_memalign"]
-    );
+    assert_eq!(ops(&latency.header.ops), ["malloc", "calloc", "realloc", "memalign", "posix_memalign"]);
     let full = specs("disk=ENOSPC,EDQUOT").plan;
     assert_eq!(ops(&full.header.ops), ["write", "pwrite", "writev", "pwritev", "close"]);
     // What works on any descriptor is told apart by it; what cannot be a socket needs no question.
     assert_eq!(ops(&full.header.only_files), ["write", "writev", "close"]);
     assert_eq!(ops(&full.header.only_sockets), [""; 0]);
     let network = specs("latency calls=network").plan;
-    let expected: Vec<&str> = CALLS
-        .iter()
-        .filter(|call| call.is_in(Family::Network))
-        .map(|call| call.name)
-        .collect();
+    let expected: Vec<&str> = CALLS.iter().filter(|call| call.is_in(Family::Network)).map(|call| call.name).collect();
     assert_eq!(ops(&network.header.ops), expected);
-    assert_eq!(
-        ops(&network.header.only_sockets),
-        ["read", "readv", "write", "writev", "close"]
-    );
+    assert_eq!(ops(&network.header.only_sockets), ["read", "readv", "write", "writev", "close"]);
     let both = specs("latency calls=network,disk").plan;
-    assert_eq!(
-        (ops(&both.header.only_sockets), ops(&both.header.only_files)),
-        (vec![], vec![])
-    );
+    assert_eq!((ops(&both.header.only_sockets), ops(&both.header.only_files)), (vec![], vec![]));
     let named = specs("latency calls=disk,read").plan;
     assert!(!ops(&named.header.only_files).contains(&"read"));
     assert!(ops(&named.header.only_files).contains(&"write"));
@@ -223,34 +155,18 @@ fn families_expand_to_what_the_fault_fits() {
 fn sockets_are_asked_for_where_they_are_meant() {
     let to = specs("error calls=read,recv to=:5432 errno=ECONNRESET").plan;
     assert_eq!(ops(&to.header.only_sockets), ["read"]);
-    assert_eq!(
-        ops(&specs("disconnect").plan.header.only_sockets),
-        ["read", "readv", "write", "writev"]
-    );
+    assert_eq!(ops(&specs("disconnect").plan.header.only_sockets), ["read", "readv", "write", "writev"]);
     // A peer takes what cannot be a socket out of the defaults, a path what cannot be a file.
-    assert_eq!(
-        ops(&specs("corrupt to=:80").plan.header.ops),
-        ["read", "readv", "recv", "recvfrom"]
-    );
-    assert_eq!(
-        ops(&specs("corrupt path=*.json").plan.header.ops),
-        ["read", "pread", "readv", "preadv"]
-    );
+    assert_eq!(ops(&specs("corrupt to=:80").plan.header.ops), ["read", "readv", "recv", "recvfrom"]);
+    assert_eq!(ops(&specs("corrupt path=*.json").plan.header.ops), ["read", "pread", "readv", "preadv"]);
 }
 
 #[test]
 fn operations_are_tracked_only_for_rules_that_need_it() {
     let tracked = |plan: &Plan| -> Vec<&'static str> {
-        CALLS
-            .iter()
-            .filter(|call| plan.header.ops[call.op as usize] & TRACK != 0)
-            .map(|call| call.name)
-            .collect()
+        CALLS.iter().filter(|call| plan.header.ops[call.op as usize] & TRACK != 0).map(|call| call.name).collect()
     };
-    assert_eq!(
-        tracked(&specs("malloc=ENOMEM; connect=ECONNREFUSED; fork=EAGAIN").plan),
-        [""; 0]
-    );
+    assert_eq!(tracked(&specs("malloc=ENOMEM; connect=ECONNREFUSED; fork=EAGAIN").plan), [""; 0]);
     let needs = specs("malloc=ENOMEM; read=EIO path=*.db").plan;
     assert_eq!((needs.header.needs_fd, needs.header.memory), (2, 1));
     assert!(
@@ -258,10 +174,7 @@ fn operations_are_tracked_only_for_rules_that_need_it() {
     );
     assert_eq!(tracked(&specs("refuse to=a.example.com").plan), ["getaddrinfo"]);
     let memory = specs("exhaust what=memory limit=1MB").plan;
-    assert_eq!(
-        tracked(&memory),
-        ["malloc", "calloc", "realloc", "memalign", "posix_memalign", "free"]
-    );
+    assert_eq!(tracked(&memory), ["malloc", "calloc", "realloc", "memalign", "posix_memalign", "free"]);
     assert_eq!(memory.header.ops[Op::Free as usize] & RULE_BITS, 0);
 }
 
@@ -275,10 +188,7 @@ fn protection_is_for_rules_without_a_path() {
     assert!(protected("/usr/lib/python3.11/os.py") && protected("/proc/self/maps") && !protected("/srv/app/data.json"));
 
     let none = yaml("protect: none\nfaults: [read=EIO, {fault: exit, calls: malloc}]").plan;
-    assert_eq!(
-        (none.header.protect.count, none.header.std_fds, none.header.needs_fd),
-        (0, 0b11, 0)
-    );
+    assert_eq!((none.header.protect.count, none.header.std_fds, none.header.needs_fd), (0, 0b11, 0));
     let own = yaml("protect: [/opt/**]\nfaults: [read=EIO]").plan;
     assert!(patterns(&own).path(own.header.protect, b"/opt/x/y"));
     assert!(!patterns(&own).path(own.header.protect, b"/proc/self/maps"));
@@ -324,33 +234,14 @@ fn the_working_directory_may_hold_wildcards_and_links() {
     std::os::unix::fs::symlink(real.join("deep"), real.join("inner")).unwrap();
     let real = std::fs::canonicalize(&real).unwrap();
     let faults = parse_specs("error calls=open path=inner/*.db", "").unwrap();
-    let plan = compile(
-        &Table {
-            faults,
-            ..Table::default()
-        },
-        &Context {
-            work_dir: &link,
-            seed: 1,
-        },
-    )
-    .unwrap()
-    .plan;
+    let plan = compile(&Table { faults, ..Table::default() }, &Context { work_dir: &link, seed: 1 }).unwrap().plan;
     let matches = |path: &Path| patterns(&plan).path(plan.rules[0].paths, path.as_os_str().as_encoded_bytes());
     assert_eq!(plan.text_of(plan.header.work_dir), real.to_str().unwrap());
     assert!(matches(&real.join("deep/a.db")), "what the link points to");
     assert!(matches(&real.join("inner/a.db")), "the link itself");
     assert!(!matches(&base.join("real/inner/a.db")));
     std::fs::remove_dir_all(&base).unwrap();
-    let root = compile(
-        &Table::default(),
-        &Context {
-            work_dir: Path::new("/"),
-            seed: 1,
-        },
-    )
-    .unwrap()
-    .plan;
+    let root = compile(&Table::default(), &Context { work_dir: Path::new("/"), seed: 1 }).unwrap().plan;
     assert_eq!(root.header.work_dir.count, 0);
 }
 
@@ -387,10 +278,7 @@ fn peers_match_addresses_ports_names_and_sockets() {
 #[test]
 fn roles_stand_for_their_peers() {
     let plan = yaml("roles: {db: ['10.0.0.0/8:5432', pool], pool: db.example.com}\nfaults: [{fault: refuse, to: [db, 'role:pool']}]").plan;
-    let kinds: Vec<u8> = plan.matchers[..plan.rules[0].peers.count as usize]
-        .iter()
-        .map(|m| m.kind)
-        .collect();
+    let kinds: Vec<u8> = plan.matchers[..plan.rules[0].peers.count as usize].iter().map(|m| m.kind).collect();
     assert_eq!(kinds, [matcher::CIDR, matcher::HOST, matcher::HOST]);
     assert_eq!(plan.matchers[1].host_bit, plan.matchers[2].host_bit);
 }
@@ -416,18 +304,11 @@ fn presets_take_the_rate_of_the_table() {
     assert_eq!(rate("chaos: network\nintensity: extreme", 0), rate_threshold(0.35));
     // Faults that do not say how often they fire take it too.
     let text = "rate: 10%\nfaults: [read=EIO, read=EIO@3, read=EIO@50%]";
-    assert_eq!(
-        [rate(text, 0), rate(text, 1), rate(text, 2)],
-        [rate_threshold(0.1), ALWAYS, rate_threshold(0.5)]
-    );
+    assert_eq!([rate(text, 0), rate(text, 1), rate(text, 2)], [rate_threshold(0.1), ALWAYS, rate_threshold(0.5)]);
     assert!(yaml("rate: 10%\nfaults: [read=EIO@3]").warnings[0].contains("has no effect"));
     assert!(yaml(text).warnings.is_empty());
     let all = yaml("chaos: [network, disk, timeout, memory, process]");
-    assert!(
-        all.plan.rules.len() > 10 && all.warnings.is_empty(),
-        "{:?}",
-        all.warnings
-    );
+    assert!(all.plan.rules.len() > 10 && all.warnings.is_empty(), "{:?}", all.warnings);
 }
 
 #[test]
@@ -435,15 +316,9 @@ fn the_head_holds_the_settings() {
     let plan = yaml("seed: 42\nenabled: false\nfor: 60s\narm: {after: 2s}\nmax_faults: 9").plan;
     let header = &plan.header;
     assert_eq!((header.seed, header.enabled, header.until_ns), (42, 0, 60_000_000_000));
-    assert_eq!(
-        (header.arm, header.arm_ns, header.max_faults),
-        (arm::AFTER, 2_000_000_000, 9)
-    );
+    assert_eq!((header.arm, header.arm_ns, header.max_faults), (arm::AFTER, 2_000_000_000, 9));
     let plan = yaml("arm: exec").plan;
-    assert_eq!(
-        (plan.header.arm, plan.header.seed, plan.header.until_ns),
-        (arm::EXEC, 7, u64::MAX)
-    );
+    assert_eq!((plan.header.arm, plan.header.seed, plan.header.until_ns), (arm::EXEC, 7, u64::MAX));
     assert_eq!(yaml("faults: []").plan.header.arm, arm::MAIN);
 }
 
@@ -474,11 +349,7 @@ fn every_fault_compiles_for_every_call_that_it_fits_and_no_other() {
 
 #[test]
 fn a_later_table_wins_and_adds() {
-    let mut table = from_yaml(
-        "seed: 1\nrate: 10%\nroles: {db: ':1'}\nchaos: disk\nfaults: [read=EIO]",
-        "a",
-    )
-    .unwrap();
+    let mut table = from_yaml("seed: 1\nrate: 10%\nroles: {db: ':1'}\nchaos: disk\nfaults: [read=EIO]", "a").unwrap();
     table.merge(
         from_yaml(
             "seed: 2\nintensity: stress\nroles: {db: ':2', x: ':3'}\nchaos: [disk, network]\nfaults: [write=EIO]",
@@ -486,9 +357,6 @@ fn a_later_table_wins_and_adds() {
         )
         .unwrap(),
     );
-    assert_eq!(
-        (table.seed, table.rate, table.faults.len(), table.chaos.len()),
-        (Some(2), None, 2, 2)
-    );
+    assert_eq!((table.seed, table.rate, table.faults.len(), table.chaos.len()), (Some(2), None, 2, 2));
     assert_eq!((table.roles["db"].0.len(), table.roles.len()), (2, 2));
 }

@@ -30,26 +30,13 @@ fn one_of(values: &'static [&'static str]) -> impl Strategy<Value = String> {
 fn spec_text() -> impl Strategy<Value = String> {
     let kinds: Vec<&str> = FaultKind::ALL.iter().map(|(name, _, _)| *name).collect();
     let mut calls: Vec<&str> = CALLS.iter().map(|call| call.name).collect();
-    calls.extend([
-        "disk", "network", "memory", "process", "stdio", "openat", "fopen64", "disk_io",
-    ]);
+    calls.extend(["disk", "network", "memory", "process", "stdio", "openat", "fopen64", "disk_io"]);
     let calls = proptest::collection::vec(proptest::sample::select(calls), 1..4).prop_map(|names| names.join(","));
     let selectors = (
-        given(
-            "path",
-            prop_oneof![quoted(), one_of(&["*.db", "\"{a,b}/**\",c", "/var/**/x?"])],
-        ),
+        given("path", prop_oneof![quoted(), one_of(&["*.db", "\"{a,b}/**\",c", "/var/**/x?"])]),
         given(
             "to",
-            one_of(&[
-                "llm",
-                ":5432",
-                "10.0.0.0/8:1..9",
-                "\"[::1]:80\"",
-                "*.example.com",
-                "unix:/run/x",
-                "fd00::/8",
-            ]),
+            one_of(&["llm", ":5432", "10.0.0.0/8:1..9", "\"[::1]:80\"", "*.example.com", "unix:/run/x", "fd00::/8"]),
         ),
         given("process", quoted()),
         given("fd", one_of(&["3", "3..9", "7.."])),
@@ -74,21 +61,14 @@ fn spec_text() -> impl Strategy<Value = String> {
         given("message", quoted()),
         given("name", quoted()),
     );
-    (
-        proptest::sample::select(kinds),
-        proptest::option::weighted(0.8, calls),
-        selectors,
-        when,
-        what,
+    (proptest::sample::select(kinds), proptest::option::weighted(0.8, calls), selectors, when, what).prop_map(
+        |(kind, calls, (a, b, c, d), (e, _, f, g, h, i, j), (k, l, m, n, o, p, q, r, s))| {
+            let calls = calls.map(|calls| format!("calls={calls}"));
+            let all = [calls, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s];
+            let words: Vec<String> = all.into_iter().flatten().collect();
+            format!("{kind} {}", words.join(" "))
+        },
     )
-        .prop_map(
-            |(kind, calls, (a, b, c, d), (e, _, f, g, h, i, j), (k, l, m, n, o, p, q, r, s))| {
-                let calls = calls.map(|calls| format!("calls={calls}"));
-                let all = [calls, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s];
-                let words: Vec<String> = all.into_iter().flatten().collect();
-                format!("{kind} {}", words.join(" "))
-            },
-        )
 }
 
 /// The same with only the parameters that a fault has, so that most of them are accepted.
@@ -132,10 +112,7 @@ fn good_spec() -> impl Strategy<Value = Fault> {
 }
 
 fn context() -> Context<'static> {
-    Context {
-        work_dir: Path::new("/srv/app"),
-        seed: 7,
-    }
+    Context { work_dir: Path::new("/srv/app"), seed: 7 }
 }
 
 proptest! {

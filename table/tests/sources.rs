@@ -54,17 +54,8 @@ fn all_formats_say_the_same() {
     }
     let sections = "seed = 3\n[[faults]]\nfault = \"error\"\ncalls = [\"read\", \"pread\"]\npath = \"data/**\"\nnth = \"3..7\"\nerrno = { EIO = 3, EINTR = 1 }\n[[faults]]\nfault = \"short\"\ncalls = \"write\"\nrate = 0.2\n";
     assert_eq!(load_file(&dir.file("sections", sections)).unwrap(), expected);
-    assert_eq!(
-        load_file(&dir.file("bom.yaml", format!("\u{feff}{yaml}"))).unwrap(),
-        expected
-    );
-    assert_eq!(
-        load_file(&dir.file("list.json", "[\"write=short@20%\"]"))
-            .unwrap()
-            .faults
-            .len(),
-        1
-    );
+    assert_eq!(load_file(&dir.file("bom.yaml", format!("\u{feff}{yaml}"))).unwrap(), expected);
+    assert_eq!(load_file(&dir.file("list.json", "[\"write=short@20%\"]")).unwrap().faults.len(), 1);
 }
 
 #[test]
@@ -83,10 +74,7 @@ fn a_file_that_is_no_table_says_why() {
         (PathBuf::from("/dev/zero"), "larger than 1 MiB"),
     ] {
         let text = said(path.clone());
-        assert!(
-            text.contains(part) && text.starts_with(&path.display().to_string()),
-            "{text}"
-        );
+        assert!(text.contains(part) && text.starts_with(&path.display().to_string()), "{text}");
     }
 }
 
@@ -95,19 +83,14 @@ fn single_values_read_from_their_text_as_flags_give_them() {
     assert_eq!("30%".parse::<Rate>().unwrap(), Rate(0.3));
     assert_eq!("1.5s".parse::<Lasting>().unwrap().to_string(), "1500ms");
     let presets: Many<PresetName> = "network, disk".parse().unwrap();
-    assert_eq!(
-        presets.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["network", "disk"]
-    );
+    assert_eq!(presets.iter().map(ToString::to_string).collect::<Vec<_>>(), ["network", "disk"]);
     let said = "netwrk,disk".parse::<Many<PresetName>>().unwrap_err().to_string();
     assert_eq!(said, "unknown preset `netwrk`\n  help: did you mean `network`?");
     assert!("fierce".parse::<Intensity>().is_err());
 }
 
 fn env(pairs: &[(&str, &str)]) -> Result<Option<Environment>, String> {
-    let all = pairs
-        .iter()
-        .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let all = pairs.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     from_env(all).map_err(|error| error.to_string())
 }
 
@@ -118,20 +101,9 @@ fn table(pairs: &[(&str, &str)]) -> Table {
 #[test]
 fn nothing_of_ours_is_nothing() {
     assert_eq!(env(&[]).unwrap(), None);
-    assert_eq!(
-        env(&[
-            ("PATH", "/bin"),
-            ("_CHAOS_SESSION", "/x"),
-            ("chaos_x", "1"),
-            ("XCHAOS_Y", "1")
-        ])
-        .unwrap(),
-        None
-    );
+    assert_eq!(env(&[("PATH", "/bin"), ("_CHAOS_SESSION", "/x"), ("chaos_x", "1"), ("XCHAOS_Y", "1")]).unwrap(), None);
     assert_eq!(env(&[("CHAOS_LOG", "/tmp/log")]).unwrap(), None);
-    let with_log = env(&[("CHAOS_LOG", "/tmp/log"), ("CHAOS_TABLE", "read=EIO")])
-        .unwrap()
-        .unwrap();
+    let with_log = env(&[("CHAOS_LOG", "/tmp/log"), ("CHAOS_TABLE", "read=EIO")]).unwrap().unwrap();
     assert_eq!(with_log.log, Some(PathBuf::from("/tmp/log")));
 }
 
@@ -178,31 +150,15 @@ fn each_probability_is_a_rule() {
             "env/crash",
             "signal calls=read,write,open,connect,accept,send,recv,malloc signal=KILL nth=1 rate=10%",
         ),
-        (
-            &[("CHAOS_DELAY_MS", "250")],
-            "env/delay",
-            "latency calls=network,disk delay=250ms rate=20%",
-        ),
-        (
-            &[("CHAOS_DELAY_PROBABILITY", "50%")],
-            "env/delay",
-            "latency calls=network,disk delay=500ms rate=50%",
-        ),
+        (&[("CHAOS_DELAY_MS", "250")], "env/delay", "latency calls=network,disk delay=250ms rate=20%"),
+        (&[("CHAOS_DELAY_PROBABILITY", "50%")], "env/delay", "latency calls=network,disk delay=500ms rate=50%"),
         (
             &[("CHAOS_TIMEOUT_SECONDS", "5"), ("CHAOS_TIMEOUT_PROBABILITY", "0.3")],
             "env/timeout",
             "hang calls=network for=5s rate=30%",
         ),
-        (
-            &[("CHAOS_TIMEOUT_PROBABILITY", "0.3")],
-            "env/timeout",
-            "hang calls=network for=30s rate=30%",
-        ),
-        (
-            &[("CHAOS_CORRUPTION_PROBABILITY", "0.1")],
-            "env/corruption",
-            "corrupt rate=10%",
-        ),
+        (&[("CHAOS_TIMEOUT_PROBABILITY", "0.3")], "env/timeout", "hang calls=network for=30s rate=30%"),
+        (&[("CHAOS_CORRUPTION_PROBABILITY", "0.1")], "env/corruption", "corrupt rate=10%"),
     ] {
         let expected = parse_spec(&format!("{spec} name={name}"), "").unwrap();
         assert_eq!(table(pairs).faults, [expected], "{pairs:?}");
@@ -215,75 +171,32 @@ fn wrong_variables_are_errors() {
     let yaml = dir.file("t.yaml", "faults: []").display().to_string();
     let missing = dir.0.join("none").display().to_string();
     for (name, value, parts) in [
-        (
-            "CHAOS_TABEL",
-            "x",
-            &[
-                "CHAOS_TABEL: unknown environment variable",
-                "did you mean `CHAOS_TABLE`?",
-            ][..],
-        ),
-        (
-            "CHAOS_MONKEY",
-            "x",
-            &["unknown environment variable", "one of CHAOS_TABLE"],
-        ),
+        ("CHAOS_TABEL", "x", &["CHAOS_TABEL: unknown environment variable", "did you mean `CHAOS_TABLE`?"][..]),
+        ("CHAOS_MONKEY", "x", &["unknown environment variable", "one of CHAOS_TABLE"]),
         ("CHAOS_TABLE", "", &["set but empty"]),
         ("CHAOS_TABLE", "reed=EIO", &["CHAOS_TABLE:1: unknown call `reed`"]),
         ("CHAOS_TABLE", "{\"sead\": 1}", &["CHAOS_TABLE:1:7: unknown key `sead`"]),
         ("CHAOS_TABLE", "{", &["CHAOS_TABLE:1:1: EOF"]),
-        (
-            "CHAOS_TABLE",
-            &yaml,
-            &["YAML and TOML are read by the launcher only", "chaos-exec check --json"],
-        ),
+        ("CHAOS_TABLE", &yaml, &["YAML and TOML are read by the launcher only", "chaos-exec check --json"]),
         ("CHAOS_TABLE", &missing, &["cannot be read"]),
-        (
-            "CHAOS_TABLE",
-            "./no-such-file",
-            &["./no-such-file: the table cannot be read"],
-        ),
+        ("CHAOS_TABLE", "./no-such-file", &["./no-such-file: the table cannot be read"]),
         ("CHAOS_TABLE", "/", &["is a directory"]),
-        (
-            "CHAOS_ENABLED",
-            "maybe",
-            &["CHAOS_ENABLED: `maybe` is neither true nor false"],
-        ),
+        ("CHAOS_ENABLED", "maybe", &["CHAOS_ENABLED: `maybe` is neither true nor false"]),
         ("CHAOS_SEED", "x", &["CHAOS_SEED: `x` is no number"]),
         ("CHAOS_RATE", "30", &["CHAOS_RATE: the rate `30`", "30%"]),
-        (
-            "CHAOS_TYPES",
-            "network,dsk",
-            &["CHAOS_TYPES: unknown preset `dsk`", "`disk`"],
-        ),
+        ("CHAOS_TYPES", "network,dsk", &["CHAOS_TYPES: unknown preset `dsk`", "`disk`"]),
         ("CHAOS_TYPES", "time", &["not supported in this version"]),
         ("CHAOS_DURATION", "0", &["CHAOS_DURATION", "zero"]),
         ("CHAOS_DURATION", "10 parsec", &["unknown unit `parsec`"]),
         ("CHAOS_DELAY_MS", "fast", &["CHAOS_DELAY_MS: `fast` is no duration"]),
-        (
-            "CHAOS_CRASH_PROBABILITY",
-            "2",
-            &["CHAOS_CRASH_PROBABILITY: the rate `2`"],
-        ),
+        ("CHAOS_CRASH_PROBABILITY", "2", &["CHAOS_CRASH_PROBABILITY: the rate `2`"]),
     ] {
         let said = env(&[(name, value)]).unwrap_err();
         for part in parts {
-            assert!(
-                said.contains(part),
-                "{name}={value}\nshould say {part:?} but says:\n{said}"
-            );
+            assert!(said.contains(part), "{name}={value}\nshould say {part:?} but says:\n{said}");
         }
     }
-    assert!(
-        env(&[("CHAOS_SEED", "1"), ("CHAOS_RANDOM_SEED", "2")])
-            .unwrap_err()
-            .contains("differ")
-    );
+    assert!(env(&[("CHAOS_SEED", "1"), ("CHAOS_RANDOM_SEED", "2")]).unwrap_err().contains("differ"));
     let broken = [(OsString::from("CHAOS_TABLE"), OsString::from_vec(vec![0xff]))];
-    assert!(
-        from_env(broken.into_iter())
-            .unwrap_err()
-            .to_string()
-            .contains("not UTF-8")
-    );
+    assert!(from_env(broken.into_iter()).unwrap_err().to_string().contains("not UTF-8"));
 }

@@ -18,7 +18,14 @@ pub enum Memory {
 
 /// A transfer of `len` bytes in one buffer. `real` makes the call with a buffer and a length.
 #[inline(always)]
-pub fn transfer(op: Op, fd: i32, len: usize, flags: i32, memory: Memory, real: impl Fn(*mut c_void, usize) -> isize) -> isize {
+pub fn transfer(
+    op: Op,
+    fd: i32,
+    len: usize,
+    flags: i32,
+    memory: Memory,
+    real: impl Fn(*mut c_void, usize) -> isize,
+) -> isize {
     match call::judge(op, Target::Fd(fd), len as u64) {
         None => real(memory.pointer(), len),
         Some(first) => transfer_hit(first, fd, len, flags, memory, real),
@@ -36,7 +43,14 @@ impl Memory {
 
 #[cold]
 #[inline(never)]
-fn transfer_hit(first: First, fd: i32, len: usize, flags: i32, memory: Memory, real: impl Fn(*mut c_void, usize) -> isize) -> isize {
+fn transfer_hit(
+    first: First,
+    fd: i32,
+    len: usize,
+    flags: i32,
+    memory: Memory,
+    real: impl Fn(*mut c_void, usize) -> isize,
+) -> isize {
     let pointer = memory.pointer();
     match call::deliver(first, Target::Fd(fd), len as u64, flags) {
         Outcome::Go => real(pointer, len),

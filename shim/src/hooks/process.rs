@@ -9,7 +9,10 @@ use crate::real::{Slot, hooks, set_errno};
 use crate::session::attached;
 use crate::{fds, sys, tree};
 use chaos_table::calls::Op;
-use libc::{FILE, c_char, c_int, c_void, id_t, idtype_t, pid_t, posix_spawn_file_actions_t, posix_spawnattr_t, pthread_attr_t, pthread_t, rusage, siginfo_t};
+use libc::{
+    FILE, c_char, c_int, c_void, id_t, idtype_t, pid_t, posix_spawn_file_actions_t, posix_spawnattr_t, pthread_attr_t,
+    pthread_t, rusage, siginfo_t,
+};
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -108,7 +111,8 @@ pub(super) unsafe fn executing(
         Target::Program(program),
         // SAFETY: the caller says so.
         || unsafe {
-            children::with_environment(environment, program, search, Start::Exec, None, &mut |list| real(list) as isize) as c_int
+            children::with_environment(environment, program, search, Start::Exec, None, &mut |list| real(list) as isize)
+                as c_int
         },
         minus_one,
     )
@@ -130,7 +134,9 @@ unsafe fn spawning(
         // SAFETY: the caller says so.
         || unsafe {
             children::count_child();
-            children::with_environment(environment, program, search, Start::Spawn, None, &mut |list| real(list) as isize) as c_int
+            children::with_environment(environment, program, search, Start::Spawn, None, &mut |list| {
+                real(list) as isize
+            }) as c_int
         },
         |code| code,
     )
@@ -244,7 +250,14 @@ unsafe impl Sync for Pending {}
 static PENDING: [Pending; 64] = [const {
     Pending {
         state: AtomicU32::new(0),
-        inner: UnsafeCell::new(Begin { start: 0, argument: 0, parent: 0, count: 0, text_len: 0, text: [0; ORDINAL_TEXT] }),
+        inner: UnsafeCell::new(Begin {
+            start: 0,
+            argument: 0,
+            parent: 0,
+            count: 0,
+            text_len: 0,
+            text: [0; ORDINAL_TEXT],
+        }),
     }
 }; 64];
 

@@ -18,6 +18,7 @@ const NUMBERS: usize = 512;
 /// The operation of each system call, plus one; 0: none that we hook.
 static OPERATIONS: [u16; NUMBERS] = operations();
 
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler: a bad index fails the build")]
 const fn operations() -> [u16; NUMBERS] {
     let mut table = [0u16; NUMBERS];
     let mut row = 0;
@@ -71,11 +72,8 @@ fn forks(op: Op) -> usize {
 type Real = unsafe extern "C-unwind" fn(c_long, usize, usize, usize, usize, usize, usize) -> c_long;
 
 /// The real `syscall`.
-static SYSCALL: Slot = Slot {
-    target: AtomicPtr::new(stub as *mut c_void),
-    name: c"syscall",
-    missing: crate::real::Missing::NoSys,
-};
+static SYSCALL: Slot =
+    Slot { target: AtomicPtr::new(stub as *mut c_void), name: c"syscall", missing: crate::real::Missing::NoSys };
 
 #[unsafe(naked)]
 unsafe extern "C" fn stub() {
@@ -109,7 +107,15 @@ unsafe extern "C" fn syscall() {
     )
 }
 
-unsafe extern "C-unwind" fn handle(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long {
+unsafe extern "C-unwind" fn handle(
+    number: c_long,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    f: usize,
+) -> c_long {
     // SAFETY: the slot holds libc's syscall.
     let real: Real = unsafe { std::mem::transmute(SYSCALL.target.load(Ordering::Relaxed)) };
     // SAFETY: the program's own arguments, with what the hooks change (buffers, lengths, environments).
@@ -123,7 +129,8 @@ unsafe extern "C-unwind" fn handle(number: c_long, a: usize, b: usize, c: usize,
     };
     let vector = |op, is_source| {
         let vector = Vector { list: b as *const libc::iovec, count: c as c_int, is_source };
-        transfer_vector(op, fd, vector, |list, count| again([a, list as usize, count as usize, d, e, f]) as isize) as c_long
+        transfer_vector(op, fd, vector, |list, count| again([a, list as usize, count as usize, d, e, f]) as isize)
+            as c_long
     };
     let whole = [a, b, c, d, e, f];
     let into = Memory::Into(b as *mut c_void);
@@ -147,8 +154,10 @@ unsafe extern "C-unwind" fn handle(number: c_long, a: usize, b: usize, c: usize,
         libc::SYS_listen => c_long::from(listening(|| again(whole) as c_int)),
         // SAFETY: the program's own event.
         libc::SYS_epoll_ctl => c_long::from(unsafe { watching(c as c_int, d as *const _, || again(whole) as c_int) }),
-        // SAFETY: the place that the call fills.
-        libc::SYS_pipe | libc::SYS_pipe2 => c_long::from(unsafe { pairing(Op::Pipe, a as *mut c_int, || again(whole) as c_int) }),
+        libc::SYS_pipe | libc::SYS_pipe2 => {
+            // SAFETY: the place that the call fills.
+            c_long::from(unsafe { pairing(Op::Pipe, a as *mut c_int, || again(whole) as c_int) })
+        }
         // SAFETY: as above.
         libc::SYS_socketpair => c_long::from(unsafe { pairing(Op::Socket, d as *mut c_int, || again(whole) as c_int) }),
         libc::SYS_open | libc::SYS_creat => {
@@ -166,11 +175,12 @@ unsafe extern "C-unwind" fn handle(number: c_long, a: usize, b: usize, c: usize,
             c_long::from(connecting(fd, b as *const libc::sockaddr, c as u32, || again(whole) as c_int))
         }
         libc::SYS_accept | libc::SYS_accept4 => c_long::from(accepting(fd, || again(whole) as c_int)),
-        libc::SYS_wait4 | libc::SYS_waitid => {
-            super::simple(Op::Wait, crate::call::Target::Nothing, || again(whole), |errno| {
-                c_long::from(super::minus_one(errno))
-            })
-        }
+        libc::SYS_wait4 | libc::SYS_waitid => super::simple(
+            Op::Wait,
+            crate::call::Target::Nothing,
+            || again(whole),
+            |errno| c_long::from(super::minus_one(errno)),
+        ),
         libc::SYS_fork => c_long::from(forking(|| again(whole) as libc::pid_t)),
         libc::SYS_execve => {
             let mut run = |list: *const *mut c_char| again([a, b, list as usize, d, e, f]) as c_int;

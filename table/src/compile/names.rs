@@ -20,10 +20,8 @@ pub(super) fn of(faults: &[Fault]) -> Result<Vec<String>, TableError> {
             Some(name) => name.0.clone(),
             None => {
                 let kind = fault.fault.map_or("fault", |kind| kind.name());
-                let earlier = faults[..index]
-                    .iter()
-                    .filter(|other| other.fault == fault.fault && other.name.is_none())
-                    .count();
+                let earlier =
+                    faults[..index].iter().filter(|other| other.fault == fault.fault && other.name.is_none()).count();
                 let mut number = earlier + 1;
                 // A user may have called a rule "error-2".
                 while !taken.insert(format!("{kind}-{number}")) {

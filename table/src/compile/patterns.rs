@@ -29,14 +29,7 @@ impl<'a> Patterns<'a> {
     pub fn new(work_dir: &Path, roles: &'a BTreeMap<String, Many<Target>>) -> Patterns<'a> {
         // A directory that is gone keeps the name that it had.
         let work_dir = std::fs::canonicalize(work_dir).unwrap_or_else(|_| work_dir.to_owned());
-        Patterns {
-            matchers: Vec::new(),
-            warnings: Vec::new(),
-            text: Vec::new(),
-            hosts: Vec::new(),
-            roles,
-            work_dir,
-        }
+        Patterns { matchers: Vec::new(), warnings: Vec::new(), text: Vec::new(), hosts: Vec::new(), roles, work_dir }
     }
 
     pub fn into_parts(self) -> (Vec<Matcher>, Vec<u8>) {
@@ -46,33 +39,23 @@ impl<'a> Patterns<'a> {
     pub fn text(&mut self, bytes: &[u8]) -> Result<Span, Problem> {
         if self.text.len() + bytes.len() > MAX_TEXT {
             return Err(
-                Problem::new("the patterns and names of the table are too long together").help("at most 256 KiB"),
+                Problem::new("the patterns and names of the table are too long together").help("at most 256 KiB")
             );
         }
         let first = self.text.len() as u32;
         self.text.extend_from_slice(bytes);
-        Ok(Span {
-            first,
-            count: bytes.len() as u32,
-        })
+        Ok(Span { first, count: bytes.len() as u32 })
     }
 
     /// The matchers from `first` on.
     pub fn since(&self, first: usize) -> Span {
-        Span {
-            first: first as u32,
-            count: (self.matchers.len() - first) as u32,
-        }
+        Span { first: first as u32, count: (self.matchers.len() - first) as u32 }
     }
 
     /// The working directory; empty when it is `/`, below which everything lies.
     pub fn work_dir(&mut self) -> Result<Span, Problem> {
         let bytes = self.work_dir.as_os_str().as_bytes().to_owned();
-        if bytes == b"/" {
-            Ok(Span::default())
-        } else {
-            self.text(&bytes)
-        }
+        if bytes == b"/" { Ok(Span::default()) } else { self.text(&bytes) }
     }
 
     /// The globs from `first` on do not reach below the working directory, but for those that name shared objects.
@@ -85,11 +68,7 @@ impl<'a> Patterns<'a> {
 
     pub fn add(&mut self, kind: u8, text: &[u8]) -> Result<(), Problem> {
         let text = self.text(text)?;
-        self.push(Matcher {
-            kind,
-            text,
-            ..Matcher::default()
-        })
+        self.push(Matcher { kind, text, ..Matcher::default() })
     }
 
     fn push(&mut self, matcher: Matcher) -> Result<(), Problem> {
@@ -119,11 +98,7 @@ impl<'a> Patterns<'a> {
             return Err(Problem::new(format!("{} has `..` behind a wildcard", quoted(text)))
                 .help("write the path without `..`"));
         }
-        let start = if literal.starts_with('/') {
-            Path::new("/")
-        } else {
-            self.work_dir.as_path()
-        };
+        let start = if literal.starts_with('/') { Path::new("/") } else { self.work_dir.as_path() };
         let plain = lexical(start, &literal);
         self.add(matcher::PATH, &joined(&plain, rest))?;
         let real = canonical(&plain);
@@ -135,29 +110,20 @@ impl<'a> Patterns<'a> {
 
     pub fn processes(&mut self, globs: &[Glob]) -> Result<Span, Problem> {
         let first = self.matchers.len();
-        globs
-            .iter()
-            .try_for_each(|glob| self.add(matcher::NAME, glob.0.as_bytes()))?;
+        globs.iter().try_for_each(|glob| self.add(matcher::NAME, glob.0.as_bytes()))?;
         Ok(self.since(first))
     }
 
     pub fn peers(&mut self, targets: &[Target]) -> Result<Span, Problem> {
         let first = self.matchers.len();
-        targets
-            .iter()
-            .try_for_each(|target| self.peer(target, &mut Vec::new()))?;
+        targets.iter().try_for_each(|target| self.peer(target, &mut Vec::new()))?;
         Ok(self.since(first))
     }
 
     /// `open`: the roles that are being expanded.
     fn peer(&mut self, target: &Target, open: &mut Vec<String>) -> Result<(), Problem> {
         match target.peer()? {
-            Peer::Net {
-                family,
-                prefix,
-                address,
-                ports,
-            } => self.push(Matcher {
+            Peer::Net { family, prefix, address, ports } => self.push(Matcher {
                 kind: matcher::CIDR,
                 family,
                 prefix,
@@ -179,9 +145,7 @@ impl<'a> Patterns<'a> {
             Peer::Bare(word) => match nearest(&word, self.roles.keys().map(String::as_str)) {
                 Some(near) => {
                     let problem = Problem::new(format!("unknown role {}", quoted(&word)));
-                    Err(problem.help(format!(
-                        "did you mean `{near}`? A host of this name is written host:{word}"
-                    )))
+                    Err(problem.help(format!("did you mean `{near}`? A host of this name is written host:{word}")))
                 }
                 None => self.host(&word.to_lowercase(), Ports::ANY),
             },
@@ -194,11 +158,7 @@ impl<'a> Patterns<'a> {
             return Err(Problem::unknown("role", name, self.roles.keys().map(String::as_str)));
         };
         if open.iter().any(|other| other == name) {
-            return Err(Problem::new(format!(
-                "the role {} leads back to itself: {}",
-                quoted(name),
-                open.join(", ")
-            )));
+            return Err(Problem::new(format!("the role {} leads back to itself: {}", quoted(name), open.join(", "))));
         }
         open.push(name.to_owned());
         for target in targets {
@@ -249,11 +209,7 @@ impl<'a> Patterns<'a> {
     /// Whether there is a host pattern among these.
     pub fn has_host(&self, span: Span) -> bool {
         let first = span.first as usize;
-        self.matchers
-            .iter()
-            .skip(first)
-            .take(span.count as usize)
-            .any(|m| m.kind == matcher::HOST)
+        self.matchers.iter().skip(first).take(span.count as usize).any(|m| m.kind == matcher::HOST)
     }
 }
 
@@ -300,11 +256,7 @@ fn lexical(start: &Path, path: &str) -> PathBuf {
 fn canonical(path: &Path) -> PathBuf {
     for existing in path.ancestors() {
         if let (Ok(real), Ok(rest)) = (std::fs::canonicalize(existing), path.strip_prefix(existing)) {
-            return if rest.as_os_str().is_empty() {
-                real
-            } else {
-                real.join(rest)
-            };
+            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
         }
     }
     path.to_owned()
@@ -318,10 +270,7 @@ fn joined(dir: &Path, rest: &str) -> Vec<u8> {
             glob.push(b'/');
         }
         // Doubled slashes and "./" stand in no path of the kernel's.
-        let parts: Vec<&str> = rest
-            .split('/')
-            .filter(|part| !part.is_empty() && *part != ".")
-            .collect();
+        let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
         glob.extend_from_slice(parts.join("/").as_bytes());
     }
     glob
