@@ -12,5 +12,8 @@ fn main() -> io::Result<()> {
     fs::create_dir_all(&dir)?;
     fs::write(dir.join("libgcc_s.so"), "GROUP ( -lgcc_eh -lgcc )\n")?;
     println!("cargo::rustc-link-search=native={}", dir.display());
+    // Functions in the order of their names: what every exec runs then lies on few pages, apart from the parsers that
+    // only the first process may need.
+    println!("cargo::rustc-cdylib-link-arg=-Wl,--sort-section=name");
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::tree::{self, Lineage, Text};
 use crate::{sys, target};
 use chaos_table::env;
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, c_char};
 
 const PRELOAD: &[u8] = b"LD_PRELOAD=";
 /// The largest environment that is rebuilt on the stack, in bytes; beyond, memory is mapped (and lost by a vfork child).
@@ -17,8 +17,8 @@ const STACK_LIMIT: usize = 128 * 1024;
 
 /// What the environment of this process held of ours.
 pub struct Found {
-    /// The session to attach to.
-    pub session: Option<CString>,
+    /// The session to attach to; kept for children as well.
+    pub session: Option<&'static CStr>,
     /// Our place, told by the process that started us.
     pub lineage: Option<Place>,
     /// Some public CHAOS_ variable is set.
@@ -37,35 +37,19 @@ pub struct Place {
     pub slots: Option<(usize, usize)>,
 }
 
-/// Strings that children need.
-pub struct Ours {
+/// Strings that children need. Copies: a program may write over its environment to show a title in `ps`.
+struct Ours {
+    /// Path of this library.
     preload: Text<1024>,
+    /// `_CHAOS_SESSION=...` and NUL.
     session: Text<1100>,
+    /// Our library stands first in LD_PRELOAD.
     first: bool,
-}
-
-impl Ours {
-    /// From the path of this library and of the session.
-    pub fn new(library: &[u8], session: &[u8], first: bool) -> Ours {
-        let mut ours = Ours { preload: Text::EMPTY, session: Text::EMPTY, first };
-        if library.first() != Some(&b'/') {
-            let mut cwd = [0u8; 900];
-            let len = sys::getcwd(&mut cwd).unwrap_or(0);
-            ours.preload.push(cwd.get(..len).unwrap_or(&[]));
-            ours.preload.push(b"/");
-        }
-        ours.preload.push(library);
-        ours.session.push(env::SESSION.as_bytes());
-        ours.session.push(b"=");
-        ours.session.push(session);
-        ours.session.push(b"\0");
-        ours
-    }
 }
 
 struct OursCell(UnsafeCell<Ours>);
 
-// SAFETY: written once by the constructor, before the session is published.
+// SAFETY: written by the constructor alone, before the session is published.
 unsafe impl Sync for OursCell {}
 
 static OURS: OursCell = OursCell(UnsafeCell::new(Ours { preload: Text::EMPTY, session: Text::EMPTY, first: true }));
@@ -73,6 +57,34 @@ static OURS: OursCell = OursCell(UnsafeCell::new(Ours { preload: Text::EMPTY, se
 fn ours() -> &'static Ours {
     // SAFETY: see OursCell.
     unsafe { &*OURS.0.get() }
+}
+
+/// Keeps the session's path for children. `None` when it is too long to be passed on.
+///
+/// # Safety
+/// Only for the constructor.
+pub unsafe fn keep_session(path: &[u8]) -> Option<&'static CStr> {
+    // SAFETY: the constructor is alone, see OursCell.
+    let kept = unsafe { &mut (*OURS.0.get()).session };
+    kept.truncate(0);
+    let whole = kept.push(env::SESSION.as_bytes()) && kept.push(b"=") && kept.push(path) && kept.push(b"\0");
+    let path = ours().session.bytes().get(env::SESSION.len() + 1..).unwrap_or(&[]);
+    CStr::from_bytes_with_nul(path).ok().filter(|_| whole)
+}
+
+/// Keeps the path of this library for children, made absolute.
+///
+/// # Safety
+/// Only for the constructor.
+unsafe fn keep_library(library: &[u8], first: bool) {
+    // SAFETY: the constructor is alone, see OursCell.
+    let ours = unsafe { &mut *OURS.0.get() };
+    ours.first = first;
+    if library.first() != Some(&b'/') {
+        ours.preload.fill(sys::getcwd);
+        ours.preload.push(b"/");
+    }
+    ours.preload.push(library);
 }
 
 /// The entries of a NULL-terminated environment.
@@ -105,15 +117,15 @@ fn is_public(entry: &[u8]) -> bool {
 /// Looks for what is ours.
 ///
 /// # Safety
-/// `list` must be the process's environment, unchanged meanwhile.
-pub unsafe fn find_ours(list: *const *mut c_char) -> Found {
+/// Only for the constructor; `list` must be the process's environment.
+pub unsafe fn find_ours(list: *const *mut c_char, own: &[u8]) -> Found {
     let mut found = Found { session: None, lineage: None, any_public: false, preload_first: true };
-    let own = crate::real::own_path().map_or(&b""[..], CStr::to_bytes);
     // SAFETY: the caller says so.
     for entry in unsafe { entries(list) } {
         let bytes = entry.to_bytes();
         if let Some(path) = value(bytes, env::SESSION) {
-            found.session = CString::new(path).ok();
+            // SAFETY: the constructor calls this.
+            found.session = unsafe { keep_session(path) };
         } else if let Some(text) = value(bytes, env::LINEAGE) {
             found.lineage = parse_place(text);
         } else if let Some(list) = bytes.strip_prefix(PRELOAD) {
@@ -137,11 +149,10 @@ fn is_own(entry: &[u8], own: &[u8]) -> bool {
 ///
 /// # Safety
 /// `list` must be the process's environment; called once, by the constructor, before the program's main.
-pub unsafe fn hide(list: *mut *mut c_char, kept: Ours) {
-    let own = crate::real::own_path().map_or(&b""[..], CStr::to_bytes);
+pub unsafe fn hide(list: *mut *mut c_char, own: &[u8], first: bool) {
     // SAFETY: nobody reads it before the session is published; the caller answers for the list.
     unsafe {
-        *OURS.0.get() = kept;
+        keep_library(own, first);
         strip(list, own);
     }
 }
@@ -322,7 +333,7 @@ pub unsafe fn clean(list: *mut *mut c_char) {
 /// The path of the session, without its variable's name.
 fn session_path() -> &'static [u8] {
     let bytes = ours().session.bytes();
-    bytes.get(env::SESSION.len() + 1..).unwrap_or(&[])
+    bytes.get(env::SESSION.len() + 1..bytes.len().max(1) - 1).unwrap_or(&[])
 }
 
 /// Bytes for the pointers and the one string that changes.

@@ -3,9 +3,9 @@
 //! Other libraries' constructors may run before and their destructors after: every static starts in a state in which
 //! calls pass, and there is no destructor of ours.
 
-use crate::children::{self, Ours};
+use crate::children;
 use crate::session::{self, Session};
-use crate::tree::{self, Arrival, Lineage, Text};
+use crate::tree::{self, Arrival, Lineage};
 use crate::{clock, fds, hooks, paths, real, standalone, sys};
 use chaos_table::calls::Op;
 use chaos_table::rule::{TRACK, arm};
@@ -33,31 +33,26 @@ fn start() {
         // A program with more rights than its caller is left alone.
         return;
     }
-    // SAFETY: the constructor runs before the program has threads of its own that could change the environment.
-    let found = unsafe { children::find_ours(environ) };
-    let attached = match &found.session {
-        Some(path) => attach(path, found.lineage.is_none()),
-        None => standalone::open_session(found.any_public),
-    };
-    let Some((session, path)) = attached else { return };
     let own = real::own_path().map(CStr::to_bytes).unwrap_or(b"");
+    // SAFETY: this is the constructor: the environment is the process's own, and nobody changes it meanwhile.
+    let found = unsafe { children::find_ours(environ, own) };
+    let session = match found.session {
+        Some(path) => attach(path, found.lineage.is_none()),
+        None if found.any_public => standalone::open_session(),
+        None => None,
+    };
+    let Some(session) = session else { return };
     // SAFETY: as above.
-    unsafe { children::hide(environ, Ours::new(own, path.bytes(), found.preload_first)) };
+    unsafe { children::hide(environ, own, found.preload_first) };
     clock::TSC_IS_CLOCK.store(tsc_is_clock(session), Ordering::Relaxed);
     clock::start();
     hooks::resolve_all();
-    let mut executable = [0u8; 1024];
-    let executable = sys::readlink(c"/proc/self/exe", &mut executable).unwrap_or(b"");
-    let started_by = started_by();
-    let program = if started_by.is_empty() { executable } else { started_by };
-    let program = decide::last_component(program);
+    let root = Lineage::root(session.seed);
     let arrival = match &found.lineage {
-        Some(place) => {
-            Arrival { lineage: place.lineage, parent: place.parent, inherited: place.slots, program, executable }
-        }
-        None => Arrival { lineage: Lineage::root(session.seed), parent: 0, inherited: None, program, executable },
+        Some(place) => Arrival { lineage: &place.lineage, parent: place.parent, inherited: place.slots },
+        None => Arrival { lineage: &root, parent: 0, inherited: None },
     };
-    if !tree::arrive(session, &arrival) {
+    if !tree::arrive(session, &arrival, started_by()) {
         return;
     }
     session::publish();
@@ -68,17 +63,18 @@ fn start() {
 }
 
 /// Maps the session that the launcher, or the first process, has made.
-fn attach(path: &CStr, first: bool) -> Option<(&'static Session, Text<1024>)> {
-    let text = |path: &CStr| {
-        let mut text = Text::EMPTY;
-        text.push(path.to_bytes());
-        text
-    };
+fn attach(path: &CStr, first: bool) -> Option<&'static Session> {
     match map(path) {
-        Ok(session) => Some((session, text(path))),
+        Ok(session) => Some(session),
         Err(_) if !first => None,
-        Err(why) => give_up(&format!("the session {} cannot be used: {why}", path.to_string_lossy())),
+        Err(why) => refuse(path, &why),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn refuse(path: &CStr, why: &str) -> ! {
+    give_up(&format!("the session {} cannot be used: {why}", path.to_string_lossy()))
 }
 
 /// Opens and maps a session file; the descriptor is closed again at once.
@@ -86,8 +82,7 @@ fn attach(path: &CStr, first: bool) -> Option<(&'static Session, Text<1024>)> {
 /// # Errors
 /// One clause on what is wrong with it.
 pub fn map(path: &CStr) -> Result<&'static Session, String> {
-    let fd = sys::open(path, libc::O_RDWR, 0)
-        .map_err(|errno| format!("opening it gives {}", chaos_table::errno::errno_name(errno).unwrap_or("an error")))?;
+    let fd = sys::open(path, libc::O_RDWR, 0).map_err(not_opened)?;
     let size = sys::fstat(fd).map_or(0, |stat| stat.st_size as u64);
     let mapped = if (4096..=SIZE_MAX).contains(&size) { sys::mmap(size as usize, fd) } else { None };
     sys::close(fd);
@@ -96,7 +91,15 @@ pub fn map(path: &CStr) -> Result<&'static Session, String> {
     unsafe { session::adopt(base, size) }
 }
 
+#[cold]
+#[inline(never)]
+fn not_opened(errno: i32) -> String {
+    format!("opening it gives {}", chaos_table::errno::errno_name(errno).unwrap_or("an error"))
+}
+
 /// The first process of a run cannot work: better no run than one that believes it tests chaos.
+#[cold]
+#[inline(never)]
 pub fn give_up(why: &str) -> ! {
     // One line, whatever the error brings: help follows behind a dash.
     let why = why.lines().map(str::trim).collect::<Vec<_>>().join(" - ");

@@ -2,13 +2,11 @@
 
 use crate::init::{give_up, map};
 use crate::session::Session;
-use crate::tree::Text;
-use crate::{clock, sys};
+use crate::{children, clock, sys};
 use chaos_table::compile::{Context, compile};
 use chaos_table::environment::{Environment, from_env};
 use chaos_table::session::{SIZE_ALONE, Start, image};
 use once_cell::sync::OnceCell;
-use std::ffi::CString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -17,11 +15,10 @@ use std::path::{Path, PathBuf};
 /// The table of this run, parsed once, on the cold path.
 static CONFIGURED: OnceCell<Environment> = OnceCell::new();
 
-/// The session that CHAOS_ variables ask for; `None` when there are none. Errors end the process with 125.
-pub fn open_session(any_public: bool) -> Option<(&'static Session, Text<1024>)> {
-    if !any_public {
-        return None;
-    }
+/// The session that CHAOS_ variables ask for when some are set; `None` when they ask for nothing. Errors end the process with 125.
+#[cold]
+#[inline(never)]
+pub fn open_session() -> Option<&'static Session> {
     let environment = match from_env(std::env::vars_os()) {
         Ok(environment) => environment?,
         Err(error) => give_up(&error.to_string()),
@@ -36,7 +33,7 @@ pub fn open_session(any_public: bool) -> Option<(&'static Session, Text<1024>)> 
     }
 }
 
-fn make_session(configured: &Environment) -> Result<(&'static Session, Text<1024>), String> {
+fn make_session(configured: &Environment) -> Result<&'static Session, String> {
     let work_dir = std::env::current_dir().map_err(|error| format!("the working directory: {error}"))?;
     let seed = configured.table.seed.map_or_else(random_seed, Ok)?;
     let context = Context { work_dir: &work_dir, seed };
@@ -46,19 +43,17 @@ fn make_session(configured: &Environment) -> Result<(&'static Session, Text<1024
         Start { has_launcher: false, mono_ns: clock::exact(), wall_ns: clock::wall(), owner_pid: sys::getpid() };
     let head = image(&compiled.plan, start, SIZE_ALONE)?;
     publish(&path, &head)?;
-    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| "CHAOS_LOG: a NUL in a path".to_owned())?;
-    let session = map(&name).map_err(|why| format!("the session {}: {why}", path.display()))?;
+    // SAFETY: the constructor calls this.
+    let name = unsafe { children::keep_session(path.as_os_str().as_bytes()) };
+    let name = name.ok_or_else(|| "CHAOS_LOG: the path is longer than 1083 bytes, or holds a NUL".to_owned())?;
+    let session = map(name).map_err(|why| format!("the session {}: {why}", path.display()))?;
     if session.seed != seed && configured.table.seed.is_some() {
         return Err(format!(
             "CHAOS_LOG: {} belongs to a run with another seed; remove it or name another file",
             path.display()
         ));
     }
-    let mut text = Text::EMPTY;
-    if !text.push(name.as_bytes()) {
-        return Err("CHAOS_LOG: the path is longer than 1023 bytes".into());
-    }
-    Ok((session, text))
+    Ok(session)
 }
 
 fn session_path(configured: &Environment, work_dir: &Path) -> PathBuf {

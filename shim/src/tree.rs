@@ -7,7 +7,7 @@
 use crate::guard::{ORDINAL_TEXT, Thread, thread};
 use crate::session::Session;
 use crate::{log, paths, real, sys};
-use chaos_table::decide::{combine, mix, stream_seed};
+use chaos_table::decide::{combine, last_component, mix, stream_seed};
 use chaos_table::record::{Record, kind};
 use chaos_table::rule::flag;
 use chaos_table::session::{Header, ProcessSlot, ThreadSlot, TreeCounters, slot_state};
@@ -211,22 +211,19 @@ pub fn who(thread: &Thread) -> (u32, u32, u32) {
     (me().pid, thread.tid.get(), me().uid)
 }
 
-/// Where a new image stands, and who it is.
+/// Where a new image stands.
 pub struct Arrival<'a> {
     /// Its place in the tree.
-    pub lineage: Lineage,
+    pub lineage: &'a Lineage,
     /// Number of the parent's image (of the image before exec, for that).
     pub parent: u32,
     /// Slots of the image before exec: process, thread.
     pub inherited: Option<(usize, usize)>,
-    /// The name it was started by.
-    pub program: &'a [u8],
-    /// Its executable.
-    pub executable: &'a [u8],
 }
 
-/// Takes a place in the session for a fresh image and writes its record. False when there is no room.
-pub fn arrive(session: &Session, arrival: &Arrival<'_>) -> bool {
+/// Takes a place in the session for a fresh image, started by this path, and writes its record. False when there is no
+/// room.
+pub fn arrive(session: &Session, arrival: &Arrival<'_>, started_by: &[u8]) -> bool {
     if let Some(page) = sys::mmap(4096, -1)
         && sys::wipe_on_fork(page, 4096)
     {
@@ -234,10 +231,11 @@ pub fn arrive(session: &Session, arrival: &Arrival<'_>) -> bool {
     }
     // SAFETY: the constructor runs before any thread of this image can be inside the shim.
     let me = unsafe { &mut *ME.0.get() };
-    me.program.push(arrival.program);
-    me.executable.push(arrival.executable);
-    me.lineage = arrival.lineage;
-    me.rules = rules_for(session, arrival.program, arrival.executable);
+    me.executable.fill(|room| sys::readlink(c"/proc/self/exe", room).map(<[u8]>::len));
+    let name = if started_by.is_empty() { me.executable.bytes() } else { started_by };
+    me.program.push(last_component(name));
+    me.lineage = *arrival.lineage;
+    me.rules = rules_for(session, me.program.bytes(), me.executable.bytes());
     let inherited = arrival.inherited.map(|(process, thread)| (session.process(process), session.thread(thread)));
     settle(session, thread(), me, arrival.parent, inherited)
 }
@@ -245,7 +243,7 @@ pub fn arrive(session: &Session, arrival: &Arrival<'_>) -> bool {
 /// Rules whose `process` selector does not exclude this program.
 fn rules_for(session: &Session, program: &[u8], executable: &[u8]) -> u64 {
     let patterns = session.patterns();
-    let names = [program, chaos_table::decide::last_component(executable), executable];
+    let names = [program, last_component(executable), executable];
     let wanted = session
         .rules()
         .iter()
@@ -400,10 +398,8 @@ fn claim_process(session: &Session, hint: u32) -> Option<*mut ProcessSlot> {
         (0..room).map(|step| session.process((hint as usize + step) % room)).find(|slot| {
             // SAFETY: inside the mapping; the state is only used atomically.
             let state = unsafe { AtomicU32::from_ptr(&raw mut (**slot).state) };
-            state.load(Ordering::Relaxed) == slot_state::FREE
-                && state
-                    .compare_exchange(slot_state::FREE, slot_state::CLAIMED, Ordering::AcqRel, Ordering::Relaxed)
-                    .is_ok()
+            // No look before: the first slot is mostly free, and a load would fault its page in a second time.
+            state.compare_exchange(slot_state::FREE, slot_state::CLAIMED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         })
     };
     try_all().or_else(|| {
@@ -427,10 +423,8 @@ fn claim_thread(session: &Session) -> Option<*mut ThreadSlot> {
         (0..room).map(|step| session.thread((hint + step) % room)).find(|slot| {
             // SAFETY: inside the mapping; the state is only used atomically.
             let state = unsafe { AtomicU32::from_ptr(&raw mut (**slot).state) };
-            state.load(Ordering::Relaxed) == slot_state::FREE
-                && state
-                    .compare_exchange(slot_state::FREE, slot_state::CLAIMED, Ordering::AcqRel, Ordering::Relaxed)
-                    .is_ok()
+            // No look before: the first slot is mostly free, and a load would fault its page in a second time.
+            state.compare_exchange(slot_state::FREE, slot_state::CLAIMED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         })
     };
     try_all().or_else(|| {

@@ -84,7 +84,15 @@ pub const DEFAULT_PROTECT: &[&str] = &[
 /// The runtime that a program is, by the last component of its path.
 #[must_use]
 pub fn of_program(basename: &[u8]) -> Option<&'static Runtime> {
-    RUNTIMES.iter().find(|runtime| runtime.programs.iter().any(|glob| fast_glob::glob_match(glob, basename)))
+    // Asked in every process at its start: most names are ruled out by the letters before the first wildcard.
+    let may_match = |glob: &str| {
+        let fixed = glob.bytes().zip(basename).take_while(|(a, b)| a == *b).count();
+        glob.as_bytes().get(fixed).is_none_or(|next| b"*?[{".contains(next))
+    };
+    let is_one = |runtime: &&Runtime| {
+        runtime.programs.iter().any(|glob| may_match(glob) && fast_glob::glob_match(glob, basename))
+    };
+    RUNTIMES.iter().find(is_one)
 }
 
 #[cfg(test)]
