@@ -14,7 +14,9 @@ use std::path::PathBuf;
   chaos-exec run -f 'connect=ECONNREFUSED@30%' -- python3 agent.py
   chaos-exec run --chaos disk --rate 20% --seed 42 -- ./server
   chaos-exec run -t faults.yaml --timeout 2m --log run.jsonl -- make test
-  chaos-exec log --format jsonl        # every injection of the latest run
+  chaos-exec check -f 'read=EIO@10%'   # what a fault or a table will do, in words
+  chaos-exec log                       # every injection of the latest run
+  chaos-exec run --help                # more of these
 
 Exit codes of run: the target's own; 128+N when signal N ended it; 124 --timeout passed;
 125 chaos-exec itself failed; 126 the command cannot be run; 127 it was not found."
@@ -30,11 +32,11 @@ pub struct Cli {
 pub enum Action {
     /// Run a program and make its calls fail
     Run(Box<RunArgs>),
-    /// Say what a fault table will do, or everything that is wrong with it
+    /// Say what a fault table will do, or what is wrong with it
     Check(CheckArgs),
     /// List what a fault table can name
     List(ListArgs),
-    /// Print the injection log of a session
+    /// Print the log of a run: every injection, process and escape
     Log(LogArgs),
     /// Write the shim, for LD_PRELOAD without the launcher
     Shim(ShimArgs),
@@ -50,17 +52,21 @@ pub enum Action {
 /// `chaos-exec run`
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  # Every third connection is refused, the same ones for the same seed:
+  # Three connections in ten are refused, the same ones for the same seed:
   chaos-exec run -f 'connect=ECONNREFUSED@30%' --seed 7 -- curl -s http://localhost:8000/
-  # The third to fifth read of *.db fails, and writes are short half of the time:
+  # The third to fifth read of *.db fails, and half of the writes are short:
   chaos-exec run -f 'error calls=read path=*.db errno=EIO nth=3..5' -f 'write=short@50%' -- ./app
+  # A name is not found; a server's answers are late:
+  chaos-exec run -f 'dns to=api.example.com' -f 'latency calls=recv,read to=:5432 delay=200ms' -- ./app
   # By type of chaos, for the first minute:
   chaos-exec run --chaos network,disk --intensity stress --for 60s -- ./service
   # From a file, with a limit on the run and the log beside it:
   chaos-exec run -t faults.yaml --timeout 2m --log run.jsonl -- python3 agent.py
 
+One fault is CALLS=EFFECT[@WHEN] (@30% a rate; @3, @3..5, @2..+3 which matches) or FAULT key=value ...
 `chaos-exec list calls|faults|presets` shows what can be named; `chaos-exec check` explains a table.
-The variables CHAOS_TABLE, CHAOS_SEED, CHAOS_TYPES, CHAOS_RATE ... are read first; options win.")]
+The variables CHAOS_TABLE, CHAOS_SEED, CHAOS_TYPES, CHAOS_RATE ... are read first, then the tables, then the
+options: faults add up, of every other setting the last one counts.")]
 pub struct RunArgs {
     /// What shall fail.
     #[command(flatten)]
@@ -90,7 +96,7 @@ pub struct RunArgs {
     #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
     pub quiet: bool,
 
-    /// List every process and injection at the end
+    /// List the processes and injections at the end, up to 200 of them
     #[arg(short, long, help_heading = "Output")]
     pub verbose: bool,
 
@@ -114,11 +120,11 @@ pub struct FaultArgs {
     #[arg(long, value_name = "TYPES", help_heading = "Faults")]
     pub chaos: Vec<String>,
 
-    /// How often the presets hit: 0..1 or a percentage such as 30%
+    /// How often presets, and faults that do not say when, hit: 0..1 or a percentage such as 30%
     #[arg(long, value_name = "RATE", conflicts_with = "intensity", help_heading = "Faults")]
     pub rate: Option<String>,
 
-    /// The rate by name: gentle, realistic, stress, extreme
+    /// The rate by name: gentle 10%, realistic 30%, stress 50%, extreme 70%
     #[arg(long, value_name = "NAME", help_heading = "Faults")]
     pub intensity: Option<String>,
 
@@ -126,11 +132,11 @@ pub struct FaultArgs {
     #[arg(long, value_name = "NUMBER", help_heading = "Faults")]
     pub seed: Option<String>,
 
-    /// Inject only this long, such as 60s
+    /// Inject only so long after the start of the run, such as 60s
     #[arg(long = "for", value_name = "DURATION", help_heading = "Faults")]
     pub lasting: Option<String>,
 
-    /// Inject at most so many faults
+    /// Inject at most so many faults in the whole tree
     #[arg(long, value_name = "N", help_heading = "Faults")]
     pub max_faults: Option<String>,
 }
@@ -148,18 +154,18 @@ pub enum Wait {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   chaos-exec check faults.yaml
-  chaos-exec check -f 'read=EIO@10%'
+  chaos-exec check -f 'read=EIO@10%' -f 'short path=*.db keep=10% nth=2..+3'
   chaos-exec check faults.yaml --json > table.json   # for CHAOS_TABLE=./table.json")]
 pub struct CheckArgs {
     /// Fault tables: YAML, TOML or JSON
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "faults")]
     pub files: Vec<PathBuf>,
 
-    /// One fault, in a line
+    /// One fault in a line, as for `run`
     #[arg(short, long = "fault", value_name = "SPEC")]
     pub faults: Vec<String>,
 
-    /// Print the table as the shim reads it
+    /// Print the table as JSON, which the shim reads without the launcher
     #[arg(long)]
     pub json: bool,
 }
@@ -167,7 +173,8 @@ pub struct CheckArgs {
 /// `chaos-exec list`
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  chaos-exec list calls
+  chaos-exec list calls             # what `calls` can name, and which faults and errnos fit
+  chaos-exec list faults            # which calls each fault fits
   chaos-exec list presets --json")]
 pub struct ListArgs {
     /// What to list
@@ -196,7 +203,10 @@ pub enum Listing {
 #[command(after_help = "Examples:
   chaos-exec log                                  # the latest run, as text
   chaos-exec log --format jsonl | jq 'select(.type == \"injection\")'
-  chaos-exec log /path/to/session -o run.csv --format csv")]
+  chaos-exec log /path/to/session -o run.csv --format csv
+  chaos-exec log chaos.session                    # the CHAOS_LOG file of a run without the launcher
+
+Works while the run goes on, and after the launcher or the target was killed.")]
 pub struct LogArgs {
     /// A session: its directory, its mapped file, or its ID [default: the latest]
     #[arg(value_name = "SESSION", value_hint = ValueHint::AnyPath)]
@@ -226,7 +236,8 @@ pub enum Format {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   chaos-exec shim -o libchaos_shim.so
-  LD_PRELOAD=$PWD/libchaos_shim.so CHAOS_TABLE='read=EIO@10%' ./program")]
+  LD_PRELOAD=$PWD/libchaos_shim.so CHAOS_TABLE='read=EIO@10%' CHAOS_LOG=chaos.session ./program
+  chaos-exec log chaos.session")]
 pub struct ShimArgs {
     /// Where to write it
     #[arg(short, long, value_name = "FILE", default_value = "libchaos_shim.so", value_hint = ValueHint::FilePath)]
