@@ -276,6 +276,10 @@ pub unsafe fn with_environment(
     body: &mut dyn FnMut(*const *mut c_char) -> isize,
 ) -> isize {
     let Some(session) = attached() else { return body(given) };
+    if !given.is_null() && !sys::is_readable(given.cast(), 1) {
+        // The kernel says EFAULT.
+        return body(given);
+    }
     let Some(token) = Token::enter() else { return body(given) };
     let thread = token.thread;
     let same_process = start == Start::Exec && !tree::in_vfork_child(thread);

@@ -104,8 +104,9 @@ pub struct Vector {
 
 impl Vector {
     fn iter(self) -> impl Iterator<Item = libc::iovec> {
-        let count = if self.list.is_null() { 0 } else { self.count.clamp(0, 1024) };
-        // SAFETY: the program's own list of `count` buffers.
+        let count = self.count.clamp(0, 1024);
+        let count = if sys::is_readable(self.list.cast(), count as usize * size_of::<libc::iovec>()) { count } else { 0 };
+        // SAFETY: the program's own list of `count` buffers, which can be read.
         (0..count).map(move |index| unsafe { *self.list.add(index as usize) })
     }
 
