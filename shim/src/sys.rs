@@ -71,6 +71,31 @@ pub fn sleep(ns: u64) -> bool {
     unsafe { raw!(SYS_nanosleep, &raw const time, 0usize) == 0 }
 }
 
+/// Sleeps until a moment of CLOCK_MONOTONIC, as a blocking read would: false when a handler without SA_RESTART has run.
+/// On kernels before 5.16 any handler ends it.
+pub fn block_until(ns: u64) -> bool {
+    const FUTEX2_SIZE_U32_PRIVATE: u32 = 0x82;
+    #[repr(C)]
+    struct Waiter {
+        value: u64,
+        address: u64,
+        flags: u32,
+        reserved: u32,
+    }
+    let nobody_wakes = 0u32;
+    let waiter =
+        Waiter { value: 0, address: (&raw const nobody_wakes) as u64, flags: FUTEX2_SIZE_U32_PRIVATE, reserved: 0 };
+    let time = libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 };
+    // SAFETY: all three live through the call.
+    let result =
+        unsafe { raw!(SYS_futex_waitv, &raw const waiter, 1usize, 0usize, &raw const time, libc::CLOCK_MONOTONIC) };
+    if result == -libc::ETIMEDOUT as isize || result == -libc::EINTR as isize {
+        return result == -libc::ETIMEDOUT as isize;
+    }
+    // SAFETY: the timespec lives through the call.
+    unsafe { raw!(SYS_clock_nanosleep, libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const time, 0usize) == 0 }
+}
+
 /// open(2) with O_CLOEXEC.
 pub fn open(path: &CStr, flags: i32, mode: u32) -> Result<i32, i32> {
     // SAFETY: the path ends with NUL.
