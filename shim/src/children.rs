@@ -33,8 +33,8 @@ pub struct Place {
     pub lineage: Lineage,
     /// Number of the image that started this one.
     pub parent: u32,
-    /// After exec: the slots of process and thread.
-    pub slots: Option<(usize, usize)>,
+    /// After exec: the slot of the process, and that of the thread if it had one.
+    pub slots: Option<(usize, Option<usize>)>,
 }
 
 /// Strings that children need.
@@ -213,7 +213,9 @@ fn parse_place(text: &[u8]) -> Option<Place> {
     lineage.text.push(parts.next()?.as_bytes());
     lineage.hash = u64::from_str_radix(parts.next()?, 16).ok()?;
     let parent = parts.next()?.parse().ok()?;
-    let slots = parts.next()?.parse().ok().zip(parts.next()?.parse().ok());
+    let process = parts.next()?.parse().ok();
+    let thread = parts.next()?.parse().ok();
+    let slots = process.map(|process| (process, thread));
     Some(Place { lineage, parent, slots })
 }
 
@@ -233,10 +235,14 @@ fn place_entry(session: &Session, thread: &Thread, same_process: bool) -> Text<2
     entry.push(b",");
     entry.push_number(u64::from(me.uid));
     entry.push(b",");
-    if same_process && thread.slot.get() != 0 && !me.slot.is_null() {
+    if same_process && !me.slot.is_null() {
         entry.push_number(session.process_index(me.slot) as u64);
         entry.push(b",");
-        entry.push_number(session.thread_index(thread.slot.get() as *mut _) as u64);
+        if tree::is_own_slot(thread) {
+            entry.push_number(session.thread_index(thread.slot.get() as *mut _) as u64);
+        } else {
+            entry.push(b"-");
+        }
     } else {
         entry.push(b"-,-");
     }

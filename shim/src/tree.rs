@@ -218,7 +218,7 @@ pub struct Arrival<'a> {
     /// Number of the parent's image (of the image before exec, for that).
     pub parent: u32,
     /// Slots of the image before exec: process, thread.
-    pub inherited: Option<(usize, usize)>,
+    pub inherited: Option<(usize, Option<usize>)>,
     /// The name it was started by.
     pub program: &'a [u8],
     /// Its executable.
@@ -239,7 +239,7 @@ pub fn arrive(session: &Session, arrival: &Arrival<'_>) -> bool {
     me.lineage = arrival.lineage;
     me.rules = rules_for(session, arrival.program, arrival.executable);
     let inherited = arrival.inherited.map(|(process, thread)| {
-        (session.process(process), session.thread(thread))
+        (session.process(process), thread.map(|thread| session.thread(thread)))
     });
     settle(session, thread(), me, arrival.parent, inherited)
 }
@@ -260,7 +260,7 @@ fn settle(
     thread: &Thread,
     me: &mut Me,
     parent: u32,
-    inherited: Option<(*mut ProcessSlot, *mut ThreadSlot)>,
+    inherited: Option<(*mut ProcessSlot, Option<*mut ThreadSlot>)>,
 ) -> bool {
     let word = generation();
     me.pid = sys::getpid();
@@ -275,11 +275,12 @@ fn settle(
     let record = Record { kind: kind::PROCESS, effect: parent as i32, ..Record::default() };
     log::publish(session, thread, record, &[me.lineage.text.bytes(), me.program.bytes(), me.executable.bytes()]);
 
-    let old = inherited.filter(|(process, own)| {
-        // SAFETY: both come from `session.process` and `session.thread`.
-        unsafe { (**process).pid == me.pid && (**own).pid == me.pid }
-    });
-    if let Some((_, own)) = old {
+    // SAFETY: both come from `session.process` and `session.thread`.
+    let old = inherited.filter(|(process, _)| unsafe { (**process).pid == me.pid });
+    if let Some((_, Some(own))) = old
+        // SAFETY: as above.
+        && unsafe { (*own).pid == me.pid }
+    {
         fold(session, own);
     }
     let Some(slot) = old.map(|(process, _)| process).or_else(|| claim_process(session, me.uid)) else {
