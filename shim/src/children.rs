@@ -99,6 +99,10 @@ fn value<'a>(entry: &'a [u8], name: &str) -> Option<&'a [u8]> {
     entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
 }
 
+fn is_private(entry: &[u8]) -> bool {
+    value(entry, env::SESSION).is_some() || value(entry, env::LINEAGE).is_some()
+}
+
 fn is_public(entry: &[u8]) -> bool {
     entry.starts_with(b"CHAOS_")
 }
@@ -136,14 +140,17 @@ fn is_own(entry: &[u8], own: &[u8]) -> bool {
 
 /// Takes what is ours out of the environment, in place, and keeps what children need.
 ///
+/// `is_first`: of the run, so that the public variables were meant for us. Those in a child's environment the program
+/// has put there.
+///
 /// # Safety
 /// `list` must be the process's environment; called once, by the constructor, before the program's main.
-pub unsafe fn hide(list: *mut *mut c_char, kept: Ours) {
+pub unsafe fn hide(list: *mut *mut c_char, kept: Ours, is_first: bool) {
     let own = crate::real::own_path().map_or(&b""[..], CStr::to_bytes);
     // SAFETY: nobody reads it before the session is published; the caller answers for the list.
     unsafe {
         *OURS.0.get() = kept;
-        strip(list, own);
+        strip(list, own, is_first);
     }
 }
 
@@ -151,7 +158,7 @@ pub unsafe fn hide(list: *mut *mut c_char, kept: Ours) {
 ///
 /// # Safety
 /// `list` must be NULL or a NULL-terminated array of C strings in writable memory.
-unsafe fn strip(list: *mut *mut c_char, own: &[u8]) {
+unsafe fn strip(list: *mut *mut c_char, own: &[u8], with_public: bool) {
     if list.is_null() {
         return;
     }
@@ -164,7 +171,7 @@ unsafe fn strip(list: *mut *mut c_char, own: &[u8]) {
             let drop = if bytes.starts_with(PRELOAD) {
                 cut_own_preload(*from, own)
             } else {
-                is_public(bytes) || bytes.starts_with(b"_CHAOS_")
+                is_private(bytes) || (with_public && is_public(bytes))
             };
             if !drop {
                 *to = *from;
@@ -327,7 +334,7 @@ pub unsafe fn with_environment(
 pub unsafe fn clean(list: *mut *mut c_char) {
     let own = ours().preload.bytes();
     // SAFETY: the caller says so.
-    unsafe { strip(list, own) };
+    unsafe { strip(list, own, false) };
 }
 
 /// The path of the session, without its variable's name.
@@ -378,7 +385,7 @@ unsafe fn fill(memory: *mut u8, build: &Build<'_>) -> *const *mut c_char {
                 users = value;
                 preload_at = Some(count);
                 count += 1;
-            } else if value(bytes, env::SESSION).is_none() && value(bytes, env::LINEAGE).is_none() {
+            } else if !is_private(bytes) {
                 list.add(count).write(entry.as_ptr().cast_mut());
                 count += 1;
             }

@@ -42,7 +42,7 @@ fn start() {
     let Some((session, path)) = attached else { return };
     let own = real::own_path().map(CStr::to_bytes).unwrap_or(b"");
     // SAFETY: as above.
-    unsafe { children::hide(environ, Ours::new(own, path.bytes(), found.preload_first)) };
+    unsafe { children::hide(environ, Ours::new(own, path.bytes(), found.preload_first), found.lineage.is_none()) };
     clock::TSC_IS_CLOCK.store(tsc_is_clock(session), Ordering::Relaxed);
     clock::start();
     hooks::resolve_all();
