@@ -295,6 +295,8 @@ pub unsafe fn with_environment(
     }
     let Some(token) = Token::enter() else { return body(given) };
     let thread = token.thread;
+    // libc's clone() is no hook of ours: ask the kernel whose memory this is.
+    thread.maybe_vfork.set(true);
     let same_process = start == Start::Exec && !tree::in_vfork_child(thread);
     // SAFETY: the caller says so.
     let verdict = unsafe { target::examine(program, search, ours().preload.bytes(), session_path()) };
