@@ -159,6 +159,17 @@ redhook::hook! {
     }
 }
 
+/// Finds the functions behind redhook's declarations now: it does so under a lock, in which a signal handler or a forked
+/// child could be caught.
+pub fn resolve_declared() {
+    let _ = redhook::real!(socket);
+    let _ = redhook::real!(socketpair);
+    let _ = redhook::real!(pipe);
+    let _ = redhook::real!(pipe2);
+    let _ = redhook::real!(listen);
+    let _ = redhook::real!(epoll_ctl);
+}
+
 /// A change of what an epoll watches.
 ///
 /// # Safety
