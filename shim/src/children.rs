@@ -33,8 +33,8 @@ pub struct Place {
     pub lineage: Lineage,
     /// Number of the image that started this one.
     pub parent: u32,
-    /// After exec: the slots of process and thread.
-    pub slots: Option<(usize, usize)>,
+    /// After exec: the slot of the process, and that of the thread if it had one.
+    pub slots: Option<(usize, Option<usize>)>,
 }
 
 /// Strings that children need. Copies: a program may write over its environment to show a title in `ps`.
@@ -110,6 +110,10 @@ fn value<'a>(entry: &'a [u8], name: &str) -> Option<&'a [u8]> {
     entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
 }
 
+fn is_private(entry: &[u8]) -> bool {
+    value(entry, env::SESSION).is_some() || value(entry, env::LINEAGE).is_some()
+}
+
 fn is_public(entry: &[u8]) -> bool {
     entry.starts_with(b"CHAOS_")
 }
@@ -147,13 +151,16 @@ fn is_own(entry: &[u8], own: &[u8]) -> bool {
 
 /// Takes what is ours out of the environment, in place, and keeps what children need.
 ///
+/// `is_first`: of the run, so that the public variables were meant for us. Those in a child's environment the program
+/// has put there.
+///
 /// # Safety
 /// `list` must be the process's environment; called once, by the constructor, before the program's main.
-pub unsafe fn hide(list: *mut *mut c_char, own: &[u8], first: bool) {
+pub unsafe fn hide(list: *mut *mut c_char, own: &[u8], first: bool, is_first: bool) {
     // SAFETY: nobody reads it before the session is published; the caller answers for the list.
     unsafe {
         keep_library(own, first);
-        strip(list, own);
+        strip(list, own, is_first);
     }
 }
 
@@ -161,7 +168,7 @@ pub unsafe fn hide(list: *mut *mut c_char, own: &[u8], first: bool) {
 ///
 /// # Safety
 /// `list` must be NULL or a NULL-terminated array of C strings in writable memory.
-unsafe fn strip(list: *mut *mut c_char, own: &[u8]) {
+unsafe fn strip(list: *mut *mut c_char, own: &[u8], with_public: bool) {
     if list.is_null() {
         return;
     }
@@ -174,7 +181,7 @@ unsafe fn strip(list: *mut *mut c_char, own: &[u8]) {
             let drop = if bytes.starts_with(PRELOAD) {
                 cut_own_preload(*from, own)
             } else {
-                is_public(bytes) || bytes.starts_with(b"_CHAOS_")
+                is_private(bytes) || (with_public && is_public(bytes))
             };
             if !drop {
                 *to = *from;
@@ -223,7 +230,9 @@ fn parse_place(text: &[u8]) -> Option<Place> {
     lineage.text.push(parts.next()?.as_bytes());
     lineage.hash = u64::from_str_radix(parts.next()?, 16).ok()?;
     let parent = parts.next()?.parse().ok()?;
-    let slots = parts.next()?.parse().ok().zip(parts.next()?.parse().ok());
+    let process = parts.next()?.parse().ok();
+    let thread = parts.next()?.parse().ok();
+    let slots = process.map(|process| (process, thread));
     Some(Place { lineage, parent, slots })
 }
 
@@ -243,10 +252,14 @@ fn place_entry(session: &Session, thread: &Thread, same_process: bool) -> Text<2
     entry.push(b",");
     entry.push_number(u64::from(me.uid));
     entry.push(b",");
-    if same_process && thread.slot.get() != 0 && !me.slot.is_null() {
+    if same_process && !me.slot.is_null() {
         entry.push_number(session.process_index(me.slot) as u64);
         entry.push(b",");
-        entry.push_number(session.thread_index(thread.slot.get() as *mut _) as u64);
+        if tree::is_own_slot(thread) {
+            entry.push_number(session.thread_index(thread.slot.get() as *mut _) as u64);
+        } else {
+            entry.push(b"-");
+        }
     } else {
         entry.push(b"-,-");
     }
@@ -286,8 +299,14 @@ pub unsafe fn with_environment(
     body: &mut dyn FnMut(*const *mut c_char) -> isize,
 ) -> isize {
     let Some(session) = attached() else { return body(given) };
+    if !given.is_null() && !sys::is_readable(given.cast(), 1) {
+        // The kernel says EFAULT.
+        return body(given);
+    }
     let Some(token) = Token::enter() else { return body(given) };
     let thread = token.thread;
+    // libc's clone() is no hook of ours: ask the kernel whose memory this is.
+    thread.maybe_vfork.set(true);
     let same_process = start == Start::Exec && !tree::in_vfork_child(thread);
     // SAFETY: the caller says so.
     let verdict = unsafe { target::examine(program, search, ours().preload.bytes(), session_path()) };
@@ -327,7 +346,7 @@ pub unsafe fn with_environment(
 pub unsafe fn clean(list: *mut *mut c_char) {
     let own = ours().preload.bytes();
     // SAFETY: the caller says so.
-    unsafe { strip(list, own) };
+    unsafe { strip(list, own, false) };
 }
 
 /// The path of the session, without its variable's name.
@@ -378,7 +397,7 @@ unsafe fn fill(memory: *mut u8, build: &Build<'_>) -> *const *mut c_char {
                 users = value;
                 preload_at = Some(count);
                 count += 1;
-            } else if value(bytes, env::SESSION).is_none() && value(bytes, env::LINEAGE).is_none() {
+            } else if !is_private(bytes) {
                 list.add(count).write(entry.as_ptr().cast_mut());
                 count += 1;
             }

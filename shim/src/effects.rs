@@ -248,15 +248,14 @@ pub fn carry_out(
 ) -> Outcome {
     match effect {
         Effect::Latency(ns) => {
-            wait(ns);
+            wait(op, ns);
             delivered(session, &ticket, 0);
             Outcome::Go
         }
         Effect::Hang(ns) => hang(session, op, ns, ticket, target),
         Effect::Error(errno) => {
-            if let Target::Fd(fd) = target {
-                make_lasting(session, op, errno, fd, flags, &ticket);
-            }
+            let ticket =
+                if let Target::Fd(fd) = target { make_lasting(session, op, errno, fd, flags, ticket) } else { ticket };
             Outcome::Fail(errno, ticket)
         }
         Effect::Memory(_) => Outcome::Fail(libc::ENOMEM, ticket),
@@ -274,8 +273,7 @@ pub fn carry_out(
                 sys::cut(fd);
             }
             if is_write(op) {
-                make_lasting(session, op, libc::EPIPE, -1, flags, &ticket);
-                return Outcome::Fail(libc::EPIPE, ticket);
+                return Outcome::Fail(libc::EPIPE, make_lasting(session, op, libc::EPIPE, -1, flags, ticket));
             }
             Outcome::End(ticket)
         }
@@ -292,25 +290,48 @@ pub fn carry_out(
 }
 
 /// What comes with an error besides the errno: SIGPIPE, or a connection that stays reset.
-fn make_lasting(session: &Session, op: Op, errno: i32, fd: i32, flags: i32, ticket: &Ticket) {
-    if errno == libc::EPIPE && is_write(op) && flags & libc::MSG_NOSIGNAL == 0 {
-        // The signal may end the process: that is the effect, and it must be told before.
-        delivered(session, ticket, -1);
-        sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGPIPE);
-    }
+///
+/// The signal may end the process or leave the call for good: the log is told before.
+fn make_lasting(session: &Session, op: Op, errno: i32, fd: i32, flags: i32, ticket: Ticket) -> Ticket {
     if matches!(errno, libc::ECONNRESET | libc::EPIPE) && fd >= 0 && nature(fd) == Nature::Stream {
         sys::cut(fd);
     }
+    if errno == libc::EPIPE && is_write(op) && flags & libc::MSG_NOSIGNAL == 0 {
+        delivered(session, &ticket, -1);
+        sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGPIPE);
+        return ticket.told();
+    }
+    ticket
 }
 
 /// Waits the whole time, whatever handlers run meanwhile.
-fn wait(ns: u64) {
+fn wait(op: Op, ns: u64) {
     let until = clock::exact().saturating_add(ns);
     loop {
         let now = clock::exact();
-        if now >= until || sys::sleep(until - now) {
+        if now >= until || (sys::sleep((until - now).min(HANG_STEP)) && until - now <= HANG_STEP) {
             return;
         }
+        cancel_here(op);
+    }
+}
+
+unsafe extern "C-unwind" {
+    fn pthread_testcancel();
+}
+
+/// A thread that waits by our doing can be cancelled where it could be in the call itself. No token is held, and
+/// nothing lives that would need dropping.
+fn cancel_here(op: Op) {
+    let is_cancellation_point = match op.row().subject {
+        Subject::Fd | Subject::Peer => true,
+        Subject::Path => op == Op::Open,
+        Subject::Nothing => op == Op::Wait,
+        Subject::Name | Subject::Memory | Subject::Program => false,
+    };
+    if is_cancellation_point {
+        // SAFETY: unwinding passes through frames of ours as it does when the real call is cancelled.
+        unsafe { pthread_testcancel() };
     }
 }
 
@@ -338,9 +359,11 @@ fn hang(session: &Session, op: Op, ns: u64, ticket: Ticket, target: Target) -> O
         if now >= until || over {
             break;
         }
-        if !sys::sleep((until - now).min(HANG_STEP)) && interruptible && op.row().fails == Failure::Errno {
+        let step = now.saturating_add((until - now).min(HANG_STEP));
+        if !sys::block_until(step) && interruptible && op.row().fails == Failure::Errno {
             return Outcome::Fail(libc::EINTR, ticket);
         }
+        cancel_here(op);
     }
     if times_out {
         return Outcome::Fail(libc::EAGAIN, ticket);

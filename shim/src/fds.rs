@@ -256,10 +256,10 @@ impl PeerBuffer {
     /// The peer that a program names.
     ///
     /// # Safety
-    /// `address` must be NULL or valid for reading `len` bytes.
+    /// `address` must be an argument of the program's that stays as it is during its call.
     pub unsafe fn given(&mut self, address: *const libc::sockaddr, len: u32) -> Peer<'_> {
         let len = (len as usize).min(size_of::<libc::sockaddr_storage>());
-        if address.is_null() {
+        if !sys::is_readable(address.cast(), len) {
             return Peer::Unknown;
         }
         // SAFETY: both are valid for `len` bytes; the buffer is ours.

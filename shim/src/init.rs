@@ -43,7 +43,7 @@ fn start() {
     };
     let Some(session) = session else { return };
     // SAFETY: as above.
-    unsafe { children::hide(environ, own, found.preload_first) };
+    unsafe { children::hide(environ, own, found.preload_first, found.lineage.is_none()) };
     clock::TSC_IS_CLOCK.store(tsc_is_clock(session), Ordering::Relaxed);
     clock::start();
     hooks::resolve_all();

@@ -20,6 +20,7 @@ pub struct Ticket {
     record: *mut Record,
     index: u64,
     pending: bool,
+    is_told: bool,
     filled: Record,
 }
 
@@ -54,12 +55,20 @@ pub fn publish(session: &Session, thread: &Thread, mut record: Record, texts: &[
         at.write(record);
         AtomicU64::from_ptr(&raw mut (*at).commit).store(index + 1, Ordering::Release);
     }
-    Some(Ticket { record: at, index, pending: record.status == status::PENDING, filled: record })
+    Some(Ticket { record: at, index, pending: record.status == status::PENDING, is_told: false, filled: record })
 }
 
 impl Ticket {
+    /// As it is once delivery has been told: its slot may be another record's by now.
+    pub fn told(self) -> Ticket {
+        Ticket { is_told: true, ..self }
+    }
+
     /// Tells that the caller now sees the effect, and what it gets.
     pub fn delivered(&self, session: &Session, thread: &Thread, result: i64) {
+        if self.is_told {
+            return;
+        }
         if self.pending {
             let record =
                 Record { kind: kind::DELIVERY, status: status::DELIVERED, nth: self.index, result, ..self.filled };

@@ -78,16 +78,14 @@ impl Desk {
     }
 
     /// Makes `path` the absolute path that opening `path` would reach, links followed as far as they exist; an empty
-    /// one names the descriptor itself. False when it cannot be told (no /proc, too long).
+    /// one names the descriptor itself. False when it cannot be told (no /proc, too long, no string).
     ///
     /// # Safety
-    /// `path` must be NULL or a C string.
+    /// `path` must be an argument of the program's that stays unchanged during its call.
     pub unsafe fn absolute(&mut self, dirfd: i32, path: *const c_char) -> bool {
-        if path.is_null() {
-            return false;
-        }
-        // SAFETY: the caller says so.
-        let path = unsafe { CStr::from_ptr(path) }.to_bytes();
+        // SAFETY: the program's own argument of a call that is being made.
+        let Some(path) = (unsafe { sys::string(path) }) else { return false };
+        let path = path.to_bytes();
         self.path.truncate(0);
         if path.first() != Some(&b'/') {
             let based = if dirfd == libc::AT_FDCWD { self.path.fill(sys::getcwd) } else { self.descriptor(dirfd) };

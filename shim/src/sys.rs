@@ -1,7 +1,10 @@
 //! Raw system calls: they never touch errno, never reach a hook, and are no cancellation points.
 
 use std::arch::asm;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
+
+/// Bytes of a page of memory.
+const PAGE: usize = 4096;
 
 /// One system call; the result as the kernel gives it (errors are -errno).
 ///
@@ -66,6 +69,31 @@ pub fn sleep(ns: u64) -> bool {
     let time = libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 };
     // SAFETY: the timespec lives through the call.
     unsafe { raw!(SYS_nanosleep, &raw const time, 0usize) == 0 }
+}
+
+/// Sleeps until a moment of CLOCK_MONOTONIC, as a blocking read would: false when a handler without SA_RESTART has run.
+/// On kernels before 5.16 any handler ends it.
+pub fn block_until(ns: u64) -> bool {
+    const FUTEX2_SIZE_U32_PRIVATE: u32 = 0x82;
+    #[repr(C)]
+    struct Waiter {
+        value: u64,
+        address: u64,
+        flags: u32,
+        reserved: u32,
+    }
+    let nobody_wakes = 0u32;
+    let waiter =
+        Waiter { value: 0, address: (&raw const nobody_wakes) as u64, flags: FUTEX2_SIZE_U32_PRIVATE, reserved: 0 };
+    let time = libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 };
+    // SAFETY: all three live through the call.
+    let result =
+        unsafe { raw!(SYS_futex_waitv, &raw const waiter, 1usize, 0usize, &raw const time, libc::CLOCK_MONOTONIC) };
+    if result == -libc::ETIMEDOUT as isize || result == -libc::EINTR as isize {
+        return result == -libc::ETIMEDOUT as isize;
+    }
+    // SAFETY: the timespec lives through the call.
+    unsafe { raw!(SYS_clock_nanosleep, libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const time, 0usize) == 0 }
 }
 
 /// open(2) with O_CLOEXEC.
@@ -182,6 +210,46 @@ pub fn lowest_free_fd() -> Option<i32> {
     let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
     close(fd);
     Some(fd)
+}
+
+/// Whether all of the program's memory from `at` on can be read: what the kernel would answer with EFAULT must not crash
+/// in our hands.
+pub fn is_readable(at: *const u8, len: usize) -> bool {
+    /// No way to change a signal mask: the kernel reads the new mask, then refuses.
+    const HOW: i32 = -1;
+    let Some(last) = (at as usize).checked_add(len.saturating_sub(1)) else { return false };
+    (at as usize / PAGE..=last / PAGE).all(|page| {
+        // The end of the page: its start would be NULL for the first, which asks nothing.
+        let probe = page * PAGE + PAGE - 8;
+        // SAFETY: the kernel copies 8 bytes, which lie in one page, and tells when it cannot.
+        unsafe { raw!(SYS_rt_sigprocmask, HOW, probe, 0usize, 8usize) != -libc::EFAULT as isize }
+    })
+}
+
+/// A string of the program's, looked at page by page; `None` when it leaves the memory that can be read, or is longer
+/// than a path can be.
+///
+/// # Safety
+/// The string must stay unchanged while the result is used.
+pub unsafe fn string<'a>(at: *const c_char) -> Option<&'a CStr> {
+    let mut len = 0;
+    while len <= crate::paths::PATH_MAX {
+        // SAFETY: the page has just been found readable.
+        let rest = unsafe {
+            let here = at.cast::<u8>().wrapping_add(len);
+            let room = PAGE - here as usize % PAGE;
+            if !is_readable(here, 1) {
+                return None;
+            }
+            std::slice::from_raw_parts(here, room)
+        };
+        if let Some(end) = rest.iter().position(|byte| *byte == 0) {
+            // SAFETY: all bytes up to the NUL are readable.
+            return CStr::from_bytes_with_nul(unsafe { std::slice::from_raw_parts(at.cast(), len + end + 1) }).ok();
+        }
+        len += rest.len();
+    }
+    None
 }
 
 /// Maps `len` bytes: of a file when `fd` is not negative (shared), else private zeroed memory.

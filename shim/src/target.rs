@@ -33,11 +33,8 @@ pub unsafe fn examine(program: *const c_char, search: bool, library: &[u8], sess
             return escape(reason, false);
         }
     }
-    if program.is_null() {
-        return FOLLOWED;
-    }
-    // SAFETY: the caller says so.
-    let name = unsafe { CStr::from_ptr(program) };
+    // SAFETY: the program's own argument of a call that is being made.
+    let Some(name) = (unsafe { sys::string(program) }) else { return FOLLOWED };
     if search && !name.to_bytes().contains(&b'/') {
         return search_path(name.to_bytes()).unwrap_or(FOLLOWED);
     }
@@ -65,6 +62,8 @@ fn search_path(name: &[u8]) -> Option<Verdict> {
     };
     path.split(|byte| *byte == b':').find_map(|dir| {
         let mut buffer = crate::tree::Text::<1024>::EMPTY;
+        // An empty entry is the working directory.
+        let dir = if dir.is_empty() { b"." } else { dir };
         let whole = buffer.push(dir) && buffer.push(b"/") && buffer.push(name) && buffer.push(b"\0");
         if !whole {
             return None;

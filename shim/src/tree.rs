@@ -218,7 +218,7 @@ pub struct Arrival<'a> {
     /// Number of the parent's image (of the image before exec, for that).
     pub parent: u32,
     /// Slots of the image before exec: process, thread.
-    pub inherited: Option<(usize, usize)>,
+    pub inherited: Option<(usize, Option<usize>)>,
 }
 
 /// Takes a place in the session for a fresh image, started by this path, and writes its record. False when there is no
@@ -236,7 +236,9 @@ pub fn arrive(session: &Session, arrival: &Arrival<'_>, started_by: &[u8]) -> bo
     me.program.push(last_component(name));
     me.lineage = *arrival.lineage;
     me.rules = rules_for(session, me.program.bytes(), me.executable.bytes());
-    let inherited = arrival.inherited.map(|(process, thread)| (session.process(process), session.thread(thread)));
+    let inherited = arrival
+        .inherited
+        .map(|(process, thread)| (session.process(process), thread.map(|thread| session.thread(thread))));
     settle(session, thread(), me, arrival.parent, inherited)
 }
 
@@ -258,7 +260,7 @@ fn settle(
     thread: &Thread,
     me: &mut Me,
     parent: u32,
-    inherited: Option<(*mut ProcessSlot, *mut ThreadSlot)>,
+    inherited: Option<(*mut ProcessSlot, Option<*mut ThreadSlot>)>,
 ) -> bool {
     let word = generation();
     me.pid = sys::getpid();
@@ -273,11 +275,12 @@ fn settle(
     let record = Record { kind: kind::PROCESS, effect: parent as i32, ..Record::default() };
     log::publish(session, thread, record, &[me.lineage.text.bytes(), me.program.bytes(), me.executable.bytes()]);
 
-    let old = inherited.filter(|(process, own)| {
-        // SAFETY: both come from `session.process` and `session.thread`.
-        unsafe { (**process).pid == me.pid && (**own).pid == me.pid }
-    });
-    if let Some((_, own)) = old {
+    // SAFETY: both come from `session.process` and `session.thread`.
+    let old = inherited.filter(|(process, _)| unsafe { (**process).pid == me.pid });
+    if let Some((_, Some(own))) = old
+        // SAFETY: as above.
+        && unsafe { (*own).pid == me.pid }
+    {
         fold(session, own);
     }
     let Some(slot) = old.map(|(process, _)| process).or_else(|| claim_process(session, me.uid)) else {

@@ -296,7 +296,7 @@ calls! {
         syscalls [] families [Memory] on Memory fails Code [ENOMEM] ALLOC "posix_memalign(3)"
     Free "free": free;
         syscalls [] families [] on Nothing fails Never [] NOTHING "malloc(3)"
-    Fork "fork": fork _Fork;
+    Fork "fork": fork _Fork forkpty daemon;
         syscalls [SYS_fork SYS_clone SYS_clone3] families [Process] on Nothing fails Errno [EAGAIN ENOMEM] FAIL "fork(2)"
     Vfork "vfork": vfork;
         syscalls [SYS_vfork] families [Process] on Nothing fails Errno [EAGAIN ENOMEM] FAIL "vfork(2), fork(2)"

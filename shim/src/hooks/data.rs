@@ -118,8 +118,10 @@ pub struct Vector {
 
 impl Vector {
     fn iter(self) -> impl Iterator<Item = libc::iovec> {
-        let count = if self.list.is_null() { 0 } else { self.count.clamp(0, 1024) };
-        // SAFETY: the program's own list of `count` buffers.
+        let count = self.count.clamp(0, 1024);
+        let count =
+            if sys::is_readable(self.list.cast(), count as usize * size_of::<libc::iovec>()) { count } else { 0 };
+        // SAFETY: the program's own list of `count` buffers, which can be read.
         (0..count).map(move |index| unsafe { *self.list.add(index as usize) })
     }
 
@@ -162,21 +164,19 @@ fn vector_hit(first: First, fd: i32, vector: Vector, real: impl Fn(*const libc::
         }
         Outcome::Short(ppm, ticket) => {
             let wanted = effects::shortened(total, ppm);
-            let mut kept = 0usize;
-            let whole = vector.iter().take_while(|part| {
-                kept = kept.saturating_add(part.iov_len);
-                kept <= wanted
-            });
-            let whole = whole.count();
-            // Whole buffers, or a part of the first: nothing of the program's list has to be copied.
-            match vector.iter().next() {
-                Some(part) if whole == 0 => {
+            let (mut whole, mut kept) = (0, 0usize);
+            for part in vector.iter() {
+                if kept.saturating_add(part.iov_len) > wanted {
+                    break;
+                }
+                (whole, kept) = (whole + 1, kept + part.iov_len);
+            }
+            // Whole buffers, or a part of the first that is not empty: nothing of the program's list has to be copied.
+            match vector.iter().nth(whole as usize) {
+                Some(part) if kept == 0 => {
                     told_if_whole(real(&libc::iovec { iov_len: wanted, ..part }, 1), wanted, &ticket)
                 }
-                _ => {
-                    let asked = vector.iter().take(whole).map(|part| part.iov_len).sum();
-                    told_if_whole(real(vector.list, whole as i32), asked, &ticket)
-                }
+                _ => told_if_whole(real(vector.list, whole), kept, &ticket),
             }
         }
         Outcome::Corrupt(bits, per, draw, ticket) if !vector.is_source => {

@@ -21,6 +21,7 @@ pub fn resolve_all() {
             resolve(slot);
         }
     }
+    net::resolve_declared();
 }
 
 fn resolve(slot: &Slot) {

@@ -155,19 +155,37 @@ redhook::hook! {
 redhook::hook! {
     unsafe fn epoll_ctl(epoll: c_int, command: c_int, fd: c_int, event: *mut epoll_event) -> c_int => changed_watch {
         // SAFETY: the program's own arguments.
-        unsafe { watching(fd, event, || redhook::real!(epoll_ctl)(epoll, command, fd, event)) }
+        unsafe { watching(command, fd, event, || redhook::real!(epoll_ctl)(epoll, command, fd, event)) }
     }
+}
+
+/// Finds the functions behind redhook's declarations now: it does so under a lock, in which a signal handler or a forked
+/// child could be caught.
+pub fn resolve_declared() {
+    let _ = redhook::real!(socket);
+    let _ = redhook::real!(socketpair);
+    let _ = redhook::real!(pipe);
+    let _ = redhook::real!(pipe2);
+    let _ = redhook::real!(listen);
+    let _ = redhook::real!(epoll_ctl);
 }
 
 /// A change of what an epoll watches.
 ///
 /// # Safety
 /// `event` must be NULL or an event.
-pub(super) unsafe fn watching(fd: c_int, event: *const epoll_event, real: impl FnOnce() -> c_int) -> c_int {
+pub(super) unsafe fn watching(
+    command: c_int,
+    fd: c_int,
+    event: *const epoll_event,
+    real: impl FnOnce() -> c_int,
+) -> c_int {
     let result = simple(Op::EpollCtl, Target::Nothing, real, minus_one);
     if result == 0 {
+        // What comes with EPOLL_CTL_DEL is not looked at by the kernel: it may be anything.
+        let is_read = command != libc::EPOLL_CTL_DEL;
         // SAFETY: the call has read it.
-        let events = if event.is_null() { 0 } else { unsafe { (&raw const (*event).events).read_unaligned() } };
+        let events = if is_read { unsafe { (&raw const (*event).events).read_unaligned() } } else { 0 };
         fds::watched(fd, events & (libc::EPOLLET | libc::EPOLLONESHOT) as u32 != 0);
     }
     result

@@ -361,6 +361,10 @@ fn null_stream(errno: i32) -> *mut FILE {
 hooks! {
     [always] Fork, fork() -> pid_t, real => forking(|| real());
     [always] Fork, _Fork or fork() -> pid_t, real => forking(|| real());
+    // libc's own forks within these two pass by our names. The child gets 0 from both.
+    [always] Fork, forkpty(controller: *mut c_int, name: *mut c_char, terminal: *const libc::termios, size: *const libc::winsize)
+        -> pid_t, real => forking(|| real(controller, name, terminal, size));
+    [always] Fork, daemon(stay: c_int, keep: c_int) -> c_int, real => forking(|| real(stay, keep));
     [always] Exec, execve(path: *const c_char, argv: *const *const c_char, envp: Environment) -> c_int, real =>
         executing(path, false, envp, &mut |list| real(path, argv, list));
     [always] Exec, execv(path: *const c_char, argv: *const *const c_char) -> c_int, _real =>

@@ -51,8 +51,12 @@ unsafe extern "C" fn route(number: c_long, first: usize) -> usize {
         // These may return twice, on one stack: they cannot be made below a frame of ours.
         libc::SYS_vfork => forks(Op::Vfork),
         libc::SYS_clone if first & libc::CLONE_THREAD as usize == 0 => forks(Op::Fork),
-        // SAFETY: clone3 takes a structure that begins with 64 bits of flags; a bad pointer would fail it as well.
-        libc::SYS_clone3 if unsafe { *(first as *const u64) } & libc::CLONE_THREAD as u64 == 0 => forks(Op::Fork),
+        // Programs ask by a bad pointer whether the kernel knows the call.
+        libc::SYS_clone3 if !crate::sys::is_readable(first as *const u8, 8) => PASS,
+        // SAFETY: clone3 takes a structure that begins with 64 bits of flags, and they can be read.
+        libc::SYS_clone3 if unsafe { (first as *const u64).read_unaligned() } & libc::CLONE_THREAD as u64 == 0 => {
+            forks(Op::Fork)
+        }
         libc::SYS_clone | libc::SYS_clone3 => PASS,
         _ if word(op as usize) != 0 => HANDLE,
         _ => PASS,
@@ -152,8 +156,10 @@ unsafe extern "C-unwind" fn handle(
         libc::SYS_recvmmsg => message(Op::Recvmmsg, fd, d as c_int, || again(whole) as isize) as c_long,
         libc::SYS_fcntl => c_long::from(duplicating(b as c_int, || again(whole) as c_int)),
         libc::SYS_listen => c_long::from(listening(|| again(whole) as c_int)),
-        // SAFETY: the program's own event.
-        libc::SYS_epoll_ctl => c_long::from(unsafe { watching(c as c_int, d as *const _, || again(whole) as c_int) }),
+        libc::SYS_epoll_ctl => {
+            // SAFETY: the program's own event.
+            c_long::from(unsafe { watching(b as c_int, c as c_int, d as *const _, || again(whole) as c_int) })
+        }
         libc::SYS_pipe | libc::SYS_pipe2 => {
             // SAFETY: the place that the call fills.
             c_long::from(unsafe { pairing(Op::Pipe, a as *mut c_int, || again(whole) as c_int) })
