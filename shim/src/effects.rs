@@ -45,11 +45,12 @@ enum Nature {
     Listener,
     Pipe,
     Character,
+    Closed,
     Other,
 }
 
 fn nature(fd: i32) -> Nature {
-    let Some(stat) = sys::fstat(fd) else { return Nature::Other };
+    let Some(stat) = sys::fstat(fd) else { return Nature::Closed };
     match stat.st_mode & libc::S_IFMT {
         libc::S_IFREG => Nature::Regular,
         libc::S_IFDIR => Nature::Directory,
@@ -150,6 +151,7 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
     }
     let nature = nature(fd);
     match errno {
+        _ if nature == Nature::Closed => Err("the descriptor is not open"),
         libc::EAGAIN if fds::is_watched_by_edges(fd) => Err(EDGE),
         libc::EAGAIN if nature.is_file() => Err("EAGAIN on a file"),
         libc::EAGAIN if may_block(fd, flags) && !has_timeout(op, fd, nature) => Err("EAGAIN on a blocking descriptor"),
