@@ -25,7 +25,7 @@ static double now(void) {
 }
 
 static void die(const char *why) {
-    dprintf(2, "benchguest: %s: %s\n", why, strerror(errno));
+    dprintf(2, "benchguest: %s%s%s\n", why, errno ? ": " : "", errno ? strerror(errno) : "");
     _exit(1);
 }
 
