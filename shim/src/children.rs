@@ -12,8 +12,9 @@ use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, c_char};
 
 const PRELOAD: &[u8] = b"LD_PRELOAD=";
-/// The largest environment that is rebuilt on the stack, in bytes; beyond, memory is mapped (and lost by a vfork child).
-const STACK_LIMIT: usize = 128 * 1024;
+/// The largest list of an environment that is rebuilt on the stack, in bytes: some 4000 variables. Threads may have 64 KB
+/// in all. Beyond, memory is mapped (and lost by a vfork child).
+const STACK_LIMIT: usize = 32 * 1024;
 
 /// What the environment of this process held of ours.
 pub struct Found {
@@ -280,6 +281,7 @@ pub enum Start {
 struct Build<'a> {
     given: *const *mut c_char,
     place: Text<256>,
+    room: Room,
     body: &'a mut dyn FnMut(*const *mut c_char) -> isize,
 }
 
@@ -319,10 +321,11 @@ pub unsafe fn with_environment(
         token.leave();
         return body(given);
     }
-    let mut build = Build { given, place: place_entry(session, thread, same_process), body };
-    token.leave();
     // SAFETY: the caller says so.
-    let size = unsafe { needed(given) };
+    let room = unsafe { Room::of(given) };
+    let size = room.bytes();
+    let mut build = Build { given, place: place_entry(session, thread, same_process), room, body };
+    token.leave();
     let context = (&raw mut build).cast::<u8>();
     if size <= STACK_LIMIT && lasting.is_none() {
         // SAFETY: `fill_and_call` takes a `Build` and a buffer of `size` bytes.
@@ -355,24 +358,37 @@ fn session_path() -> &'static [u8] {
     bytes.get(env::SESSION.len() + 1..bytes.len().max(1) - 1).unwrap_or(&[])
 }
 
-/// Bytes for the pointers and the one string that changes.
-///
-/// # Safety
-/// `given` must be NULL or a NULL-terminated array of C strings.
-unsafe fn needed(given: *const *mut c_char) -> usize {
-    let (mut count, mut preload) = (0, 0);
-    // SAFETY: the caller says so.
-    for entry in unsafe { entries(given) } {
-        count += 1;
-        if entry.to_bytes().starts_with(PRELOAD) {
-            preload = entry.to_bytes().len();
+/// How much of an environment there is room for: another thread may make it longer while we copy it.
+struct Room {
+    /// Entries.
+    entries: usize,
+    /// Bytes of the longest LD_PRELOAD.
+    preload: usize,
+}
+
+impl Room {
+    /// # Safety
+    /// `given` must be NULL or a NULL-terminated array of C strings.
+    unsafe fn of(given: *const *mut c_char) -> Room {
+        let mut room = Room { entries: 0, preload: 0 };
+        // SAFETY: the caller says so.
+        for entry in unsafe { entries(given) } {
+            room.entries += 1;
+            if let Some(value) = entry.to_bytes().strip_prefix(PRELOAD) {
+                room.preload = room.preload.max(value.len());
+            }
         }
+        room
     }
-    (count + 8) * size_of::<*mut c_char>() + preload + ours().preload.bytes().len() + 512
+
+    /// For the pointers, the one string that changes, and our place.
+    fn bytes(&self) -> usize {
+        (self.entries + 8) * size_of::<*mut c_char>() + self.preload + ours().preload.bytes().len() + 512
+    }
 }
 
 unsafe extern "C-unwind" fn fill_and_call(memory: *mut u8, context: *mut u8) -> isize {
-    // SAFETY: `with_environment` passes its `Build`, and memory of the size that `needed` says.
+    // SAFETY: `with_environment` passes its `Build`, and memory of the size that its `Room` says.
     unsafe {
         let build = &mut *context.cast::<Build<'_>>();
         let list = fill(memory, build);
@@ -391,12 +407,15 @@ unsafe fn fill(memory: *mut u8, build: &Build<'_>) -> *const *mut c_char {
     let mut users: &[u8] = b"";
     // SAFETY: the list has room for every given entry, three of ours and NULL; the string goes behind it.
     unsafe {
-        for entry in entries(build.given) {
+        for entry in entries(build.given).take(build.room.entries) {
             let bytes = entry.to_bytes();
             if let Some(value) = bytes.strip_prefix(PRELOAD) {
-                users = value;
-                preload_at = Some(count);
-                count += 1;
+                // The last one counts for the loader. It may be a longer one by now, written by another thread.
+                users = value.get(..build.room.preload).unwrap_or(value);
+                if preload_at.is_none() {
+                    preload_at = Some(count);
+                    count += 1;
+                }
             } else if !is_private(bytes) {
                 list.add(count).write(entry.as_ptr().cast_mut());
                 count += 1;

@@ -297,7 +297,14 @@ pub unsafe extern "C-unwind" fn with_stack(
     std::arch::naked_asm!(
         "push rbp",
         "mov rbp, rsp",
-        "sub rsp, rdi",
+        // Page by page, each touched: a stack that is too small ends in its guard page, not in the memory behind it.
+        "2: cmp rdi, 4096",
+        "jbe 3f",
+        "sub rsp, 4096",
+        "test qword ptr [rsp], rsp",
+        "sub rdi, 4096",
+        "jmp 2b",
+        "3: sub rsp, rdi",
         "and rsp, -64",
         "mov rdi, rsp",
         "mov rax, rsi",
