@@ -25,7 +25,7 @@ static double now(void) {
 }
 
 static void die(const char *why) {
-    dprintf(2, "benchguest: %s: %s\n", why, strerror(errno));
+    dprintf(2, "benchguest: %s%s%s\n", why, errno ? ": " : "", errno ? strerror(errno) : "");
     _exit(1);
 }
 
@@ -155,8 +155,9 @@ static double both(void (*work)(long), long calls, long batches) {
     return (sides[0].best + sides[1].best) / 2 / (calls / STEPS * STEPS);
 }
 
-// KB of private memory that this process has written to; shared mappings (the session) do not count.
-static double private_dirty(void) {
+// KB of memory that is this process's alone: anonymous pages of private mappings. (Private_Dirty also counts pages of a
+// file that is not yet written back, such as a shim that was just unpacked.)
+static double private_memory(void) {
     static char text[1 << 20];
     mallocs(1000), reads(1000);
     int fd = open("/proc/self/smaps", O_RDONLY);
@@ -167,7 +168,7 @@ static double private_dirty(void) {
     int own = 0;
     for (char *line = strtok(text, "\n"); line; line = strtok(0, "\n")) {
         if (sscanf(line, "%*x-%*x %4s", flags) == 1 && strlen(flags) == 4) own = flags[3] == 'p';
-        if (own && sscanf(line, "Private_Dirty: %ld", &size) == 1) sum += size;
+        if (own && sscanf(line, "Anonymous: %ld", &size) == 1) sum += size;
     }
     return sum;
 }
@@ -226,7 +227,7 @@ int main(int argc, char **argv) {
     if (!strcmp(mode, "spawn")) result = smallest(spawns, calls, batches, 0);
     if (!strcmp(mode, "two-read")) result = both(reads, calls, batches);
     if (!strcmp(mode, "two-malloc")) result = both(mallocs, calls, batches);
-    if (!strcmp(mode, "memory")) result = private_dirty();
+    if (!strcmp(mode, "memory")) result = private_memory();
     if (!strcmp(mode, "cpu")) result = cpu(calls, argv + 3);
     if (!strcmp(mode, "wall")) result = wall(calls, argv + 3);
     if (!strcmp(mode, "largest")) result = largest(argv + 3);

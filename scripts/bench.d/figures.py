@@ -12,7 +12,8 @@ from pathlib import Path
 BENCH = Path(__file__).resolve().parent.parent.parent / "target" / "bench"
 GUEST = BENCH / "benchguest"
 # In memory, when there is room for files: a disk's cost drifts by more than what is measured here.
-WORK = Path(tempfile.gettempdir() if not os.access("/dev/shm", os.W_OK) else "/dev/shm") / f"chaos-exec-bench-{os.getpid()}"
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
+WORK = Path(MEMORY) / f"chaos-exec-bench-{os.getpid()}"
 
 # A rule, but on none of the calls that are measured: nobody here accepts a connection.
 ELSEWHERE = ["accept=ECONNABORTED@1000000000"]
@@ -55,14 +56,16 @@ def prepare():
 
 
 def figure(name, goal, unit, bare, ours, rivals=None, rounds=1_000):
-    return {"name": name, "goal": goal, "unit": unit, "bare": bare, "ours": ours, "rivals": rivals or {}, "rounds": rounds}
+    commands = {"bare": bare, "ours": ours, "rivals": rivals or {}}
+    return {"name": name, "goal": goal, "unit": unit, "rounds": rounds, **commands}
 
 
 def figures(launcher):
     """All of them. `launcher` is the chaos-exec to measure."""
 
     def ours(faults, command):
-        return [launcher, "run", "-q", "--seed", "1", *(part for fault in faults for part in ("-f", fault)), "--", *command]
+        options = [part for fault in faults for part in ("-f", fault)]
+        return [launcher, "run", "-q", "--seed", "1", *options, "--", *command]
 
     def guest(*arguments):
         return [GUEST, *map(str, arguments)]
@@ -104,7 +107,7 @@ def calls(ours, guest):
                {"libfiu": fiu(malloc, fiu_malloc)}),
         figure("malloc+free, counter of the process", {"plus": 8}, "ns", malloc, ours(never, malloc)),
         figure("2 threads: read, armed", {"ratio": 1.10}, "ns", two_read, ours(armed_read, two_read),
-               {"libfiu": fiu(two_read, fiu_read), "strace": strace(guest("two-read", 20, 60), "read")}),
+               {"libfiu": fiu(two_read, fiu_read), "strace": strace(guest("two-read", 100, 60), "read")}),
         figure("2 threads: malloc+free, armed", {"ratio": 1.10}, "ns", two_malloc, ours(armed_malloc, two_malloc),
                {"libfiu": fiu(two_malloc, fiu_malloc)}),
         # The whole failing call, decided, recorded, stamped and told as delivered; bare is a malloc+free that works.
@@ -119,7 +122,8 @@ def processes(ours, guest):
     spawn, fork = guest("spawn", 1, 33), guest("fork", 2, 60)
     true, wrapped = ["/bin/true"], ours(ELSEWHERE, ["/bin/true"])
     return [
-        figure("start-up: posix_spawn of /bin/true", {"ratio": 1.12, "plus": 60_000}, "ns", spawn, ours(ELSEWHERE, spawn),
+        figure("start-up: posix_spawn of /bin/true", {"ratio": 1.12, "plus": 60_000}, "ns",
+               spawn, ours(ELSEWHERE, spawn),
                {"libfiu": fiu(spawn), "strace": strace(spawn, "accept"), "faketime": faketime(spawn)}),
         figure("fork, _exit, wait", {"ratio": 1.10}, "ns", fork, ours(ELSEWHERE, fork),
                {"libfiu": fiu(fork), "strace": strace(fork, "accept"), "faketime": faketime(fork)}),
@@ -150,11 +154,11 @@ def programs(ours, guest):
 
 
 def memory(ours, guest):
-    """Private memory that a process has written, and the launcher's peak after 100,000 injections. No noise: 3 rounds."""
+    """Private memory of a process, and the launcher's peak after 100,000 injections. Hardly any noise: 3 rounds."""
     small = guest("memory", 1)
-    run = ours(FIRED, guest("failing", 500, 200))
+    largest = guest("largest", 1, *ours(FIRED, guest("failing", 500, 200)))
     return [
         figure("private memory a process", {"plus": 512}, "KB", small, ours(["malloc=ENOMEM@0%"], small),
                {"libfiu": fiu(small), "faketime": faketime(small)}, rounds=3),
-        figure("launcher's peak, 100,000 injections", {"most": 20_480}, "KB", None, guest("largest", 1, *run), rounds=3),
+        figure("launcher's peak, 100,000 injections", {"most": 20_480}, "KB", None, largest, rounds=3),
     ]

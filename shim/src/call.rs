@@ -19,9 +19,6 @@ use std::ffi::{CStr, c_char};
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
-/// At most so many injections on one call: latencies, and one other.
-const MAX_SHOTS: usize = 8;
-
 /// What a call acts on, as its hook knows it.
 #[derive(Clone, Copy)]
 pub enum Target {
@@ -174,40 +171,6 @@ impl Asking {
         }
         let mut counters = InSession { session, slot: self.slot, rule, index, process: tree::me().slot };
         decide::fires(rule, session.rate(index), winner, &mut counters)
-    }
-}
-
-/// All that fired on a call, in order: latencies, and at the end the fault that decides it.
-struct Fired {
-    count: usize,
-    shots: [(usize, Shot); MAX_SHOTS],
-}
-
-impl Fired {
-    /// Lets the rules behind the first advance as well.
-    fn all(session: &'static Session, thread: &Thread, first: FirstShot, amount: u64) -> Fired {
-        let mut fired = Fired { count: 0, shots: [(0, Shot { draw: 0, nth: 0 }); MAX_SHOTS] };
-        let mut winner = fired.push(session, first.index, first.shot);
-        let Some(slot) = tree::thread_slot(session, thread) else { return fired };
-        let asking = Asking { session, slot, amount };
-        let mut bits = first.rest;
-        while bits != 0 {
-            let index = bits.trailing_zeros() as usize;
-            bits &= bits - 1;
-            if let Some(shot) = asking.rule(index, first.now, winner) {
-                winner |= fired.push(session, index, shot);
-            }
-        }
-        fired
-    }
-
-    /// Adds a shot; whether it decides the call.
-    fn push(&mut self, session: &Session, index: usize, shot: Shot) -> bool {
-        if let Some(place) = self.shots.get_mut(self.count) {
-            *place = (index, shot);
-            self.count += 1;
-        }
-        session.rules().get(index).is_some_and(|rule| rule.fault != FaultKind::Latency as u8)
     }
 }
 
@@ -364,25 +327,58 @@ impl InSession<'_> {
 #[inline(never)]
 pub fn deliver(first: First, target: Target, asked: u64, flags: i32) -> Outcome {
     let session = session::armed();
-    let token = Token::held();
-    let fired = Fired::all(session, token.thread, token.thread.first.get(), asked);
-    token.leave();
-    for (index, shot) in fired.shots.iter().take(fired.count) {
-        let index = *index;
-        let Some(rule) = session.rules().get(index) else { continue };
+    let mut token = Token::held();
+    let thread = token.thread;
+    let mut at = thread.first.get();
+    loop {
+        let prepared = session.rules().get(at.index).and_then(|rule| {
+            let subject =
+                Subjected { session, op: first.op, target, asked, flags, index: at.index, rule, shot: at.shot };
+            subject.prepare(thread)
+        });
         // Inside only to decide and to write; never while waiting, so that signal handlers are seen meanwhile.
-        let Some(token) = Token::enter() else { return Outcome::Go };
-        let subject = Subjected { session, op: first.op, target, asked, flags, index, rule, shot };
-        let prepared = subject.prepare(token.thread);
         token.leave();
-        if let Some((effect, ticket)) = prepared {
-            let outcome = effects::carry_out(session, first.op, effect, ticket, target, shot.draw, flags);
-            if !matches!(outcome, Outcome::Go) {
+        let outcome = match prepared {
+            Some((effect, ticket)) => {
+                effects::carry_out(session, first.op, effect, ticket, target, at.shot.draw, flags)
+            }
+            None => Outcome::Go,
+        };
+        let decided = !matches!(outcome, Outcome::Go);
+        if at.rest == 0 {
+            return outcome;
+        }
+        let Some(again) = Token::enter() else { return outcome };
+        token = again;
+        match next_shot(session, thread, at, asked, decided) {
+            Some(next) => at = next,
+            None => {
+                token.leave();
                 return outcome;
             }
         }
     }
-    Outcome::Go
+}
+
+/// The rules behind one that fired advance as well; the next of them that fires, unless the call is decided.
+fn next_shot(
+    session: &'static Session,
+    thread: &Thread,
+    at: FirstShot,
+    amount: u64,
+    decided: bool,
+) -> Option<FirstShot> {
+    let slot = tree::thread_slot(session, thread)?;
+    let asking = Asking { session, slot, amount };
+    let mut rest = at.rest;
+    while rest != 0 {
+        let index = rest.trailing_zeros() as usize;
+        rest &= rest - 1;
+        if let Some(shot) = asking.rule(index, at.now, decided) {
+            return Some(FirstShot { index, shot, rest, now: at.now });
+        }
+    }
+    None
 }
 
 /// One injection on its way.
@@ -394,11 +390,12 @@ struct Subjected<'a> {
     flags: i32,
     index: usize,
     rule: &'a Rule,
-    shot: &'a Shot,
+    shot: Shot,
 }
 
 impl Subjected<'_> {
     /// Checks the identity, refuses what does not fit, and publishes the record.
+    #[inline(always)]
     fn prepare(&self, thread: &Thread) -> Option<(Effect, Ticket)> {
         if let Target::Fd(fd) = self.target
             && self.session.needs_fd() & (1 << self.index) != 0

@@ -79,6 +79,7 @@ const fn is_write(op: Op) -> bool {
 }
 
 /// The effect that a kernel could produce here, or why none could.
+#[inline(always)]
 pub fn fitting(
     op: Op,
     effect: Effect,
@@ -239,6 +240,7 @@ pub fn requested(effect: Effect, asked: u64) -> u64 {
 }
 
 /// Does what can be done before the real call. No token is held.
+#[inline(always)]
 pub fn carry_out(
     session: &Session,
     op: Op,

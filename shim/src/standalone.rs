@@ -5,9 +5,11 @@ use crate::session::Session;
 use crate::{children, clock, sys};
 use chaos_table::compile::{Context, compile};
 use chaos_table::environment::{Environment, from_env};
-use chaos_table::session::{SIZE_ALONE, Start, image};
+use chaos_table::rule::PlanHeader;
+use chaos_table::session::{Header, SIZE_ALONE, Start, image};
 use once_cell::sync::OnceCell;
 use std::io::Write;
+use std::mem::offset_of;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -38,7 +40,7 @@ fn make_session(configured: &Environment) -> Result<&'static Session, String> {
     let seed = configured.table.seed.map_or_else(random_seed, Ok)?;
     let context = Context { work_dir: &work_dir, seed };
     let compiled = compile(&configured.table, &context).map_err(|error| error.to_string())?;
-    let path = session_path(configured, &work_dir);
+    let path = session_path(configured, &work_dir)?;
     let start =
         Start { has_launcher: false, mono_ns: clock::exact(), wall_ns: clock::wall(), owner_pid: sys::getpid() };
     let head = image(&compiled.plan, start, SIZE_ALONE)?;
@@ -47,20 +49,43 @@ fn make_session(configured: &Environment) -> Result<&'static Session, String> {
     let name = unsafe { children::keep_session(path.as_os_str().as_bytes()) };
     let name = name.ok_or_else(|| "CHAOS_LOG: the path is longer than 1083 bytes, or holds a NUL".to_owned())?;
     let session = map(name).map_err(|why| format!("the session {}: {why}", path.display()))?;
-    if session.seed != seed && configured.table.seed.is_some() {
+    if !is_same_table(&path, &head, configured.table.seed.is_some()) {
         return Err(format!(
-            "CHAOS_LOG: {} belongs to a run with another seed; remove it or name another file",
+            "CHAOS_LOG: {} belongs to a run with another table; remove it or name another file",
             path.display()
         ));
     }
     Ok(session)
 }
 
-fn session_path(configured: &Environment, work_dir: &Path) -> PathBuf {
+fn session_path(configured: &Environment, work_dir: &Path) -> Result<PathBuf, String> {
     match &configured.log {
-        Some(path) => work_dir.join(path),
-        None => std::env::temp_dir().join(format!("chaos-exec-{}.session", sys::getpid())),
+        Some(path) => Ok(work_dir.join(path)),
+        None => {
+            let name = format!("chaos-exec-{}-{:016x}.session", sys::getpid(), random_seed()?);
+            Ok(std::env::temp_dir().join(name))
+        }
     }
+}
+
+/// Whether the file that is there now holds the compiled table of `head`: ours, or that of a process which came first.
+fn is_same_table(path: &Path, head: &[u8], seeded: bool) -> bool {
+    let Ok(file) = std::fs::File::open(path) else { return false };
+    let mut there = vec![0; head.len()];
+    if file.read_exact_at(&mut there, 0).is_err() {
+        return false;
+    }
+    let table = |bytes: &[u8]| {
+        let from = bytemuck::pod_read_unaligned::<Header>(bytes.get(..size_of::<Header>())?).layout.plan as usize;
+        let mut table = bytes.get(from..)?.to_vec();
+        let seed = offset_of!(PlanHeader, seed);
+        if !seeded {
+            // Each process drew a seed of its own; that of the first counts.
+            table.get_mut(seed..seed + 8)?.fill(0);
+        }
+        Some(table)
+    };
+    table(&there).is_some() && table(&there) == table(head)
 }
 
 /// Makes the file complete under another name, then links it to its own: whoever comes second finds it whole.

@@ -8,9 +8,11 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <pty.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -189,6 +191,16 @@ static long process_call(const char *name) {
     pthread_t thread;
     if (IS(fork)) return in_parent(fork());
     if (IS(_Fork)) return in_parent(_Fork());
+    if (IS(forkpty)) {
+        int controller;
+        return in_parent(forkpty(&controller, NULL, NULL, NULL));
+    }
+    /* It would end this process: asked for where it fails only. */
+    if (IS(daemon)) return daemon(1, 1);
+    if (IS(epoll_ctl)) {
+        struct epoll_event event = {.events = EPOLLIN};
+        return epoll_ctl(epoll_create1(0), EPOLL_CTL_ADD, socket(AF_INET, SOCK_STREAM, 0), &event);
+    }
     if (IS(vfork)) {
         pid = vfork();
         if (pid == 0) _exit(0);
@@ -260,6 +272,10 @@ static long numbered_call(long number) {
     case SYS_recvmsg: return syscall(number, stream(), &one, 0);
     case SYS_recvmmsg: return syscall(number, stream(), &many, 1, 0, NULL);
     case SYS_fork: return in_parent(syscall(number));
+    case SYS_epoll_ctl: {
+        struct epoll_event event = {.events = EPOLLIN};
+        return syscall(number, epoll_create1(0), EPOLL_CTL_ADD, socket(AF_INET, SOCK_STREAM, 0), &event);
+    }
     case SYS_clone: return in_parent(syscall(number, SIGCHLD, 0, 0, 0, 0));
     case SYS_clone3: {
         struct { unsigned long long flags, pidfd, child, parent, signal, stack, size, tls; } how3 = {.signal = SIGCHLD};
