@@ -63,10 +63,42 @@ fn cancelled_threads() {
     let scene = Scene::new();
     let done = scene.under(&["error calls=read errno=EIO path=data.bin"]).go(&[&guest("cancel")]);
     done.said("cancelled 3 cleaned 3 failed 10");
-    // A thread that hangs by our doing can be cancelled as well.
-    let script = guest("cancel");
-    let done = scene.under(&["latency calls=read,accept,wait delay=30s nth=1 per=thread rate=0%"]).go(&[&script]);
-    done.said("cancelled 3 cleaned 3 failed 0");
+}
+
+#[test]
+fn a_call_that_hangs_by_our_doing_can_be_cancelled_and_interrupted() {
+    let scene = Scene::new();
+    for fault in ["hang calls=read", "latency calls=read delay=1h"] {
+        let done = scene.under(&[fault]).options(&["--timeout", "30s"]).go(&[&guest("blocked"), "cancel"]);
+        done.said("cancelled");
+    }
+    // A handler with SA_RESTART does not end a read; one without does.
+    scene.under(&["hang calls=read for=500ms"]).go(&[&guest("blocked"), "restart"]).said("1 0");
+    scene.under(&["hang calls=read"]).go(&[&guest("blocked"), "interrupt"]).said("-1 EINTR");
+}
+
+#[test]
+fn a_program_that_dies_of_an_injected_sigpipe_was_hit() {
+    let scene = Scene::new();
+    let done = scene.under(&["error calls=write errno=EPIPE"]).go(&[&guest("blocked"), "pipe"]).ended(141);
+    let injections = done.injections();
+    assert_eq!(injections.len(), 1, "{}", done.story());
+    assert_eq!(injections[0]["delivered"], true, "{}", done.story());
+}
+
+#[test]
+fn bad_pointers_and_empty_buffers_get_what_the_kernel_gives() {
+    let scene = Scene::new();
+    scene.write("data.bin", [b'x'; 200]);
+    let bare = scene.bare().go(&[&guest("blocked"), "pointers"]).ended(0);
+    let faults = [
+        "error calls=readv,open errno=EIO path=elsewhere",
+        "error calls=connect errno=ECONNREFUSED to=unix:/elsewhere",
+        "error calls=fork,exec errno=ENOMEM rate=0%",
+    ];
+    scene.under(&faults).go(&[&guest("blocked"), "pointers"]).said(&bare.out);
+    // The first buffer is empty: shortened to it alone, the read would look like the end of the file.
+    scene.under(&["short calls=readv path=data.bin keep=50%"]).go(&[&guest("blocked"), "buffers"]).said("50");
 }
 
 #[test]

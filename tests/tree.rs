@@ -264,3 +264,39 @@ fn survivors_of_the_first_process_are_disarmed_unless_waited_for() {
     assert_eq!(left.injections().len(), hits());
     assert!(hits() < 200, "{}", hits());
 }
+
+#[test]
+fn each_terminal_has_a_place_of_its_own() {
+    let scene = Scene::new();
+    let script = "
+import os, pty
+for _ in range(2):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv('/bin/true', ['true'])
+    os.waitpid(pid, 0)
+";
+    let done = scene.under(&[]).go(&[&python(), "-c", script]).ended(0);
+    let lineages: Vec<_> = done
+        .lines("process")
+        .iter()
+        .filter(|line| line["process"] == "true")
+        .map(|line| line["lineage"].clone())
+        .collect();
+    assert_eq!(lineages, ["0.1", "0.2"], "{}", done.story());
+}
+
+#[test]
+fn a_program_that_execs_itself_on_and_on_keeps_its_place() {
+    let scene = Scene::new();
+    let script = scene.write("again.sh", "[ $1 -gt 2500 ] && exit 7; exec /bin/sh again.sh $(($1 + 1))");
+    let done = scene.under(&[]).go(&["/bin/sh", &script, "0"]).ended(7);
+    assert_eq!(done.lines("escape").len(), 0, "{}", done.story());
+}
+
+#[test]
+fn children_see_the_chaos_variables_that_their_program_gave_them() {
+    let scene = Scene::new();
+    let script = "import subprocess; subprocess.run(['env'], env={'CHAOS_MONKEY': '1', 'CHAOS_SEED': '5'})";
+    scene.under(&["read=EIO@0%"]).go(&[&python(), "-c", script]).said("CHAOS_MONKEY=1\nCHAOS_SEED=5");
+}
