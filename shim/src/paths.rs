@@ -1,7 +1,7 @@
 //! Paths as the kernel would name them, without allocation, without a descriptor of our own, and without much stack.
 
-use crate::sys;
 use crate::tree::Text;
+use crate::{clock, sys};
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,15 +22,34 @@ pub struct Desk {
     pub path: PathBuffer,
     rest: PathBuffer,
     link: PathBuffer,
+    known: KnownDirectory,
 }
+
+/// Where a directory was found last: resolving each component again would cost a system call each.
+struct KnownDirectory {
+    /// As it was named, from the root, with its last slash.
+    named: Text<512>,
+    /// Where that leads.
+    is: Text<512>,
+    /// Until then, on the coarse monotonic clock. A link that is changed meanwhile is seen late, by a tenth of a second.
+    until_ns: u64,
+}
+
+const KNOWN_FOR_NS: u64 = 100_000_000;
 
 struct Place(UnsafeCell<Desk>);
 
 // SAFETY: a place belongs to the thread that has set its bit in TAKEN.
 unsafe impl Sync for Place {}
 
-static PLACES: [Place; DESKS] =
-    [const { Place(UnsafeCell::new(Desk { path: Text::EMPTY, rest: Text::EMPTY, link: Text::EMPTY })) }; DESKS];
+static PLACES: [Place; DESKS] = [const {
+    Place(UnsafeCell::new(Desk {
+        path: Text::EMPTY,
+        rest: Text::EMPTY,
+        link: Text::EMPTY,
+        known: KnownDirectory { named: Text::EMPTY, is: Text::EMPTY, until_ns: 0 },
+    }))
+}; DESKS];
 static TAKEN: AtomicU32 = AtomicU32::new(0);
 
 /// Lends a desk to `body`, its path empty. `None` when there is no memory at all: then nothing can be told of a path.
@@ -93,8 +112,34 @@ impl Desk {
                 return false;
             }
         }
+        let split = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        let (directory, last) = path.split_at(split);
+        self.enter(directory) && self.follow(last) && (!self.path.bytes().is_empty() || self.path.push(b"/"))
+    }
+
+    /// Goes on from `path` to a directory, by memory when it was the last one asked for.
+    fn enter(&mut self, directory: &[u8]) -> bool {
+        let mut named = Text::<512>::EMPTY;
+        let kept = named.push(self.path.bytes()) && named.push(b"/") && named.push(directory);
+        let now = clock::coarse();
+        if kept && now < self.known.until_ns && named.bytes() == self.known.named.bytes() {
+            self.path.truncate(0);
+            return self.path.push(self.known.is.bytes());
+        }
+        if !self.follow(directory) {
+            return false;
+        }
+        self.known.named = named;
+        self.known.is.truncate(0);
+        let fits = kept && self.known.is.push(self.path.bytes());
+        self.known.until_ns = if fits { now.saturating_add(KNOWN_FOR_NS) } else { 0 };
+        true
+    }
+
+    /// Goes on from `path` along a part of a path.
+    fn follow(&mut self, part: &[u8]) -> bool {
         self.rest.truncate(0);
-        self.rest.push(path) && self.walk() && (!self.path.bytes().is_empty() || self.path.push(b"/"))
+        self.rest.push(part) && self.walk()
     }
 
     /// Goes on from `path` along `rest`, resolving `.`, `..` and symbolic links.
