@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 static REACHED_MAIN: AtomicBool = AtomicBool::new(false);
 static WAITING: AtomicBool = AtomicBool::new(false);
 /// The program's own main.
+#[unsafe(link_section = ".data.chaos_start")]
 static MAIN: AtomicUsize = AtomicUsize::new(0);
 /// Modules whose allocations never fail: the loader aborts on that, and libc's own callers are not the program.
 static SPARED: [(AtomicUsize, AtomicUsize); 2] = [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; 2];

@@ -20,6 +20,7 @@ struct Cell(UnsafeCell<Session>);
 // SAFETY: written once by the constructor while `ATTACHED` is false, only read afterwards.
 unsafe impl Sync for Cell {}
 
+#[unsafe(link_section = ".data.chaos_start")]
 static SESSION: Cell = Cell(UnsafeCell::new(Session {
     base: std::ptr::null_mut(),
     layout: Layout {

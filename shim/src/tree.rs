@@ -161,6 +161,7 @@ struct MeCell(UnsafeCell<Me>);
 // by the one thread that won the generation word.
 unsafe impl Sync for MeCell {}
 
+#[unsafe(link_section = ".data.chaos_start")]
 static ME: MeCell = MeCell(UnsafeCell::new(Me {
     pid: 0,
     uid: 0,
