@@ -310,6 +310,8 @@ pub unsafe fn with_environment(
     // libc's clone() is no hook of ours: ask the kernel whose memory this is.
     thread.maybe_vfork.set(true);
     let same_process = start == Start::Exec && !tree::in_vfork_child(thread);
+    // The child names this image as its parent.
+    tree::announce(session, thread);
     // SAFETY: the caller says so.
     let verdict = unsafe { target::examine(program, search, ours().preload.bytes(), session_path()) };
     if let Some(reason) = verdict.escape {

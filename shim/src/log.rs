@@ -34,7 +34,7 @@ const DONE: u64 = 2;
 
 /// Publishes a record; `None` when the log is full: then what it tells of must not happen.
 ///
-/// `texts` are joined; with more than one each is ended by NUL.
+/// A record without a pid is this thread's. `texts` are joined; with more than one each is ended by NUL.
 pub fn publish(session: &Session, thread: &Thread, mut record: Record, texts: &[&[u8]]) -> Option<Ticket> {
     let ends = usize::from(texts.len() > 1);
     let length: usize = texts.iter().map(|text| text.len() + ends).sum();
@@ -42,7 +42,9 @@ pub fn publish(session: &Session, thread: &Thread, mut record: Record, texts: &[
     let index = claim(session, slots as u64)?;
     record.commit = 0;
     record.at_ns = clock::stamp(thread).saturating_sub(session.start_ns);
-    (record.pid, record.tid, record.process) = tree::who(thread);
+    if record.pid == 0 {
+        (record.pid, record.tid, record.process) = tree::who(thread);
+    }
     record.slots = slots as u8;
 
     let at = session.ring(index).cast::<Record>();

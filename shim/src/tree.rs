@@ -141,6 +141,8 @@ pub struct Me {
     pub pid: u32,
     /// Number of this image in the session.
     pub uid: u32,
+    /// Number of its parent's image.
+    pub parent: u32,
     /// Its slot; null when there was no room.
     pub slot: *mut ProcessSlot,
     /// Its place.
@@ -162,6 +164,7 @@ unsafe impl Sync for MeCell {}
 static ME: MeCell = MeCell(UnsafeCell::new(Me {
     pid: 0,
     uid: 0,
+    parent: 0,
     slot: std::ptr::null_mut(),
     lineage: Lineage { text: Text::EMPTY, hash: 0 },
     program: Text::EMPTY,
@@ -254,7 +257,37 @@ fn rules_for(session: &Session, program: &[u8], executable: &[u8]) -> u64 {
     wanted.fold(0, |bits, (index, _)| bits | 1 << index)
 }
 
-/// Claims slots, writes the process record, opens the generation. Allocates nothing.
+/// A place in the table of processes, claimed before the process has it.
+#[derive(Clone, Copy)]
+pub struct Reserved {
+    uid: u32,
+    slot: *mut ProcessSlot,
+}
+
+/// Numbers a new image and claims a place for it. `None` when there is none.
+pub fn reserve(session: &Session) -> Option<Reserved> {
+    let uid = session.counter(offset_of!(Header, last_process)).fetch_add(1, Ordering::Relaxed) as u32 + 1;
+    let slot = claim_process(session, uid)?;
+    prepare(session, Reserved { uid, slot });
+    Some(Reserved { uid, slot })
+}
+
+/// Clears a place for its new owner.
+fn prepare(session: &Session, reserved: Reserved) {
+    let slot = reserved.slot;
+    // SAFETY: the slot is ours alone.
+    unsafe {
+        (*slot).pid = 0;
+        (*slot).uid = reserved.uid;
+        (*slot).live_bytes = 0;
+        for rule in 0..session.rule_count() {
+            session.process_counter(slot, rule, 0).store(0, Ordering::Relaxed);
+            session.process_counter(slot, rule, 8).store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Takes a place for this image, writes its record, opens the generation. Allocates nothing.
 fn settle(
     session: &Session,
     thread: &Thread,
@@ -262,49 +295,95 @@ fn settle(
     parent: u32,
     inherited: Option<(*mut ProcessSlot, Option<*mut ThreadSlot>)>,
 ) -> bool {
-    let word = generation();
+    let pid = sys::getpid();
+    // SAFETY: both come from `session.process` and `session.thread`.
+    let old = inherited.filter(|(process, _)| unsafe { (**process).pid == pid });
+    if let Some((_, Some(own))) = old
+        // SAFETY: as above.
+        && unsafe { (*own).pid == pid }
+    {
+        fold(session, own);
+    }
+    let reserved = match old {
+        Some((slot, _)) => {
+            let uid = session.counter(offset_of!(Header, last_process)).fetch_add(1, Ordering::Relaxed) as u32 + 1;
+            // SAFETY: the slot is this process's own, from before exec.
+            unsafe { AtomicU32::from_ptr(&raw mut (*slot).state) }.store(slot_state::CLAIMED, Ordering::Relaxed);
+            prepare(session, Reserved { uid, slot });
+            Some(Reserved { uid, slot })
+        }
+        None => reserve(session),
+    };
+    take(session, thread, me, parent, reserved) && {
+        announce(session, thread);
+        true
+    }
+}
+
+/// Makes a reserved place this process's own and opens the generation; nothing of the session is touched.
+fn take(session: &Session, thread: &Thread, me: &mut Me, parent: u32, reserved: Option<Reserved>) -> bool {
     me.pid = sys::getpid();
-    me.uid = session.counter(offset_of!(Header, last_process)).fetch_add(1, Ordering::Relaxed) as u32 + 1;
-    me.slot = std::ptr::null_mut();
+    me.parent = parent;
     thread.tid.set(me.pid);
     thread.maybe_vfork.set(false);
     thread.slot.set(0);
     thread.generation.set(0);
     thread.children.set(0);
     thread.threads.set(0);
-    let record = Record { kind: kind::PROCESS, effect: parent as i32, ..Record::default() };
-    log::publish(session, thread, record, &[me.lineage.text.bytes(), me.program.bytes(), me.executable.bytes()]);
-
-    // SAFETY: both come from `session.process` and `session.thread`.
-    let old = inherited.filter(|(process, _)| unsafe { (**process).pid == me.pid });
-    if let Some((_, Some(own))) = old
-        // SAFETY: as above.
-        && unsafe { (*own).pid == me.pid }
-    {
-        fold(session, own);
-    }
-    let Some(slot) = old.map(|(process, _)| process).or_else(|| claim_process(session, me.uid)) else {
+    let Some(Reserved { uid, slot }) = reserved else {
+        me.slot = std::ptr::null_mut();
         session.counter(offset_of!(Header, lost_processes)).fetch_add(1, Ordering::Relaxed);
-        word.store(ATTACHING, Ordering::Release);
+        generation().store(ATTACHING, Ordering::Release);
         escape(session, thread, b"no room in the table of processes", me.program.bytes());
         return false;
     };
-    // SAFETY: the slot is ours alone.
-    unsafe {
-        (*slot).pid = me.pid;
-        (*slot).uid = me.uid;
-        (*slot).parent = parent;
-        (*slot).live_bytes = 0;
-        for rule in 0..session.rule_count() {
-            session.process_counter(slot, rule, 0).store(0, Ordering::Relaxed);
-            session.process_counter(slot, rule, 8).store(0, Ordering::Relaxed);
-        }
-        AtomicU32::from_ptr(&raw mut (*slot).state).store(slot_state::LIVE, Ordering::Release);
-    }
-    me.slot = slot;
+    (me.uid, me.slot) = (uid, slot);
     // Never 0 (wiped) nor ATTACHING, and different in every image.
-    word.store(u64::from(me.uid) + 2, Ordering::Release);
+    generation().store(u64::from(uid) + 2, Ordering::Release);
     true
+}
+
+/// Writes this process's record, unless its parent has.
+pub fn announce(session: &Session, thread: &Thread) {
+    let me = me();
+    if !me.slot.is_null() {
+        announce_as(session, thread, Reserved { uid: me.uid, slot: me.slot }, me.pid, me.parent, &me.lineage);
+    }
+}
+
+fn announce_as(session: &Session, thread: &Thread, reserved: Reserved, pid: u32, parent: u32, lineage: &Lineage) {
+    let slot = reserved.slot;
+    // SAFETY: the slot was claimed for this process; the state says whether parent or child comes first.
+    unsafe {
+        let state = AtomicU32::from_ptr(&raw mut (*slot).state);
+        let first = state.compare_exchange(slot_state::CLAIMED, slot_state::LIVE, Ordering::AcqRel, Ordering::Relaxed);
+        if first.is_err() {
+            return;
+        }
+        (*slot).pid = pid;
+        (*slot).parent = parent;
+    }
+    let record = Record {
+        kind: kind::PROCESS,
+        pid,
+        tid: pid,
+        process: reserved.uid,
+        effect: parent as i32,
+        ..Record::default()
+    };
+    log::publish(session, thread, record, &[lineage.text.bytes(), me().program.bytes(), me().executable.bytes()]);
+}
+
+/// In the parent: a fork has made the process that a place was reserved for, or has failed.
+///
+/// The parent writes the record, since it has the pages of the session at hand and the child has not.
+pub fn forked(session: &Session, thread: &Thread, reserved: Reserved, pid: i32) {
+    if let Ok(pid @ 1..) = u32::try_from(pid) {
+        announce_as(session, thread, reserved, pid, me().uid, &lineage_of_child(thread));
+        return;
+    }
+    // SAFETY: the slot was claimed by us, and there is no child.
+    unsafe { AtomicU32::from_ptr(&raw mut (*reserved.slot).state) }.store(slot_state::FREE, Ordering::Release);
 }
 
 /// Puts a process of the table into every later record of it: "this child could not be followed".
@@ -324,9 +403,9 @@ pub fn lineage_of_child(thread: &Thread) -> Lineage {
     me().lineage.child(thread, thread.children.get())
 }
 
-/// In a fork child: takes a place of its own. `thread` is the only one there is.
+/// In a fork child: takes the place that its parent has reserved, or one of its own. `thread` is the only one there is.
 #[cold]
-pub fn after_fork(session: &Session, thread: &Thread) {
+pub fn after_fork(session: &Session, thread: &Thread, reserved: Option<Reserved>) {
     if generation().compare_exchange(0, ATTACHING, Ordering::Acquire, Ordering::Relaxed).is_err() {
         return;
     }
@@ -335,9 +414,23 @@ pub fn after_fork(session: &Session, thread: &Thread) {
     let parent = me.uid;
     me.lineage = me.lineage.child(thread, thread.children.get());
     paths::free_desks();
-    if !settle(session, thread, me, parent, None) {
+    let settled = match reserved {
+        Some(_) => take(session, thread, me, parent, reserved),
+        None => settle(session, thread, me, parent, None),
+    };
+    if !settled {
         real::disarm();
     }
+}
+
+/// The generation, for [`not_wiped`].
+pub fn generation_now() -> u64 {
+    generation().load(Ordering::Relaxed)
+}
+
+/// In a fork child: on a kernel that wipes no page the generation is still the parent's.
+pub fn not_wiped(parents: u64) {
+    let _ = generation().compare_exchange(parents, 0, Ordering::Relaxed, Ordering::Relaxed);
 }
 
 /// Whether the slot that a thread knows is its own, in this process and image.
@@ -360,12 +453,13 @@ pub fn thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlot
 fn find_thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlot> {
     if generation().load(Ordering::Acquire) == 0 {
         // A fork that no hook saw (a raw clone): the wiped page tells.
-        after_fork(session, thread);
+        after_fork(session, thread, None);
     }
     let generation = generation().load(Ordering::Acquire);
     if generation <= ATTACHING || me().slot.is_null() {
         return None;
     }
+    announce(session, thread);
     thread.tid.set(sys::gettid());
     let Some(slot) = claim_thread(session) else {
         session.counter(offset_of!(Header, lost_threads)).fetch_add(1, Ordering::Relaxed);

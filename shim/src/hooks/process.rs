@@ -5,8 +5,8 @@ use super::{minus_one, simple};
 use crate::call::Target;
 use crate::children::{self, Start};
 use crate::guard::{ORDINAL_TEXT, thread};
-use crate::real::{Slot, hooks, set_errno};
-use crate::session::attached;
+use crate::real::{Slot, errno, hooks, set_errno};
+use crate::session::{Session, attached};
 use crate::{fds, sys, tree};
 use chaos_table::calls::Op;
 use libc::{
@@ -38,16 +38,42 @@ fn execve_of(slot: &Slot) -> Execve {
 #[inline(always)]
 pub(super) fn forking(real: impl FnOnce() -> pid_t) -> pid_t {
     let Some(session) = attached() else { return real() };
+    simple(Op::Fork, Target::Nothing, || forked(session, real), minus_one)
+}
+
+/// The parent reserves the child's place and writes its record: it has the pages of the session at hand.
+fn forked(session: &'static Session, real: impl FnOnce() -> pid_t) -> pid_t {
+    let thread = thread();
+    tree::count_child(thread);
+    let reserved = tree::reserve(session);
+    let generation = tree::generation_now();
+    let pid = real();
+    if pid == 0 {
+        tree::not_wiped(generation);
+        tree::after_fork(session, thread, reserved);
+    } else if let Some(reserved) = reserved {
+        let saved = errno();
+        tree::forked(session, thread, reserved, pid);
+        set_errno(saved);
+    }
+    pid
+}
+
+/// daemon(3) forks and goes on in the child alone: the parent ends inside.
+fn becoming_a_daemon(real: impl FnOnce() -> c_int) -> c_int {
+    let Some(session) = attached() else { return real() };
     simple(
         Op::Fork,
         Target::Nothing,
         || {
             tree::count_child(thread());
-            let pid = real();
-            if pid == 0 {
-                tree::after_fork(session, thread());
+            let generation = tree::generation_now();
+            let result = real();
+            if result == 0 {
+                tree::not_wiped(generation);
+                tree::after_fork(session, thread(), None);
             }
-            pid
+            result
         },
         minus_one,
     )
@@ -375,7 +401,7 @@ hooks! {
     // libc's own forks within these two pass by our names. The child gets 0 from both.
     [always] Fork, forkpty(controller: *mut c_int, name: *mut c_char, terminal: *const libc::termios, size: *const libc::winsize)
         -> pid_t, real => forking(|| real(controller, name, terminal, size));
-    [always] Fork, daemon(stay: c_int, keep: c_int) -> c_int, real => forking(|| real(stay, keep));
+    [always] Fork, daemon(stay: c_int, keep: c_int) -> c_int, real => becoming_a_daemon(|| real(stay, keep));
     [always] Exec, execve(path: *const c_char, argv: *const *const c_char, envp: Environment) -> c_int, real =>
         executing(path, false, envp, &mut |list| real(path, argv, list));
     [always] Exec, execv(path: *const c_char, argv: *const *const c_char) -> c_int, _real =>
