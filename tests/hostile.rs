@@ -213,3 +213,16 @@ print('spoiled', flush=True)
     assert!(!done.err.contains("panicked"), "{}", done.err);
     assert!(done.code != 134 && done.code != 101, "the launcher crashed: {}", done.story());
 }
+
+#[test]
+fn a_handler_that_jumps_out_of_our_code_does_not_end_injection() {
+    let scene = Scene::new();
+    scene.write("data.bin", [b'x'; 200]);
+    let faults = ["error calls=pread errno=EIO path=data.bin", "error calls=open errno=EIO path=elsewhere"];
+    scene.under(&faults).go(&[&guest("jump")]).said("failed 100");
+}
+
+#[test]
+fn two_shells_at_a_time_leave_no_trace_in_the_environment() {
+    unharmed("shells");
+}

@@ -355,6 +355,23 @@ pub unsafe fn with_environment(
     }
 }
 
+/// The environment that a list of ours was made of; any other list is its own.
+///
+/// # Safety
+/// `list` must be NULL or a NULL-terminated array that stays as it is meanwhile.
+pub unsafe fn given_behind(list: *const *mut c_char) -> *const *mut c_char {
+    let ours = ours().session.bytes().as_ptr();
+    // SAFETY: the caller says so; only `fill` writes the address of our string, before a place, NULL, and what was given.
+    unsafe {
+        let end = entries(list).count();
+        if end < 2 || !std::ptr::eq((*list.add(end - 2)).cast_const().cast(), ours) {
+            return list;
+        }
+        let place = CStr::from_ptr(*list.add(end - 1)).to_bytes();
+        if value(place, env::LINEAGE).is_some() { (*list.add(end + 1)).cast_const().cast() } else { list }
+    }
+}
+
 /// Takes our entries out of an environment that another thread has made out of ours.
 ///
 /// # Safety
@@ -465,6 +482,8 @@ unsafe fn fill(memory: *mut u8, build: &Build<'_>) -> *const *mut c_char {
         list.add(count).write(ours.session.bytes().as_ptr().cast_mut().cast());
         list.add(count + 1).write(place.cast());
         list.add(count + 2).write(std::ptr::null_mut());
+        // Behind the end: what it was made of, for `given_behind`.
+        list.add(count + 3).write(build.given.cast_mut().cast());
     }
     list
 }

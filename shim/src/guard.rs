@@ -25,8 +25,8 @@ pub const ORDINAL_TEXT: usize = 40;
 /// The thread's own block; zero when the thread starts.
 #[repr(C)]
 pub struct Thread {
-    /// The token: not 0 while our own code runs on this thread.
-    busy: Cell<u32>,
+    /// The token: where the stack stood when our own code was entered on this thread; 0 outside.
+    busy: Cell<usize>,
     /// A vfork has been seen since the pid was last compared: what runs may be a vfork child.
     pub maybe_vfork: Cell<bool>,
     /// Length of `ordinal_text`.
@@ -70,6 +70,24 @@ pub fn thread() -> &'static Thread {
     }
 }
 
+#[inline(always)]
+fn stack_pointer() -> usize {
+    let here;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {0}, rsp", out(reg) here, options(nomem, nostack, preserves_flags)) };
+    here
+}
+
+/// Whether the frame that entered at `entered` is gone: a signal handler jumped out of our code. A handler that interrupts
+/// our code stands below it by more than its signal frame, unless it has another stack.
+#[cold]
+#[inline(never)]
+fn was_left_behind(entered: usize, here: usize) -> bool {
+    /// Less than the red zone and the smallest signal frame (1080 bytes), more than frames of hooks differ by.
+    const SIGNAL_FRAME: usize = 768;
+    here.saturating_add(SIGNAL_FRAME) > entered && !crate::sys::on_signal_stack()
+}
+
 /// Proof that this thread has entered the shim. No Drop, so that nothing has to unwind: give it back by [`Token::leave`].
 #[must_use]
 pub struct Token {
@@ -83,12 +101,18 @@ impl Token {
     #[inline(always)]
     pub fn enter() -> Option<Token> {
         let thread = thread();
-        if thread.busy.get() != 0 {
+        let here = stack_pointer();
+        if thread.busy.get() != 0 && !was_left_behind(thread.busy.get(), here) {
             return None;
         }
-        thread.busy.set(1);
+        thread.busy.set(here);
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
         Some(Token { thread })
+    }
+
+    /// Whether this thread is inside, by all that it knows.
+    pub fn is_held() -> bool {
+        thread().busy.get() != 0
     }
 
     /// Stays inside beyond this function; [`Token::held`] takes up again.

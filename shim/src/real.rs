@@ -71,6 +71,9 @@ const _: () = assert!(chaos_table::calls::OPS <= OP_ROOM);
 pub unsafe extern "C" fn resolve(slot: &Slot) -> *mut c_void {
     // The look-up may itself call malloc on old libcs: the token makes that call pass, and a look-up inside a look-up
     // of the same thread gets NULL, which their dlerror survives.
+    if Token::is_held() {
+        return nothing as *mut c_void;
+    }
     let Some(token) = Token::enter() else { return nothing as *mut c_void };
     // SAFETY: the name ends with NUL.
     let found = unsafe { libc::dlsym(libc::RTLD_NEXT, slot.name.as_ptr()) };

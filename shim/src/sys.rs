@@ -96,6 +96,14 @@ pub fn block_until(ns: u64) -> bool {
     unsafe { raw!(SYS_clock_nanosleep, libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const time, 0usize) == 0 }
 }
 
+/// Whether this thread runs on its alternate signal stack.
+pub fn on_signal_stack() -> bool {
+    let mut stack = libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: 0, ss_size: 0 };
+    // SAFETY: the structure lives through the call.
+    unsafe { raw!(SYS_sigaltstack, 0usize, &raw mut stack) };
+    stack.ss_flags & libc::SS_ONSTACK != 0
+}
+
 /// open(2) with O_CLOEXEC.
 pub fn open(path: &CStr, flags: i32, mode: u32) -> Result<i32, i32> {
     // SAFETY: the path ends with NUL.

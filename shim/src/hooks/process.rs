@@ -231,26 +231,37 @@ variadic! {
     execle => execle_list;
 }
 
+/// Threads that have exchanged `environ` for their shell, or are about to.
+static SHELLS: AtomicU32 = AtomicU32::new(0);
+
 /// system and popen start their shell with libc's own `environ`: it is exchanged while they do.
 fn with_shell(real: &mut dyn FnMut() -> isize) -> isize {
-    let given = current_environment();
+    SHELLS.fetch_add(1, Ordering::SeqCst);
     children::count_child();
     let unused = Cell::new(true);
     // SAFETY: `environ` is a NULL-terminated array; the list that replaces it lives in memory of its own until nobody
-    // uses it. Another thread that calls setenv meanwhile makes its own array out of ours: it is cleaned instead.
+    // uses it. Another thread that starts a shell builds on what was given to us, and leaves our list alone; one that
+    // calls setenv makes its own array out of ours: it is cleaned instead.
     unsafe {
+        let given = children::given_behind(current_environment());
         let shell = c"/bin/sh".as_ptr();
-        children::with_environment(given, shell, false, Start::Spawn, Some(&unused), &mut |list| {
+        let result = children::with_environment(given, shell, false, Start::Spawn, Some(&unused), &mut |list| {
             environ = list.cast_mut();
             let result = real();
-            if std::ptr::eq(environ.cast_const(), list) {
+            let now = current_environment();
+            if std::ptr::eq(now, list) {
                 environ = given.cast_mut();
-            } else {
+            } else if std::ptr::eq(children::given_behind(now), now) && !std::ptr::eq(now, given) {
                 children::clean(environ);
                 unused.set(false);
             }
+            if SHELLS.load(Ordering::SeqCst) != 1 {
+                unused.set(false);
+            }
             result
-        })
+        });
+        SHELLS.fetch_sub(1, Ordering::SeqCst);
+        result
     }
 }
 
