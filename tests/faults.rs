@@ -6,7 +6,7 @@ mod common;
 use chaos_table::calls::{CALLS, Call, Failure, FaultKind};
 use chaos_table::errno::{eai_name, errno_name};
 use common::complaints::Complaints;
-use common::{Scene, guest};
+use common::{Scene, guest, python};
 
 /// The names under which the guest `calls` makes an operation: its symbols, and its system calls by number.
 fn ways(call: &Call) -> Vec<String> {
@@ -61,6 +61,8 @@ fn every_usual_errno_that_does_not_depend_on_the_moment_is_delivered() {
         let on_file = ["read", "readv", "write", "writev", "close"].contains(&call.name);
         let codes: Vec<i32> =
             codes.into_iter().filter(|code| !on_file || ![libc::ECONNRESET, libc::EPIPE].contains(code)).collect();
+        // The guest's fcntl duplicates; a lock's error is none of that.
+        let codes: Vec<i32> = codes.into_iter().filter(|code| call.name != "fcntl" || *code != libc::ENOLCK).collect();
         let scene = Scene::new();
         let faults: Vec<String> = codes
             .iter()
@@ -303,6 +305,22 @@ assert data == bytearray(b'\\x55') * 4096, 'the program sees its own buffer chan
     scene.under(&[fault]).go(&[&common::python(), "-c", script]).ended(0);
     let bits = flipped(&[0x55; 4096], &scene.read("written.bin"));
     assert_eq!(bits.len(), 3, "{bits:?}");
+}
+
+#[test]
+fn what_does_not_wait_or_lock_does_not_fail_so() {
+    let scene = Scene::new();
+    let script = "
+import fcntl, os
+child = os.fork()
+if child == 0: os._exit(0)
+while os.waitpid(child, os.WNOHANG) == (0, 0): pass
+with open('data.bin', 'rb') as file:
+    print(fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE, fcntl.fcntl(file, fcntl.F_GETFD))
+";
+    let faults = ["error calls=wait errno=EINTR", "error calls=fcntl errno=EMFILE,EAGAIN,EINTR,ENOLCK"];
+    let done = scene.under(&faults).go(&[&python(), "-c", script]).said("0 1");
+    assert!(done.injections().is_empty() && done.lines("event").len() == 2, "{}", done.story());
 }
 
 #[test]

@@ -104,6 +104,8 @@ pub fn fitting(
         },
         Effect::Hang(_) => match target {
             Target::Fd(fd) if !may_block(fd, flags) => Err("a non-blocking descriptor does not hang"),
+            Target::Peer(fd, ..) if !may_block(fd, 0) => Err("a non-blocking connect does not hang"),
+            Target::Nothing if op == Op::Wait && flags & libc::WNOHANG != 0 => Err("WNOHANG does not wait"),
             _ => Ok(effect),
         },
         Effect::Corrupt(..)
@@ -141,6 +143,12 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
             _ => Ok(()),
         };
     }
+    match op {
+        // For these `flags` are the command and the options.
+        Op::Fcntl => return fcntl_suits(errno, flags),
+        Op::Wait if errno == libc::EINTR && flags & libc::WNOHANG != 0 => return Err("WNOHANG does not wait"),
+        _ => {}
+    }
     let Target::Fd(fd) = target else { return Ok(()) };
     if op == Op::Accept {
         return match errno {
@@ -167,6 +175,22 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
         }
         libc::EIO if nature.is_socket() => Err("EIO on a socket"),
         libc::EIO if nature == Nature::Pipe => Err("EIO on a pipe"),
+        _ => Ok(()),
+    }
+}
+
+/// Whether this command of fcntl can fail with this errno.
+fn fcntl_suits(errno: i32, command: i32) -> Result<(), &'static str> {
+    let (duplicates, locks, waits) = (
+        matches!(command, libc::F_DUPFD | libc::F_DUPFD_CLOEXEC),
+        matches!(command, libc::F_SETLK | libc::F_SETLKW | libc::F_OFD_SETLK | libc::F_OFD_SETLKW),
+        matches!(command, libc::F_SETLKW | libc::F_OFD_SETLKW),
+    );
+    match errno {
+        libc::EMFILE if !duplicates => Err("this fcntl makes no descriptor"),
+        libc::EAGAIN | libc::EACCES if !locks || waits => Err("this fcntl tries no lock"),
+        libc::ENOLCK if !locks => Err("this fcntl sets no lock"),
+        libc::EINTR if !waits => Err("this fcntl waits for no lock"),
         _ => Ok(()),
     }
 }

@@ -78,14 +78,12 @@ pub unsafe extern "C" fn resolve(slot: &Slot) -> *mut c_void {
     // SAFETY: the name ends with NUL.
     let found = unsafe { libc::dlsym(libc::RTLD_NEXT, slot.name.as_ptr()) };
     token.leave();
-    let found = if found.is_null() {
-        match slot.missing {
-            Missing::NoSys => no_sys as *mut c_void,
-            // SAFETY: slots are static; an alias names a slot that every libc has.
-            Missing::Use(other) => unsafe { resolve(other()) },
-        }
-    } else {
-        found
+    let found = match slot.missing {
+        _ if !found.is_null() => found,
+        // Not kept: before glibc 2.34 a library that is loaded later may bring it (pthread_create).
+        Missing::NoSys => return no_sys as *mut c_void,
+        // SAFETY: slots are static; an alias names a slot that every libc has.
+        Missing::Use(other) => unsafe { resolve(other()) },
     };
     slot.target.store(found, Relaxed);
     found

@@ -503,10 +503,12 @@ fn claim_process(session: &Session, hint: u32) -> Option<*mut ProcessSlot> {
     try_all().or_else(|| {
         for index in 0..room {
             let slot = session.process(index);
-            // SAFETY: as above.
+            // SAFETY: as above. Only a slot in use is given back, and once: two may look at the same time.
             unsafe {
                 if sys::kill((*slot).pid, 0) == -libc::ESRCH as isize {
-                    AtomicU32::from_ptr(&raw mut (*slot).state).store(slot_state::FREE, Ordering::Release);
+                    let state = AtomicU32::from_ptr(&raw mut (*slot).state);
+                    let (live, free) = (slot_state::LIVE, slot_state::FREE);
+                    let _ = state.compare_exchange(live, free, Ordering::AcqRel, Ordering::Relaxed);
                 }
             }
         }

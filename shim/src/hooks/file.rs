@@ -1,7 +1,7 @@
 //! Files and whatever else has a descriptor: data, opening, closing, duplicating.
 
 use super::data::{Memory, Vector, transfer, transfer_vector};
-use super::{minus_one, simple, tracked};
+use super::{minus_one, simple, tracked, with_flags};
 use crate::call::{self, Target};
 use crate::effects::{self, Outcome};
 use crate::real::{hooks, set_errno};
@@ -217,7 +217,7 @@ hooks! {
 
 /// fcntl: most commands are none of our business; some make a descriptor.
 pub(super) fn duplicating(command: c_int, real: impl FnOnce() -> c_int) -> c_int {
-    let result = simple(Op::Fcntl, Target::Nothing, real, minus_one);
+    let result = with_flags(Op::Fcntl, Target::Nothing, command, real, minus_one);
     if matches!(command, libc::F_DUPFD | libc::F_DUPFD_CLOEXEC) && result >= 0 {
         fds::forget(result);
     }

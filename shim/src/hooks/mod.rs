@@ -40,16 +40,28 @@ fn tracked(op: Op) -> bool {
 /// `failed` makes the call's own way of failing out of an errno or code.
 #[inline(always)]
 fn simple<R>(op: Op, target: Target, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
+    with_flags(op, target, 0, real, failed)
+}
+
+/// As [`simple`], for a call whose command or options say which faults it can meet.
+#[inline(always)]
+fn with_flags<R>(op: Op, target: Target, flags: i32, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
     match call::judge(op, target, 0) {
         None => real(),
-        Some(first) => simple_hit(first, target, real, failed),
+        Some(first) => simple_hit(first, target, flags, real, failed),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn simple_hit<R>(first: First, target: Target, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
-    match call::deliver(first, target, 0, 0) {
+fn simple_hit<R>(
+    first: First,
+    target: Target,
+    flags: i32,
+    real: impl FnOnce() -> R,
+    failed: impl FnOnce(i32) -> R,
+) -> R {
+    match call::deliver(first, target, 0, flags) {
         Outcome::Fail(code, ticket) => {
             effects::tell(&ticket, -1);
             failed(code)

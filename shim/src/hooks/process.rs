@@ -1,7 +1,7 @@
 //! Processes and threads: what the tree hangs on. Their entries do not ask for a rule first.
 
 use super::file::descriptor_of;
-use super::{minus_one, simple};
+use super::{minus_one, simple, with_flags};
 use crate::call::Target;
 use crate::children::{self, Start};
 use crate::guard::{ORDINAL_TEXT, thread};
@@ -450,13 +450,13 @@ hooks! {
     };
     Wait, wait(status: *mut c_int) -> pid_t, real => simple(Op::Wait, Target::Nothing, || real(status), minus_one);
     Wait, waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t, real =>
-        simple(Op::Wait, Target::Nothing, || real(pid, status, options), minus_one);
+        with_flags(Op::Wait, Target::Nothing, options, || real(pid, status, options), minus_one);
     Wait, wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t, real =>
-        simple(Op::Wait, Target::Nothing, || real(status, options, usage), minus_one);
+        with_flags(Op::Wait, Target::Nothing, options, || real(status, options, usage), minus_one);
     Wait, wait4(pid: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t, real =>
-        simple(Op::Wait, Target::Nothing, || real(pid, status, options, usage), minus_one);
+        with_flags(Op::Wait, Target::Nothing, options, || real(pid, status, options, usage), minus_one);
     Wait, waitid(kind: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> c_int, real =>
-        simple(Op::Wait, Target::Nothing, || real(kind, id, info, options), minus_one);
+        with_flags(Op::Wait, Target::Nothing, options, || real(kind, id, info, options), minus_one);
     [always] PthreadCreate, pthread_create(new: *mut pthread_t, attributes: *const pthread_attr_t, start: usize, argument: usize) -> c_int,
         real => creating(start, argument, |start, argument| real(new, attributes, start, argument));
 }

@@ -181,9 +181,10 @@ unsafe extern "C-unwind" fn handle(
             c_long::from(connecting(fd, b as *const libc::sockaddr, c as u32, || again(whole) as c_int))
         }
         libc::SYS_accept | libc::SYS_accept4 => c_long::from(accepting(fd, || again(whole) as c_int)),
-        libc::SYS_wait4 | libc::SYS_waitid => super::simple(
+        libc::SYS_wait4 | libc::SYS_waitid => super::with_flags(
             Op::Wait,
             crate::call::Target::Nothing,
+            if number == libc::SYS_wait4 { c as c_int } else { d as c_int },
             || again(whole),
             |errno| c_long::from(super::minus_one(errno)),
         ),
