@@ -302,7 +302,7 @@ assert os.write(fd, data) == 4096
 assert data == bytearray(b'\\x55') * 4096, 'the program sees its own buffer changed'
 ";
     let fault = "corrupt calls=write path=written.bin flip=3bit";
-    scene.under(&[fault]).go(&[&common::python(), "-c", script]).ended(0);
+    scene.under(&[fault]).go(&[&python(), "-c", script]).ended(0);
     let bits = flipped(&[0x55; 4096], &scene.read("written.bin"));
     assert_eq!(bits.len(), 3, "{bits:?}");
 }
@@ -392,5 +392,5 @@ for name, mode in (('a', 0o600), ('b', 0o755), ('c', 0o7)):
     os.close(os.open(name, os.O_CREAT | os.O_WRONLY, mode))
     print(oct(os.stat(name).st_mode & 0o7777))
 ";
-    scene.under(&["open=EIO@1000"]).go(&[&common::python(), "-c", script]).said("0o600\n0o755\n0o7");
+    scene.under(&["open=EIO@1000"]).go(&[&python(), "-c", script]).said("0o600\n0o755\n0o7");
 }

@@ -102,16 +102,18 @@ pub fn forget_range(first: u32, last: u32) {
     }
 }
 
+/// Which rules match a descriptor, when that is remembered.
+#[inline(always)]
+pub fn known(fd: i32) -> Option<Standing> {
+    let entry = usize::try_from(fd).ok().and_then(|fd| TABLE.get(fd))?;
+    let matching = entry.matching.load(Ordering::Relaxed);
+    (matching & KNOWN != 0).then(|| Standing { matching, protected: entry.protected.load(Ordering::Relaxed) })
+}
+
 /// Which rules match a descriptor, as far as is remembered; asks the kernel for what is not.
 #[inline(always)]
 pub fn standing(session: &Session, fd: i32) -> Standing {
-    if let Some(entry) = usize::try_from(fd).ok().and_then(|fd| TABLE.get(fd)) {
-        let matching = entry.matching.load(Ordering::Relaxed);
-        if matching & KNOWN != 0 {
-            return Standing { matching, protected: entry.protected.load(Ordering::Relaxed) };
-        }
-    }
-    refresh(session, fd)
+    known(fd).unwrap_or_else(|| refresh(session, fd))
 }
 
 /// Asks the kernel what a descriptor is now, and remembers it.

@@ -57,6 +57,14 @@ pub struct Thread {
 
 const _: () = assert!(size_of::<Thread>() <= 256);
 
+impl Thread {
+    /// Whether this thread is inside the shim, or was left behind there.
+    #[inline(always)]
+    pub fn is_inside(&self) -> bool {
+        self.busy.get() != 0
+    }
+}
+
 /// This thread's block.
 #[inline(always)]
 pub fn thread() -> &'static Thread {
@@ -108,6 +116,14 @@ impl Token {
         thread.busy.set(here);
         std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
         Some(Token { thread })
+    }
+
+    /// Enters a thread that is not inside, as [`Thread::is_inside`] has just said.
+    #[inline(always)]
+    pub fn enter_free(thread: &'static Thread) -> Token {
+        thread.busy.set(stack_pointer());
+        std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        Token { thread }
     }
 
     /// Whether this thread is inside, by all that it knows.

@@ -6,7 +6,7 @@
 use chaos_table::calls::{FaultKind, Op};
 use chaos_table::decide::Patterns;
 use chaos_table::record::SLOT;
-use chaos_table::rule::{Matcher, PlanHeader, Rule, Span, flag};
+use chaos_table::rule::{Matcher, PlanHeader, Rule, Span, flag, per};
 use chaos_table::session::{
     Header, Layout, Name, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters,
 };
@@ -49,7 +49,9 @@ static SESSION: Cell = Cell(UnsafeCell::new(Session {
     until_ns: u64::MAX,
     arm_ns: 0,
     windowed: 0,
+    counting: 0,
     complex: 0,
+    rates: 0,
     rules: 0,
     matchers: 0,
     text: 0,
@@ -73,8 +75,12 @@ pub struct Session {
     pub arm_ns: u64,
     /// Rules for which the time matters.
     pub windowed: u64,
-    /// Rules that are more than a rate: windows, shared counters, limits.
+    /// Rules that count the matches of the process.
+    pub counting: u64,
+    /// Rules that are more than a rate and such a counter: windows, other counters, limits.
     pub complex: u64,
+    /// Where the rate of the first rule is.
+    rates: usize,
     rules: usize,
     matchers: usize,
     text: usize,
@@ -126,14 +132,27 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
         until_ns: plan.until_ns,
         arm_ns: plan.arm_ns,
         windowed: 0,
+        counting: 0,
         complex: 0,
+        rates: 0,
         rules: (plan.rule_count as usize).min(layout.rule_room as usize).min(chaos_table::rule::MAX_RULES),
         matchers: (plan.matcher_count as usize).min(layout.matcher_room as usize),
         text: (plan.text_len as usize).min(layout.text_room as usize),
         limited: plan.max_faults != u64::MAX,
     };
-    session.windowed = session.find_windows();
-    session.complex = session.windowed | session.find_complex();
+    session.windowed = session.find(|rule| rule.from_ns != 0 || rule.until_ns != u64::MAX);
+    if session.until_ns != u64::MAX || session.arm_ns != 0 {
+        session.windowed = u64::MAX;
+    }
+    session.counting = session.find(|rule| rule.has(flag::COUNTS) && rule.per == per::PROCESS);
+    let more = |rule: &Rule| {
+        (rule.has(flag::COUNTS) && rule.per != per::PROCESS)
+            || rule.has(flag::FD)
+            || rule.times != 0
+            || rule.fault == FaultKind::Exhaust as u8
+    };
+    session.complex = session.windowed | session.find(more);
+    session.rates = base as usize + layout.rules as usize + offset_of!(Rule, rate);
     // SAFETY: nobody reads it before ATTACHED.
     unsafe {
         *SESSION.0.get() = session;
@@ -147,19 +166,9 @@ pub fn publish() {
 }
 
 impl Session {
-    /// Rules that have a window; all, when the whole run has one.
-    fn find_windows(&self) -> u64 {
-        if self.until_ns != u64::MAX || self.arm_ns != 0 {
-            return u64::MAX;
-        }
-        let windowed = |rule: &Rule| rule.from_ns != 0 || rule.until_ns != u64::MAX;
-        self.rules().iter().enumerate().fold(0, |bits, (index, rule)| bits | u64::from(windowed(rule)) << index)
-    }
-
-    /// Rules with counters that others share, or with a limit or `times`.
-    fn find_complex(&self) -> u64 {
-        let complex = |rule: &Rule| rule.has(flag::COUNTS) || rule.times != 0 || rule.fault == FaultKind::Exhaust as u8;
-        self.rules().iter().enumerate().fold(0, |bits, (index, rule)| bits | u64::from(complex(rule)) << index)
+    /// The rules that `which` picks, as bits.
+    fn find(&self, which: impl Fn(&Rule) -> bool) -> u64 {
+        self.rules().iter().enumerate().fold(0, |bits, (index, rule)| bits | u64::from(which(rule)) << index)
     }
 
     /// A pointer into the mapping.
@@ -263,9 +272,9 @@ impl Session {
     /// The rate of a rule as it is now.
     #[inline(always)]
     pub fn rate(&self, index: usize) -> u64 {
-        // Masks hold bits below MAX_RULES only, for which the area has room.
-        let at = self.layout.rules as usize + (index & 63) * size_of::<Rule>() + offset_of!(Rule, rate);
-        self.atomic64(at).load(Ordering::Relaxed)
+        // SAFETY: inside the mapping, since `tree::me().rules` has bits of rules that are there only; aligned to 8, and
+        // only used atomically.
+        unsafe { AtomicU64::from_ptr((self.rates + index * size_of::<Rule>()) as *mut u64) }.load(Ordering::Relaxed)
     }
 
     /// Patterns and their text.

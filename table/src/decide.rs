@@ -76,8 +76,8 @@ pub fn fires(rule: &Rule, rate: u64, winner_taken: bool, counters: &mut impl Cou
 }
 
 /// `after`, then `nth` or `every`, for the match with this number.
-#[inline]
-fn chosen(rule: &Rule, nth: u64) -> bool {
+#[inline(always)]
+pub fn chosen(rule: &Rule, nth: u64) -> bool {
     if nth <= rule.after {
         return false;
     }

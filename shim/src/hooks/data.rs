@@ -1,6 +1,6 @@
 //! Moving data: what read, write, send, recv and their kin have in common.
 
-use crate::call::{self, First, Target};
+use crate::call::{self, Quick, Target};
 use crate::effects::{self, Outcome};
 use crate::real::{errno, set_errno};
 use crate::sys;
@@ -26,9 +26,9 @@ pub fn transfer(
     memory: Memory,
     real: impl Fn(*mut c_void, usize) -> isize,
 ) -> isize {
-    match call::judge(op, Target::Fd(fd), len as u64) {
-        None => real(memory.pointer(), len),
-        Some(first) => transfer_hit(first, fd, len, flags, memory, real),
+    match call::quick(op, Target::Fd(fd)) {
+        Quick::Pass => real(memory.pointer(), len),
+        quick => transfer_hit(quick, op, fd, len, flags, memory, real),
     }
 }
 
@@ -44,7 +44,8 @@ impl Memory {
 #[cold]
 #[inline(never)]
 fn transfer_hit(
-    first: First,
+    quick: Quick,
+    op: Op,
     fd: i32,
     len: usize,
     flags: i32,
@@ -52,6 +53,7 @@ fn transfer_hit(
     real: impl Fn(*mut c_void, usize) -> isize,
 ) -> isize {
     let pointer = memory.pointer();
+    let Some(first) = quick.resolve(op, Target::Fd(fd), len as u64) else { return real(pointer, len) };
     match call::deliver(first, Target::Fd(fd), len as u64, flags) {
         Outcome::Go => real(pointer, len),
         Outcome::Fail(errno, ticket) => effects::fail(errno, &ticket),
@@ -145,15 +147,16 @@ impl Vector {
 /// A transfer in several buffers. `real` makes the call with a list and its length.
 #[inline(always)]
 pub fn transfer_vector(op: Op, fd: i32, vector: Vector, real: impl Fn(*const libc::iovec, i32) -> isize) -> isize {
-    match call::judge(op, Target::Fd(fd), 0) {
-        None => real(vector.list, vector.count),
-        Some(first) => vector_hit(first, fd, vector, real),
+    match call::quick(op, Target::Fd(fd)) {
+        Quick::Pass => real(vector.list, vector.count),
+        quick => vector_hit(quick, op, fd, vector, real),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn vector_hit(first: First, fd: i32, vector: Vector, real: impl Fn(*const libc::iovec, i32) -> isize) -> isize {
+fn vector_hit(quick: Quick, op: Op, fd: i32, vector: Vector, real: impl Fn(*const libc::iovec, i32) -> isize) -> isize {
+    let Some(first) = quick.resolve(op, Target::Fd(fd), 0) else { return real(vector.list, vector.count) };
     let total = vector.total();
     match call::deliver(first, Target::Fd(fd), total as u64, 0) {
         Outcome::Go => real(vector.list, vector.count),

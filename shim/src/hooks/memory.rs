@@ -1,7 +1,7 @@
 //! The allocator.
 
 use super::tracked;
-use crate::call::{self, First, Target};
+use crate::call::{self, First, Quick, Target};
 use crate::effects::{self, Outcome};
 use crate::real::{hooks, set_errno};
 use crate::session::attached;
@@ -26,27 +26,22 @@ fn refused(first: First, size: usize, caller: usize) -> Option<i32> {
 /// An allocation that tells its failure by NULL. What passes is one jump; the rest is elsewhere.
 #[inline(always)]
 fn allocating(op: Op, size: usize, caller: usize, real: impl FnOnce() -> *mut c_void) -> *mut c_void {
-    match call::judge(op, Target::Memory(caller), size as u64) {
-        None if !tracked(op) => real(),
-        first => allocating_hit(first, size, caller, real, tracked(op)),
+    match call::quick(op, Target::Memory(caller)) {
+        Quick::Pass => real(),
+        quick => allocating_hit(quick, op, size, caller, real),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn allocating_hit(
-    first: Option<First>,
-    size: usize,
-    caller: usize,
-    real: impl FnOnce() -> *mut c_void,
-    tracked: bool,
-) -> *mut c_void {
+fn allocating_hit(quick: Quick, op: Op, size: usize, caller: usize, real: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    let first = quick.resolve(op, Target::Memory(caller), size as u64);
     if let Some(errno) = first.and_then(|first| refused(first, size, caller)) {
         set_errno(errno);
         return std::ptr::null_mut();
     }
     let memory = real();
-    if tracked {
+    if tracked(op) {
         account(usable(memory) as i64);
     }
     memory
@@ -71,21 +66,22 @@ fn account(change: i64) {
 /// A reallocation; the old block stays when it fails.
 #[inline(always)]
 fn resizing(memory: *mut c_void, size: usize, caller: usize, real: impl FnOnce() -> *mut c_void) -> *mut c_void {
-    match call::judge(Op::Realloc, Target::Memory(caller), size as u64) {
-        None if !tracked(Op::Realloc) => real(),
-        first => resizing_hit(first, memory, size, caller, real),
+    match call::quick(Op::Realloc, Target::Memory(caller)) {
+        Quick::Pass => real(),
+        quick => resizing_hit(quick, memory, size, caller, real),
     }
 }
 
 #[cold]
 #[inline(never)]
 fn resizing_hit(
-    first: Option<First>,
+    quick: Quick,
     memory: *mut c_void,
     size: usize,
     caller: usize,
     real: impl FnOnce() -> *mut c_void,
 ) -> *mut c_void {
+    let first = quick.resolve(Op::Realloc, Target::Memory(caller), size as u64);
     if let Some(errno) = first.and_then(|first| refused(first, size, caller)) {
         // realloc(p, 0) frees; it cannot fail.
         if size != 0 {
