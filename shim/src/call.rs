@@ -1,42 +1,24 @@
 //! From "there may be a rule" to "this happens": selection, decision, identity, record.
 
 use crate::effects::{self, Outcome};
-use crate::fds::{self, PeerBuffer};
+use crate::fds;
 use crate::guard::{self, Thread, Token};
 use crate::log::Ticket;
-use crate::paths::{self, Desk, PathBuffer};
+use crate::paths;
+use crate::resource::describe;
+use crate::select::{Target, select};
 use crate::session::{self, Session};
-use crate::tree::{self, Text};
+use crate::tree;
 use crate::{clock, log, real};
 use chaos_table::calls::{FaultKind, Op};
-use chaos_table::decide::{self, Counters, Effect, Peer, Shot};
+use chaos_table::decide::{self, Counters, Effect, Shot};
 use chaos_table::record::{Record, kind, status};
 use chaos_table::rule::{RULE_BITS, Rule, exhaust, flag, per};
 use chaos_table::session::{Header, ProcessCounters, ProcessSlot, ThreadSlot, TreeCounters};
 use rand_core::Rng;
 use rand_xorshift::XorShiftRng;
-use std::ffi::{CStr, c_char};
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
-
-/// What a call acts on, as its hook knows it.
-#[derive(Clone, Copy)]
-pub enum Target {
-    /// A descriptor.
-    Fd(i32),
-    /// A path relative to a directory descriptor.
-    Path(i32, *const c_char),
-    /// A peer, for connect: socket, address, length.
-    Peer(i32, *const libc::sockaddr, u32),
-    /// A host name.
-    Name(*const c_char),
-    /// An allocation; the return address of the call.
-    Memory(usize),
-    /// A program to be started.
-    Program(*const c_char),
-    /// Nothing that a selector could name.
-    Nothing,
-}
 
 /// A rule has fired on a call, and the token is still held: which rule stands in the thread's own block, so that a
 /// call that passes needs no memory for it. Only `deliver` ends this.
@@ -271,92 +253,6 @@ fn count_protected(session: &Session, slot: *mut ThreadSlot, mut protected: u64)
     }
 }
 
-/// Which of the wanted rules match what the call acts on, and which only `protect` keeps away.
-#[inline(always)]
-fn select(session: &Session, op: Op, wanted: u64, target: Target) -> (u64, u64) {
-    match target {
-        Target::Fd(fd) => {
-            let wanted = if (0..3).contains(&fd) { wanted & session.std_fds() } else { wanted };
-            let asking = wanted & session.needs_fd();
-            let plain = with_fd_range(session, wanted & !session.needs_fd(), fd);
-            if asking == 0 {
-                return (plain, 0);
-            }
-            let standing = fds::standing(session, fd);
-            let (hit, protected) = standing.select(asking, session.only_files(op), session.only_sockets(op));
-            (plain | with_fd_range(session, hit, fd), protected)
-        }
-        Target::Path(dirfd, path) => select_path(session, wanted, dirfd, path),
-        Target::Peer(_, address, len) => {
-            let mut buffer = PeerBuffer::new();
-            // SAFETY: the program's own arguments of connect; a bad pointer faults here as it would in the kernel's copy.
-            let peer = unsafe { buffer.given(address, len) };
-            (fds::matching_peer(session, peer, wanted), 0)
-        }
-        Target::Name(name) => (select_name(session, wanted, name), 0),
-        Target::Memory(caller) => (if crate::init::may_fail_allocation(caller) { wanted } else { 0 }, 0),
-        Target::Program(_) | Target::Nothing => (wanted, 0),
-    }
-}
-
-#[inline(always)]
-fn with_fd_range(session: &Session, wanted: u64, fd: i32) -> u64 {
-    let mut kept = wanted;
-    let mut bits = wanted;
-    while bits != 0 {
-        let index = bits.trailing_zeros() as usize;
-        bits &= bits - 1;
-        if let Some(rule) = session.rules().get(index)
-            && rule.has(flag::FD)
-            && !(rule.fd_first..=rule.fd_last).contains(&fd)
-        {
-            kept &= !(1 << index);
-        }
-    }
-    kept
-}
-
-#[cold]
-#[inline(never)]
-fn select_path(session: &Session, wanted: u64, dirfd: i32, path: *const c_char) -> (u64, u64) {
-    let selected = paths::with_desk(|desk| {
-        // SAFETY: the program's own argument.
-        let known = unsafe { desk.absolute(dirfd, path) };
-        fds::matching_path(session, if known { desk.path.bytes() } else { b"" }, wanted)
-    });
-    selected.unwrap_or((0, 0))
-}
-
-#[cold]
-#[inline(never)]
-fn select_name(session: &Session, wanted: u64, name: *const c_char) -> u64 {
-    let name = if name.is_null() {
-        &b""[..]
-    } else {
-        // SAFETY: the program's own argument, a C string.
-        unsafe { CStr::from_ptr(name) }.to_bytes()
-    };
-    let lower = lower_case(name);
-    let (patterns, name) = (session.patterns(), lower.bytes());
-    session.rules().iter().enumerate().fold(0, |bits, (index, rule)| {
-        let matches = wanted & (1 << index) != 0
-            && !name.is_empty()
-            && (!rule.has(flag::PEER) || patterns.host(rule.peers, name));
-        bits | (u64::from(matches) << index)
-    })
-}
-
-/// A host name as patterns are written. Longer than a name can be: none.
-pub fn lower_case(name: &[u8]) -> Text<256> {
-    let mut lower = Text::EMPTY;
-    for byte in name {
-        if !lower.push(&[byte.to_ascii_lowercase()]) {
-            return Text::EMPTY;
-        }
-    }
-    lower
-}
-
 fn is_exhausted(session: &Session, rule: &Rule, amount: u64) -> bool {
     if rule.what == exhaust::MEMORY {
         let live = session.live_bytes(tree::me().slot).load(Ordering::Relaxed).max(0) as u64;
@@ -545,64 +441,5 @@ impl Subjected<'_> {
     fn take_budget(&self) -> bool {
         let budget = self.session.counter(offset_of!(Header, budget));
         budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
-    }
-}
-
-/// What the log names as the resource.
-fn describe(target: Target, desk: &mut Desk) {
-    match target {
-        Target::Fd(fd) => {
-            let mut buffer = PeerBuffer::new();
-            if !push_peer(buffer.of_socket(fd), &mut desk.path) {
-                desk.descriptor(fd);
-            }
-        }
-        Target::Path(dirfd, path) => {
-            // SAFETY: the program's own argument.
-            unsafe { desk.absolute(dirfd, path) };
-        }
-        Target::Peer(_, address, len) => {
-            let mut buffer = PeerBuffer::new();
-            // SAFETY: the program's own arguments.
-            push_peer(unsafe { buffer.given(address, len) }, &mut desk.path);
-        }
-        Target::Name(text) | Target::Program(text) => {
-            if !text.is_null() {
-                // SAFETY: the program's own argument, a C string.
-                desk.path.push(unsafe { CStr::from_ptr(text) }.to_bytes());
-            }
-        }
-        Target::Memory(_) | Target::Nothing => {}
-    }
-}
-
-fn push_peer(peer: Peer<'_>, out: &mut PathBuffer) -> bool {
-    match peer {
-        Peer::V4([a, b, c, d], port) => {
-            for (index, part) in [a, b, c, d].into_iter().enumerate() {
-                if index != 0 {
-                    out.push(b".");
-                }
-                out.push_number(u64::from(part));
-            }
-            out.push(b":");
-            out.push_number(u64::from(port))
-        }
-        Peer::V6(address, port) => {
-            use std::io::Write;
-            let mut text = [0u8; 64];
-            let mut cursor = std::io::Cursor::new(&mut text[..]);
-            // Formatting into a fixed buffer allocates nothing; it cannot be too small for an address.
-            let written = write!(cursor, "[{}]", std::net::Ipv6Addr::from(address));
-            let len = if written.is_ok() { cursor.position() as usize } else { 0 };
-            out.push(text.get(..len).unwrap_or(&[]));
-            out.push(b":");
-            out.push_number(u64::from(port))
-        }
-        Peer::Unix(path) => {
-            out.push(b"unix:");
-            out.push(path)
-        }
-        Peer::Unknown => false,
     }
 }

@@ -5,7 +5,8 @@
 
 use crate::guard::{Thread, Token, thread};
 use crate::session::{Session, attached};
-use crate::tree::{self, Lineage, Text};
+use crate::text::Text;
+use crate::tree::{self, Lineage};
 use crate::{sys, target};
 use chaos_table::env;
 use std::cell::{Cell, UnsafeCell};

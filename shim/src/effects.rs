@@ -1,10 +1,10 @@
 //! What a verdict does to a call: whether it fits, what is recorded of it, and the effect itself.
 
-use crate::call::Target;
 use crate::fds::PeerBuffer;
 use crate::guard::{Token, thread};
 use crate::log::Ticket;
 use crate::real::set_errno;
+use crate::select::Target;
 use crate::session::Session;
 use crate::{clock, fds, sys};
 use chaos_table::calls::{Failure, Op, Subject};
@@ -461,7 +461,7 @@ pub fn shortened(asked: usize, ppm: u32) -> usize {
 
 /// The peer of a socket is a name that rules may know: what getaddrinfo gave.
 pub fn remember_answers(session: &Session, name: &[u8], answers: *const libc::addrinfo) {
-    let hosts = session.patterns().host_bits(crate::call::lower_case(name).bytes());
+    let hosts = session.patterns().host_bits(crate::select::lower_case(name).bytes());
     let mut at = answers;
     while hosts != 0 && !at.is_null() {
         let mut buffer = PeerBuffer::new();

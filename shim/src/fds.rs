@@ -6,7 +6,7 @@
 
 use crate::paths;
 use crate::session::Session;
-use crate::tree::Text;
+use crate::text::Text;
 use crate::{sys, tree};
 use chaos_table::decide::{Peer, is_below};
 use chaos_table::rule::{MAX_RULES, RULE_BITS, bytes_of, flag};

@@ -5,11 +5,14 @@
 //! 1. A naked entry (`real.rs`) compares one word of the compiled table with zero and, when no rule is on the call,
 //!    jumps to the real function: no frame, no lock, no system call, no shared line written.
 //! 2. Otherwise the hook in `hooks/` asks `call.rs`, which takes the thread's token (`guard.rs`), finds the rules whose
-//!    selectors match (`fds.rs` knows what each descriptor is) and lets `chaos_table::decide` count and draw.
+//!    selectors match (`select.rs`; `fds.rs` knows what each descriptor is, `paths.rs` where a path leads) and lets
+//!    `chaos_table::decide` count and draw.
 //! 3. Nothing fired: the hook calls the real function, the token long given back.
 //! 4. Something fired: `call.rs` reads the identity of the descriptor from the kernel again, refuses what no kernel
-//!    could do there, publishes the record (`log.rs`), and only then does `effects.rs` touch the call.
-//! 5. `tree.rs` carries the session into children and threads; `init.rs` attaches, arms, and hides us.
+//!    could do there, publishes the record (`log.rs`, which `resource.rs` gives a name), and only then does
+//!    `effects.rs` touch the call.
+//! 5. `tree.rs` knows who this process and thread are and claims their `slots.rs` in the session; `children.rs` passes
+//!    the session on in environments; `init.rs` attaches, arms, and hides us.
 //!
 //! House rules. While armed, nothing here allocates, locks, panics, or owns a descriptor; system calls of our own go
 //! through `sys.rs` and leave errno alone; the token is held around our own code only, never around the real call.
@@ -31,8 +34,12 @@ mod init;
 mod log;
 mod paths;
 mod real;
+mod resource;
+mod select;
 mod session;
+mod slots;
 mod standalone;
 mod sys;
 mod target;
+mod text;
 mod tree;

@@ -1,6 +1,6 @@
 //! Paths as the kernel would name them, without allocation, without a descriptor of our own, and without much stack.
 
-use crate::tree::Text;
+use crate::text::Text;
 use crate::{clock, sys};
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char};

@@ -61,7 +61,7 @@ fn search_path(name: &[u8]) -> Option<Verdict> {
         unsafe { CStr::from_ptr(path) }.to_bytes()
     };
     path.split(|byte| *byte == b':').find_map(|dir| {
-        let mut buffer = crate::tree::Text::<1024>::EMPTY;
+        let mut buffer = crate::text::Text::<1024>::EMPTY;
         // An empty entry is the working directory.
         let dir = if dir.is_empty() { b"." } else { dir };
         let whole = buffer.push(dir) && buffer.push(b"/") && buffer.push(name) && buffer.push(b"\0");

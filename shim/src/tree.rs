@@ -6,97 +6,23 @@
 
 use crate::guard::{ORDINAL_TEXT, Thread, thread};
 use crate::session::Session;
+use crate::slots::{claim_process, claim_thread, fold};
+use crate::text::Text;
 use crate::{log, paths, real, sys};
 use chaos_table::decide::{combine, last_component, mix, stream_seed};
 use chaos_table::record::{Record, kind};
 use chaos_table::rule::flag;
-use chaos_table::session::{Header, ProcessSlot, ThreadSlot, TreeCounters, slot_state};
+use chaos_table::session::{Header, ProcessSlot, ThreadSlot, slot_state};
 use rand_core::SeedableRng;
 use rand_xorshift::XorShiftRng;
 use std::cell::UnsafeCell;
-use std::mem::{MaybeUninit, offset_of};
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Longest lineage that is kept as text; deeper ones end in `+`, their hash stays exact.
 pub const LINEAGE_TEXT: usize = 120;
 /// Salt of the hash of an image after exec.
 const EXEC: u64 = 0x6578_6563;
-
-/// A short text without allocation.
-///
-/// The room is not cleared first: a path's four KB would cost more than most calls.
-#[derive(Clone, Copy)]
-pub struct Text<const N: usize> {
-    bytes: [MaybeUninit<u8>; N],
-    len: usize,
-}
-
-impl<const N: usize> Text<N> {
-    /// Nothing.
-    pub const EMPTY: Self = Text { bytes: [MaybeUninit::uninit(); N], len: 0 };
-
-    /// As bytes.
-    pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `push` has written the first `len` bytes, and `len` is at most N.
-        unsafe { std::slice::from_raw_parts(self.bytes.as_ptr().cast(), self.len) }
-    }
-
-    /// Puts another byte in the place of the last.
-    fn mark_cut(&mut self) {
-        if let Some(last) = self.len.checked_sub(1).and_then(|at| self.bytes.get_mut(at)) {
-            last.write(b'+');
-        }
-    }
-
-    /// As an array, the rest zero.
-    fn to_array(self) -> [u8; N] {
-        let mut array = [0; N];
-        for (to, from) in array.iter_mut().zip(self.bytes()) {
-            *to = *from;
-        }
-        array
-    }
-
-    /// Cuts it to `len` bytes.
-    pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-    }
-
-    /// Replaces all by what `write` puts into the room: it says how much that is. False when it says nothing.
-    pub fn fill(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
-        // SAFETY: the room is N bytes of ours; its old content is never read as a value before `len` covers it, and
-        // the kernel, which `write` asks, only writes to it.
-        let room = unsafe { std::slice::from_raw_parts_mut(self.bytes.as_mut_ptr().cast::<u8>(), N) };
-        let written = write(room).filter(|len| *len < N);
-        self.len = written.unwrap_or(0);
-        written.is_some()
-    }
-
-    /// Appends what fits; false when something was cut.
-    pub fn push(&mut self, more: &[u8]) -> bool {
-        let room = self.bytes.get_mut(self.len..).unwrap_or(&mut []);
-        let n = room.len().min(more.len());
-        // SAFETY: both are valid for `n` bytes; the room is ours alone.
-        unsafe { std::ptr::copy_nonoverlapping(more.as_ptr(), room.as_mut_ptr().cast(), n) };
-        self.len += n;
-        n == more.len()
-    }
-
-    /// Appends a number in decimal.
-    pub fn push_number(&mut self, mut number: u64) -> bool {
-        let mut digits = [0u8; 20];
-        let mut used = 0;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (number % 10) as u8;
-            number /= 10;
-            used += 1;
-            if number == 0 {
-                break;
-            }
-        }
-        self.push(digits.get(20 - used..).unwrap_or(&[]))
-    }
-}
 
 /// A place in the tree.
 #[derive(Clone, Copy)]
@@ -490,76 +416,6 @@ fn find_thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlo
 
 const _: () = assert!(size_of::<XorShiftRng>() == 16 && align_of::<XorShiftRng>() <= 8);
 
-fn claim_process(session: &Session, hint: u32) -> Option<*mut ProcessSlot> {
-    let room = session.process_room();
-    let try_all = || {
-        (0..room).map(|step| session.process((hint as usize + step) % room)).find(|slot| {
-            // SAFETY: inside the mapping; the state is only used atomically.
-            let state = unsafe { AtomicU32::from_ptr(&raw mut (**slot).state) };
-            // No look before: the first slot is mostly free, and a load would fault its page in a second time.
-            state.compare_exchange(slot_state::FREE, slot_state::CLAIMED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-        })
-    };
-    try_all().or_else(|| {
-        for index in 0..room {
-            let slot = session.process(index);
-            // SAFETY: as above. Only a slot in use is given back, and once: two may look at the same time.
-            unsafe {
-                if sys::kill((*slot).pid, 0) == -libc::ESRCH as isize {
-                    let state = AtomicU32::from_ptr(&raw mut (*slot).state);
-                    let (live, free) = (slot_state::LIVE, slot_state::FREE);
-                    let _ = state.compare_exchange(live, free, Ordering::AcqRel, Ordering::Relaxed);
-                }
-            }
-        }
-        try_all()
-    })
-}
-
-fn claim_thread(session: &Session) -> Option<*mut ThreadSlot> {
-    let room = session.thread_room();
-    let hint = sys::gettid() as usize;
-    let try_all = || {
-        (0..room).map(|step| session.thread((hint + step) % room)).find(|slot| {
-            // SAFETY: inside the mapping; the state is only used atomically.
-            let state = unsafe { AtomicU32::from_ptr(&raw mut (**slot).state) };
-            // No look before: the first slot is mostly free, and a load would fault its page in a second time.
-            state.compare_exchange(slot_state::FREE, slot_state::CLAIMED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-        })
-    };
-    try_all().or_else(|| {
-        for index in 0..room {
-            let slot = session.thread(index);
-            // SAFETY: as above. Threads leave no word when they end, so the dead are looked for when room is short.
-            let dead = unsafe { sys::tgkill((*slot).pid, (*slot).tid, 0) == -libc::ESRCH as isize };
-            if dead {
-                fold(session, slot);
-            }
-        }
-        try_all()
-    })
-}
-
-/// Adds the counters of a thread that has ended to those of the tree and frees its slot.
-fn fold(session: &Session, slot: *mut ThreadSlot) {
-    // SAFETY: the slot lies inside the mapping; winning LIVE -> CLAIMED makes it ours.
-    unsafe {
-        let state = AtomicU32::from_ptr(&raw mut (*slot).state);
-        let won = state.compare_exchange(slot_state::LIVE, slot_state::CLAIMED, Ordering::AcqRel, Ordering::Relaxed);
-        if won.is_err() {
-            return;
-        }
-        for rule in 0..session.rule_count() {
-            let counters = session.thread_counters(slot, rule).read();
-            session.tree(rule, offset_of!(TreeCounters, matched)).fetch_add(counters.matched, Ordering::Relaxed);
-            session
-                .tree(rule, offset_of!(TreeCounters, protected))
-                .fetch_add(u64::from(counters.protected), Ordering::Relaxed);
-        }
-        state.store(slot_state::FREE, Ordering::Release);
-    }
-}
-
 /// Gives a new thread its ordinal: its creator's, and how many threads that one had created.
 pub fn name_thread(new: &Thread, parent_text: &[u8], parent: u64, count: u32) {
     let mut text = Text::<ORDINAL_TEXT>::EMPTY;
@@ -569,6 +425,6 @@ pub fn name_thread(new: &Thread, parent_text: &[u8], parent: u64, count: u32) {
         text.mark_cut();
     }
     new.ordinal.set(combine(parent.wrapping_add(1), u64::from(count)));
-    new.ordinal_len.set(text.len as u8);
+    new.ordinal_len.set(text.bytes().len() as u8);
     new.ordinal_text.set(text.to_array());
 }

@@ -1,8 +1,9 @@
 //! Moving data: what read, write, send, recv and their kin have in common.
 
-use crate::call::{self, Quick, Target};
+use crate::call::{self, Quick};
 use crate::effects::{self, Outcome};
 use crate::real::{errno, set_errno};
+use crate::select::Target;
 use crate::sys;
 use chaos_table::calls::Op;
 use std::ffi::c_void;

@@ -2,9 +2,10 @@
 
 use super::data::{Memory, Vector, transfer, transfer_vector};
 use super::{minus_one, simple, tracked, with_flags};
-use crate::call::{self, Target};
+use crate::call;
 use crate::effects::{self, Outcome};
 use crate::real::{hooks, set_errno};
+use crate::select::Target;
 use crate::{fds, init};
 use chaos_table::calls::Op;
 use libc::{DIR, FILE, c_char, c_int, c_uint, c_void, iovec, mode_t, off_t};

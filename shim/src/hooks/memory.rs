@@ -1,9 +1,10 @@
 //! The allocator.
 
 use super::tracked;
-use crate::call::{self, First, Quick, Target};
+use crate::call::{self, First, Quick};
 use crate::effects::{self, Outcome};
 use crate::real::{hooks, set_errno};
+use crate::select::Target;
 use crate::session::attached;
 use crate::tree;
 use chaos_table::calls::Op;

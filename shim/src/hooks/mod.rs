@@ -7,9 +7,10 @@ pub mod net;
 pub mod process;
 pub mod raw;
 
-use crate::call::{self, First, Target};
+use crate::call::{self, First};
 use crate::effects::{self, Outcome};
 use crate::real::{Slot, word};
+use crate::select::Target;
 use chaos_table::calls::Op;
 use chaos_table::rule::TRACK;
 

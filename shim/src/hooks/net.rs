@@ -3,8 +3,8 @@
 use super::data::{Memory, message, transfer};
 use super::file::making;
 use super::{minus_one, simple, tracked};
-use crate::call::Target;
 use crate::real::{hooks, word};
+use crate::select::Target;
 use crate::session::attached;
 use crate::{effects, fds, init};
 use chaos_table::calls::Op;

@@ -2,10 +2,10 @@
 
 use super::file::descriptor_of;
 use super::{minus_one, simple, with_flags};
-use crate::call::Target;
 use crate::children::{self, Start};
 use crate::guard::{ORDINAL_TEXT, thread};
 use crate::real::{Slot, errno, hooks, set_errno};
+use crate::select::Target;
 use crate::session::{Session, attached};
 use crate::{fds, sys, tree};
 use chaos_table::calls::Op;
@@ -411,7 +411,7 @@ hooks! {
     [always] Exec, execvpe(file: *const c_char, argv: *const *const c_char, envp: Environment) -> c_int, real =>
         executing(file, true, envp, &mut |list| real(file, argv, list));
     [always] Exec, fexecve(fd: c_int, argv: *const *const c_char, envp: Environment) -> c_int, real => {
-        let mut link = tree::Text::<40>::EMPTY;
+        let mut link = crate::text::Text::<40>::EMPTY;
         link.push(b"/proc/self/fd/");
         link.push_number(fd.max(0) as u64);
         link.push(b"\0");

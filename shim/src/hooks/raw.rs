@@ -65,7 +65,7 @@ unsafe extern "C" fn route(number: c_long, first: usize) -> usize {
 
 /// A raw fork that is made without us, unless a rule fails it.
 fn forks(op: Op) -> usize {
-    if super::simple(op, crate::call::Target::Nothing, || 0, super::minus_one) != 0 {
+    if super::simple(op, crate::select::Target::Nothing, || 0, super::minus_one) != 0 {
         return FAILED;
     }
     tree::count_child(thread());
@@ -183,7 +183,7 @@ unsafe extern "C-unwind" fn handle(
         libc::SYS_accept | libc::SYS_accept4 => c_long::from(accepting(fd, || again(whole) as c_int)),
         libc::SYS_wait4 | libc::SYS_waitid => super::with_flags(
             Op::Wait,
-            crate::call::Target::Nothing,
+            crate::select::Target::Nothing,
             if number == libc::SYS_wait4 { c as c_int } else { d as c_int },
             || again(whole),
             |errno| c_long::from(super::minus_one(errno)),

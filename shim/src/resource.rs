@@ -1,0 +1,66 @@
+//! What the log names as the resource of an injection: a path, a peer, a name, a program.
+
+use crate::fds::PeerBuffer;
+use crate::paths::{Desk, PathBuffer};
+use crate::select::Target;
+use chaos_table::decide::Peer;
+use std::ffi::CStr;
+
+/// What the log names as the resource.
+pub fn describe(target: Target, desk: &mut Desk) {
+    match target {
+        Target::Fd(fd) => {
+            let mut buffer = PeerBuffer::new();
+            if !push_peer(buffer.of_socket(fd), &mut desk.path) {
+                desk.descriptor(fd);
+            }
+        }
+        Target::Path(dirfd, path) => {
+            // SAFETY: the program's own argument.
+            unsafe { desk.absolute(dirfd, path) };
+        }
+        Target::Peer(_, address, len) => {
+            let mut buffer = PeerBuffer::new();
+            // SAFETY: the program's own arguments.
+            push_peer(unsafe { buffer.given(address, len) }, &mut desk.path);
+        }
+        Target::Name(text) | Target::Program(text) => {
+            if !text.is_null() {
+                // SAFETY: the program's own argument, a C string.
+                desk.path.push(unsafe { CStr::from_ptr(text) }.to_bytes());
+            }
+        }
+        Target::Memory(_) | Target::Nothing => {}
+    }
+}
+
+fn push_peer(peer: Peer<'_>, out: &mut PathBuffer) -> bool {
+    match peer {
+        Peer::V4([a, b, c, d], port) => {
+            for (index, part) in [a, b, c, d].into_iter().enumerate() {
+                if index != 0 {
+                    out.push(b".");
+                }
+                out.push_number(u64::from(part));
+            }
+            out.push(b":");
+            out.push_number(u64::from(port))
+        }
+        Peer::V6(address, port) => {
+            use std::io::Write;
+            let mut text = [0u8; 64];
+            let mut cursor = std::io::Cursor::new(&mut text[..]);
+            // Formatting into a fixed buffer allocates nothing; it cannot be too small for an address.
+            let written = write!(cursor, "[{}]", std::net::Ipv6Addr::from(address));
+            let len = if written.is_ok() { cursor.position() as usize } else { 0 };
+            out.push(text.get(..len).unwrap_or(&[]));
+            out.push(b":");
+            out.push_number(u64::from(port))
+        }
+        Peer::Unix(path) => {
+            out.push(b"unix:");
+            out.push(path)
+        }
+        Peer::Unknown => false,
+    }
+}

@@ -1,0 +1,114 @@
+//! Which rules match what a call acts on, and which only `protect` keeps away.
+
+use crate::fds::{self, PeerBuffer};
+use crate::paths;
+use crate::session::Session;
+use crate::text::Text;
+use chaos_table::calls::Op;
+use chaos_table::rule::flag;
+use std::ffi::{CStr, c_char};
+
+/// What a call acts on, as its hook knows it.
+#[derive(Clone, Copy)]
+pub enum Target {
+    /// A descriptor.
+    Fd(i32),
+    /// A path relative to a directory descriptor.
+    Path(i32, *const c_char),
+    /// A peer, for connect: socket, address, length.
+    Peer(i32, *const libc::sockaddr, u32),
+    /// A host name.
+    Name(*const c_char),
+    /// An allocation; the return address of the call.
+    Memory(usize),
+    /// A program to be started.
+    Program(*const c_char),
+    /// Nothing that a selector could name.
+    Nothing,
+}
+
+/// Which of the wanted rules match what the call acts on, and which only `protect` keeps away.
+#[inline(always)]
+pub fn select(session: &Session, op: Op, wanted: u64, target: Target) -> (u64, u64) {
+    match target {
+        Target::Fd(fd) => {
+            let wanted = if (0..3).contains(&fd) { wanted & session.std_fds() } else { wanted };
+            let asking = wanted & session.needs_fd();
+            let plain = with_fd_range(session, wanted & !session.needs_fd(), fd);
+            if asking == 0 {
+                return (plain, 0);
+            }
+            let standing = fds::standing(session, fd);
+            let (hit, protected) = standing.select(asking, session.only_files(op), session.only_sockets(op));
+            (plain | with_fd_range(session, hit, fd), protected)
+        }
+        Target::Path(dirfd, path) => select_path(session, wanted, dirfd, path),
+        Target::Peer(_, address, len) => {
+            let mut buffer = PeerBuffer::new();
+            // SAFETY: the program's own arguments of connect; a bad pointer faults here as it would in the kernel's copy.
+            let peer = unsafe { buffer.given(address, len) };
+            (fds::matching_peer(session, peer, wanted), 0)
+        }
+        Target::Name(name) => (select_name(session, wanted, name), 0),
+        Target::Memory(caller) => (if crate::init::may_fail_allocation(caller) { wanted } else { 0 }, 0),
+        Target::Program(_) | Target::Nothing => (wanted, 0),
+    }
+}
+
+#[inline(always)]
+fn with_fd_range(session: &Session, wanted: u64, fd: i32) -> u64 {
+    let mut kept = wanted;
+    let mut bits = wanted;
+    while bits != 0 {
+        let index = bits.trailing_zeros() as usize;
+        bits &= bits - 1;
+        if let Some(rule) = session.rules().get(index)
+            && rule.has(flag::FD)
+            && !(rule.fd_first..=rule.fd_last).contains(&fd)
+        {
+            kept &= !(1 << index);
+        }
+    }
+    kept
+}
+
+#[cold]
+#[inline(never)]
+fn select_path(session: &Session, wanted: u64, dirfd: i32, path: *const c_char) -> (u64, u64) {
+    let selected = paths::with_desk(|desk| {
+        // SAFETY: the program's own argument.
+        let known = unsafe { desk.absolute(dirfd, path) };
+        fds::matching_path(session, if known { desk.path.bytes() } else { b"" }, wanted)
+    });
+    selected.unwrap_or((0, 0))
+}
+
+#[cold]
+#[inline(never)]
+fn select_name(session: &Session, wanted: u64, name: *const c_char) -> u64 {
+    let name = if name.is_null() {
+        &b""[..]
+    } else {
+        // SAFETY: the program's own argument, a C string.
+        unsafe { CStr::from_ptr(name) }.to_bytes()
+    };
+    let lower = lower_case(name);
+    let (patterns, name) = (session.patterns(), lower.bytes());
+    session.rules().iter().enumerate().fold(0, |bits, (index, rule)| {
+        let matches = wanted & (1 << index) != 0
+            && !name.is_empty()
+            && (!rule.has(flag::PEER) || patterns.host(rule.peers, name));
+        bits | (u64::from(matches) << index)
+    })
+}
+
+/// A host name as patterns are written. Longer than a name can be: none.
+pub fn lower_case(name: &[u8]) -> Text<256> {
+    let mut lower = Text::EMPTY;
+    for byte in name {
+        if !lower.push(&[byte.to_ascii_lowercase()]) {
+            return Text::EMPTY;
+        }
+    }
+    lower
+}
