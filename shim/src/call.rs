@@ -137,7 +137,7 @@ pub fn judge(op: Op, target: Target, amount: u64) -> Option<First> {
     None
 }
 
-/// Whether a rule fires. Rules that are more than a rate are put to `ask_slowly`; the rest must cost a few ns.
+/// Whether a rule fires: the long way, for calls that cost a microsecond and rules with windows, limits or `times`.
 #[inline(always)]
 fn ask(token: &Token, op: Op, wanted: u64, target: Target, amount: u64) -> bool {
     // The words are those of a session, so there is one.
@@ -147,31 +147,7 @@ fn ask(token: &Token, op: Op, wanted: u64, target: Target, amount: u64) -> bool 
         return false;
     }
     let (hit, protected) = select(session, op, wanted, target);
-    if hit | protected == 0 {
-        return false;
-    }
-    let slot = token.thread.slot.get();
-    if !tree::is_own_slot(token.thread) || protected | (hit & (session.complex | session.counting)) != 0 {
-        return ask_slowly(token.thread, hit, protected, amount);
-    }
-    let slot = slot as *mut ThreadSlot;
-    let mut bits = hit;
-    while bits != 0 {
-        let index = bits.trailing_zeros() as usize;
-        bits &= bits - 1;
-        let (nth, draw) = advance(session, slot, index);
-        if draw < session.rate(index) {
-            return found(token.thread, FirstShot { index, shot: Shot { draw, nth }, rest: bits, now: 0 });
-        }
-    }
-    false
-}
-
-/// Leaves word of the first shot for `deliver`.
-#[cold]
-fn found(thread: &Thread, first: FirstShot) -> bool {
-    thread.first.set(first);
-    true
+    hit | protected != 0 && put_to_rules(token.thread, hit, protected, amount)
 }
 
 /// Counts a match of this thread and draws, in plain stores to the thread's own slot.
@@ -199,7 +175,7 @@ fn advance(session: &Session, slot: *mut ThreadSlot, index: usize) -> (u64, u64)
 }
 
 #[inline(never)]
-fn ask_slowly(thread: &Thread, hit: u64, protected: u64, amount: u64) -> bool {
+fn put_to_rules(thread: &Thread, hit: u64, protected: u64, amount: u64) -> bool {
     let session = session::armed();
     let Some(slot) = tree::thread_slot(session, thread) else { return false };
     count_protected(session, slot, protected);
@@ -213,7 +189,8 @@ fn ask_slowly(thread: &Thread, hit: u64, protected: u64, amount: u64) -> bool {
         let index = bits.trailing_zeros() as usize;
         bits &= bits - 1;
         if let Some(shot) = asking.rule(index, now, false) {
-            return found(thread, FirstShot { index, shot, rest: bits, now });
+            thread.first.set(FirstShot { index, shot, rest: bits, now });
+            return true;
         }
     }
     false
