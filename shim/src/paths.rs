@@ -76,7 +76,10 @@ pub fn with_desk<R>(body: impl FnOnce(&mut Desk) -> R) -> Option<R> {
 
 /// In a fork child: desks of threads that are not here any more are free.
 pub fn free_desks() {
-    TAKEN.store(0, Ordering::Relaxed);
+    // Looked at first: a store would copy the page for every child.
+    if TAKEN.load(Ordering::Relaxed) != 0 {
+        TAKEN.store(0, Ordering::Relaxed);
+    }
 }
 
 impl Desk {
