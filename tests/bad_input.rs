@@ -74,7 +74,7 @@ fn wrong_options_are_refused_with_the_nearest_right_word() {
         (&["--chaos", "disk", "--rate", "-0.1"], "", ""),
         (&["--intensity", "extrem"], "--intensity", "extreme"),
         (&["--rate", "10%", "--intensity", "stress"], "cannot be used with", "--help"),
-        (&["--seed", "-1"], "", ""),
+        (&["--seed", "-1"], "unexpected argument '-1'", "--help"),
         (&["--seed", "1e3"], "--seed: `1e3` is no number", "whole number"),
         (&["--for", "0s"], "--for", ""),
         (&["--timeout", "5x"], "--timeout: unknown unit `x`", "ms"),
