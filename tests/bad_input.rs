@@ -86,7 +86,11 @@ fn wrong_options_are_refused_with_the_nearest_right_word() {
         (&["--sede", "4"], "'--sede'", "'--seed'"),
         (&["-q", "-v"], "cannot be used with", "--help"),
         (&["--log", "-"], "stdout belongs to the target", "name a file"),
-        (&["--log", "/nosuch/dir/log"], "cannot write /nosuch/dir/log", "directory that can be written"),
+        (
+            &["--log", "/nosuch/dir/log"],
+            "cannot write /nosuch/dir/log: No such file or directory",
+            "directory that can be written",
+        ),
         (&["--log", "/"], "it is a directory", "name a file"),
         (&["--out", "/proc/x"], "cannot make the session directory /proc/x", "--out DIR"),
         (&["--engine", "seccomp"], "'--engine'", ""),
@@ -171,6 +175,19 @@ fn a_command_that_cannot_be_run_is_126_and_one_that_is_not_there_127() {
     }
     place.refuses(&["run"], 125, "<CMD>", "--help");
     place.refuses(&["run", "--", ""], 125, "the command is empty", "--");
+}
+
+#[test]
+fn a_launcher_under_another_is_refused_as_it_would_inject_nothing() {
+    let place = Place::new();
+    let inner = with_touch(&["-f", "open=EIO", "--out", "inner"]);
+    let mut command = place.launcher();
+    command.args(["run", "-q", "--out", "outer", "--", env!("CARGO_BIN_EXE_chaos-exec")]).args(inner);
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(125), "{stderr}");
+    assert!(stderr.starts_with("chaos-exec: error: this chaos-exec runs under another one"), "{stderr}");
+    assert!(!place.path("work/started").exists() && !place.path("work/inner").exists());
 }
 
 #[test]
