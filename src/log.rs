@@ -31,7 +31,11 @@ pub fn run(args: &LogArgs, out: &mut dyn Write) -> Result<()> {
         }
     }
     let damaged = events.damaged();
-    let lost = (damaged > 0).then(|| format!("{damaged} damaged places of its log were left out"));
+    let lost = match damaged {
+        0 => None,
+        1 => Some("1 damaged place of its log was left out".to_owned()),
+        _ => Some(format!("{damaged} damaged places of its log were left out")),
+    };
     match source.trouble.clone().or(lost) {
         Some(trouble) => Err(Failure::new(trouble).help("what could be read was printed")),
         None => Ok(()),

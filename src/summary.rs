@@ -79,7 +79,7 @@ impl Summary<'_> {
                 "only protected places were touched: name them with `path`, or `protect: none`"
             }
             (0, _) => "no call matched: check `calls`, `path`, `to`, `process` and when it is armed",
-            (_, 0) if counters.unsuitable > 0 => "every match was at a place where no kernel could produce this fault",
+            (_, 0) if counters.unsuitable > 0 => "where it was due, no kernel could have produced this fault",
             (_, 0) => "it matched and never fired: check `rate`, `nth`, `after`, `every`",
             _ => return (Tone::Plain, line),
         };

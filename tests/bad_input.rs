@@ -299,6 +299,6 @@ fn a_log_that_is_cut_is_printed_as_far_as_it_goes() {
         .unwrap();
     let output = place.launcher().args(["log", "s", "--format", "jsonl"]).output().unwrap();
     assert_eq!(output.status.code(), Some(125));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("1 damaged places of its log were left out"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("1 damaged place of its log was left out"));
     assert!(output.stdout.starts_with(b"{\"type\":\"start\""));
 }
