@@ -179,6 +179,7 @@ fn summarise(
         log: options.log.as_deref(),
         seed: options.seed,
         seed_is_random: options.seed_is_random,
+        disabled: options.table.enabled == Some(false),
         repeat: &options.repeat,
     }
     .print(console);

@@ -309,6 +309,15 @@ fn nothing_fired_is_said_loudly_and_the_command_repeats_the_run() {
 }
 
 #[test]
+fn a_run_that_was_switched_off_says_so() {
+    let place = Place::new();
+    let mut command = place.sh(&["-f", "open=EIO"], ": </dev/null");
+    command.env("CHAOS_ENABLED", "0");
+    let (code, _, err) = out(command);
+    assert!(code == 0 && err.contains("switched off") && !err.contains("no call matched"), "{err}");
+}
+
+#[test]
 fn a_static_target_is_warned_of() {
     let place = Place::new();
     let source = place.dir.path().join("hello.c");
