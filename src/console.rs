@@ -30,6 +30,35 @@ pub enum Tone {
     Loud,
 }
 
+/// The launcher's own stdout, for what it is asked to print. A reader that has gone ends the process with 0, as
+/// `log | head` is no failure.
+pub struct Stdout(std::io::StdoutLock<'static>);
+
+impl Stdout {
+    /// Takes stdout for the thread.
+    #[must_use]
+    pub fn new() -> Stdout {
+        Stdout(std::io::stdout().lock())
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes).map_err(leave_if_unread)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush().map_err(leave_if_unread)
+    }
+}
+
+fn leave_if_unread(error: std::io::Error) -> std::io::Error {
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+    error
+}
+
 /// The launcher's voice. A closed stderr is no reason to fail, so what cannot be written is dropped.
 #[derive(Clone, Copy, Debug)]
 pub struct Console {

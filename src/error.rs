@@ -66,9 +66,10 @@ impl<T, E: Display> Context<T> for std::result::Result<T, E> {
 /// An I/O error without the "(os error 2)" or the path that Rust and others append.
 #[must_use]
 pub fn plain(error: &std::io::Error) -> String {
-    match (error.raw_os_error(), error.kind()) {
-        (Some(code), _) => nix::errno::Errno::from_raw(code).desc().to_owned(),
-        (None, std::io::ErrorKind::Other) => error.to_string(),
-        (None, kind) => kind.to_string(),
-    }
+    // tempfile appends the path to what the system said.
+    let text = error.to_string();
+    error.raw_os_error().map_or_else(
+        || text.split(" (os error").next().unwrap_or(&text).to_owned(),
+        |code| nix::errno::Errno::from_raw(code).desc().to_owned(),
+    )
 }

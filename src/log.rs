@@ -5,8 +5,9 @@ use crate::error::{Context, Failure, Result, plain};
 use crate::log_events::Events;
 use crate::log_format;
 use crate::log_reader::Source;
-use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Write};
+use crate::session::{is_device, parent, through_links};
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -14,7 +15,7 @@ use tempfile::NamedTempFile;
 ///
 /// # Errors
 /// When there is no such session, or part of it cannot be read: what can be read is printed first.
-pub fn run(args: &LogArgs) -> Result<()> {
+pub fn run(args: &LogArgs, out: &mut dyn Write) -> Result<()> {
     let source = Source::find(args.session.as_deref())?;
     let mut events = Events::of(&source)?;
     match &args.output {
@@ -23,27 +24,35 @@ pub fn run(args: &LogArgs) -> Result<()> {
             file.fill(args.format, &mut events)?;
         }
         None => {
-            let mut out = BufWriter::new(std::io::stdout().lock());
-            let written = log_format::write(args.format, &mut events, &mut out).and_then(|()| out.flush());
-            match written {
-                // `log | head` is no failure.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-                written => written.cannot("write to stdout")?,
-            }
+            let mut out = BufWriter::new(out);
+            log_format::write(args.format, &mut events, &mut out)
+                .and_then(|()| out.flush())
+                .cannot("write to stdout")?;
         }
     }
     let damaged = events.damaged();
-    let lost = (damaged > 0).then(|| format!("{damaged} damaged places of its log were left out"));
+    let lost = match damaged {
+        0 => None,
+        1 => Some("1 damaged place of its log was left out".to_owned()),
+        _ => Some(format!("{damaged} damaged places of its log were left out")),
+    };
     match source.trouble.clone().or(lost) {
         Some(trouble) => Err(Failure::new(trouble).help("what could be read was printed")),
         None => Ok(()),
     }
 }
 
-/// A file that appears complete or not at all.
+/// A file that appears complete or not at all. What is no file - a device, a pipe - is written to as it stands.
 pub struct Output {
     path: PathBuf,
-    file: NamedTempFile,
+    to: To,
+}
+
+enum To {
+    /// Takes the place of the path at the end.
+    File(NamedTempFile),
+    /// Was there and must stay: putting a file in its place would take /dev/null from the whole machine.
+    Device(File),
 }
 
 impl Output {
@@ -62,12 +71,17 @@ impl Output {
         if path.is_dir() {
             return Err(fail("it is a directory"));
         }
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut temporary = tempfile::Builder::new();
-        // As any file that a program writes: the umask decides.
-        temporary.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = temporary.tempfile_in(parent).map_err(|error| fail(&plain(&error)))?;
-        Ok(Output { path: path.to_owned(), file })
+        let path = through_links(path);
+        let to = if is_device(&path) {
+            OpenOptions::new().write(true).open(&path).map(To::Device)
+        } else {
+            let mut temporary = tempfile::Builder::new();
+            // As any file that a program writes: the umask decides.
+            temporary.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+            temporary.tempfile_in(parent(&path)).map(To::File)
+        };
+        let to = to.map_err(|error| fail(&plain(&error)))?;
+        Ok(Output { path, to })
     }
 
     /// Writes the events and puts the file in its place.
@@ -75,11 +89,17 @@ impl Output {
     /// # Errors
     /// When writing fails; the file is then as it was.
     pub fn fill(self, format: Format, events: &mut Events) -> Result<()> {
-        let Output { path, file } = self;
+        let Output { path, to } = self;
         let doing = format!("write {}", path.display());
-        let mut out: BufWriter<&File> = BufWriter::new(file.as_file());
+        let mut out: BufWriter<&File> = BufWriter::new(match &to {
+            To::File(file) => file.as_file(),
+            To::Device(file) => file,
+        });
         log_format::write(format, events, &mut out).and_then(|()| out.flush()).cannot(&doing)?;
         drop(out);
-        file.persist(&path).map(drop).cannot(&doing)
+        match to {
+            To::File(file) => file.persist(&path).map(drop).cannot(&doing),
+            To::Device(_) => Ok(()),
+        }
     }
 }

@@ -30,7 +30,7 @@ mod testing;
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use cli::{Action, Cli};
-use console::{Console, Level};
+use console::{Console, Level, Stdout};
 use error::{Context, Failure, Result};
 use exit_code::Exit;
 use std::io::Write;
@@ -50,12 +50,12 @@ fn main() -> ExitCode {
 }
 
 fn act(action: Action) -> Result<Exit> {
-    let out = &mut std::io::stdout().lock();
+    let out = &mut Stdout::new();
     match action {
         Action::Run(args) => return run::run(&args),
         Action::Check(args) => check::run(&args, out)?,
         Action::List(args) => list::run(&args, out)?,
-        Action::Log(args) => log::run(&args)?,
+        Action::Log(args) => log::run(&args, out)?,
         Action::Shim(args) => {
             let doing = format!("write {}", args.output.display());
             session::write_atomically(&args.output, preload::SHIM, 0o755).cannot(doing)?;
@@ -101,6 +101,8 @@ fn usage_failure(text: &str) -> Failure {
     let message = paragraphs.next().unwrap_or_default();
     let tip = paragraphs.find_map(|paragraph| paragraph.strip_prefix("tip: ").map(str::to_owned));
     let tip = tip.map(|tips| tips.split(" tip: ").next().unwrap_or_default().to_owned());
+    // `-- -1` would be a command, never the value of an option.
+    let tip = tip.filter(|tip| !tip.contains("as a value, use"));
     Failure::new(message.strip_prefix("error: ").unwrap_or(&message))
         .help(tip.unwrap_or_else(|| "--help shows every option, with examples".into()))
 }

@@ -1,5 +1,6 @@
 //! The shim that the launcher carries inside, and the environment that makes a target load it.
 
+use crate::error::{Failure, Result};
 use chaos_table::env;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -7,6 +8,23 @@ use std::path::Path;
 
 /// The shim, as build.rs made it.
 pub const SHIM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libchaos_shim.so"));
+
+/// What every shim's file is called, unless somebody renames it.
+const SHIM_NAME: &str = "/libchaos_shim.so";
+
+/// Refuses to run where another chaos-exec's shim is loaded: it would follow the target in place of ours, which would
+/// then inject nothing. The environment does not tell, since a shim hides itself there.
+///
+/// # Errors
+/// When this launcher is itself a target.
+pub fn refuse_to_nest() -> Result<()> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    if maps.lines().any(|line| line.ends_with(SHIM_NAME)) {
+        let why = "this chaos-exec runs under another one, whose shim would keep this one's from its target";
+        return Err(Failure::new(why).help("give both tables to the outer one: -t and -f add up"));
+    }
+    Ok(())
+}
 
 const LD_PRELOAD: &[u8] = b"LD_PRELOAD";
 

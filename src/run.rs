@@ -33,6 +33,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let console = Console::new(level_of(args));
     let options = Options::gather(args)?;
     let command = Command::find(&args.command)?;
+    preload::refuse_to_nest()?;
     let work_dir = std::env::current_dir().cannot("find the working directory")?;
     let compiled = compile(&options.table, &Place { work_dir: &work_dir, seed: options.seed })?;
     let log = options.log.as_deref().map(|path| Output::create(path, "--log")).transpose()?;
@@ -178,6 +179,7 @@ fn summarise(
         log: options.log.as_deref(),
         seed: options.seed,
         seed_is_random: options.seed_is_random,
+        disabled: options.table.enabled == Some(false),
         repeat: &options.repeat,
     }
     .print(console);

@@ -299,12 +299,30 @@ impl Drop for Session {
 /// # Errors
 /// What the file system says.
 pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(parent)?;
+    let path = &through_links(path);
+    if is_device(path) {
+        return OpenOptions::new().write(true).open(path)?.write_all(bytes);
+    }
+    let mut file = tempfile::NamedTempFile::new_in(parent(path))?;
     file.write_all(bytes)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.persist(path)?;
     Ok(())
+}
+
+/// Whether something stands there that is neither a file nor a directory, which no file may replace.
+pub fn is_device(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
+}
+
+/// What a path leads to, so that a link such as /dev/stdout is not replaced; the path itself where nothing is.
+pub fn through_links(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The directory that holds the path.
+pub fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Where sessions are kept: `$XDG_STATE_HOME/chaos-exec`, by default in `~/.local/state`.

@@ -38,6 +38,8 @@ pub struct Summary<'a> {
     pub seed: u64,
     /// Whether it was random.
     pub seed_is_random: bool,
+    /// Whether the table, or a variable, switched injection off.
+    pub disabled: bool,
     /// The command that repeats the run.
     pub repeat: &'a str,
 }
@@ -75,11 +77,12 @@ impl Summary<'_> {
             }
         }
         let hint = match (matched, fired) {
+            (_, 0) if self.disabled => return (Tone::Plain, line),
             (0, _) if counters.protected > 0 => {
                 "only protected places were touched: name them with `path`, or `protect: none`"
             }
             (0, _) => "no call matched: check `calls`, `path`, `to`, `process` and when it is armed",
-            (_, 0) if counters.unsuitable > 0 => "every match was at a place where no kernel could produce this fault",
+            (_, 0) if counters.unsuitable > 0 => "where it was due, no kernel could have produced this fault",
             (_, 0) => "it matched and never fired: check `rate`, `nth`, `after`, `every`",
             _ => return (Tone::Plain, line),
         };
@@ -89,6 +92,8 @@ impl Summary<'_> {
     fn warn(&self, console: Console, fired: u64) {
         if !self.attached {
             console.say(Tone::Loud, "THE SHIM NEVER CAME UP in the target, so nothing could be injected");
+        } else if self.disabled {
+            console.say(Tone::Loud, "injection was switched off: `enabled: false` or CHAOS_ENABLED");
         } else if fired == 0 && !self.labels.is_empty() {
             console.say(Tone::Loud, "NOTHING FIRED: this run says nothing about how the program copes with faults");
         } else if self.labels.is_empty() {

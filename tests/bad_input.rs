@@ -74,7 +74,7 @@ fn wrong_options_are_refused_with_the_nearest_right_word() {
         (&["--chaos", "disk", "--rate", "-0.1"], "", ""),
         (&["--intensity", "extrem"], "--intensity", "extreme"),
         (&["--rate", "10%", "--intensity", "stress"], "cannot be used with", "--help"),
-        (&["--seed", "-1"], "", ""),
+        (&["--seed", "-1"], "unexpected argument '-1'", "--help"),
         (&["--seed", "1e3"], "--seed: `1e3` is no number", "whole number"),
         (&["--for", "0s"], "--for", ""),
         (&["--timeout", "5x"], "--timeout: unknown unit `x`", "ms"),
@@ -86,7 +86,11 @@ fn wrong_options_are_refused_with_the_nearest_right_word() {
         (&["--sede", "4"], "'--sede'", "'--seed'"),
         (&["-q", "-v"], "cannot be used with", "--help"),
         (&["--log", "-"], "stdout belongs to the target", "name a file"),
-        (&["--log", "/nosuch/dir/log"], "cannot write /nosuch/dir/log", "directory that can be written"),
+        (
+            &["--log", "/nosuch/dir/log"],
+            "cannot write /nosuch/dir/log: No such file or directory",
+            "directory that can be written",
+        ),
         (&["--log", "/"], "it is a directory", "name a file"),
         (&["--out", "/proc/x"], "cannot make the session directory /proc/x", "--out DIR"),
         (&["--engine", "seccomp"], "'--engine'", ""),
@@ -171,6 +175,19 @@ fn a_command_that_cannot_be_run_is_126_and_one_that_is_not_there_127() {
     }
     place.refuses(&["run"], 125, "<CMD>", "--help");
     place.refuses(&["run", "--", ""], 125, "the command is empty", "--");
+}
+
+#[test]
+fn a_launcher_under_another_is_refused_as_it_would_inject_nothing() {
+    let place = Place::new();
+    let inner = with_touch(&["-f", "open=EIO", "--out", "inner"]);
+    let mut command = place.launcher();
+    command.args(["run", "-q", "--out", "outer", "--", env!("CARGO_BIN_EXE_chaos-exec")]).args(inner);
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(125), "{stderr}");
+    assert!(stderr.starts_with("chaos-exec: error: this chaos-exec runs under another one"), "{stderr}");
+    assert!(!place.path("work/started").exists() && !place.path("work/inner").exists());
 }
 
 #[test]
@@ -282,6 +299,6 @@ fn a_log_that_is_cut_is_printed_as_far_as_it_goes() {
         .unwrap();
     let output = place.launcher().args(["log", "s", "--format", "jsonl"]).output().unwrap();
     assert_eq!(output.status.code(), Some(125));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("1 damaged places of its log were left out"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("1 damaged place of its log was left out"));
     assert!(output.stdout.starts_with(b"{\"type\":\"start\""));
 }

@@ -257,6 +257,40 @@ fn the_json_lines_file_appears_complete_at_the_end() {
     assert_eq!((&lines[lines.len() - 1]["type"], &lines[lines.len() - 1]["exit_code"]), (&"end".into(), &0.into()));
 }
 
+/// A file put in the place of /dev/null would take it from the whole machine.
+#[test]
+fn a_log_or_a_shim_that_goes_to_a_device_is_written_there_and_leaves_it_alone() {
+    let place = Place::new();
+    let full = place.dir.path().join("full");
+    // A link, so that a failing test costs the link and not the device.
+    std::os::unix::fs::symlink("/dev/full", &full).unwrap();
+    for args in
+        [&["run", "-q", "--log", "full", "--", "true"][..], &["log", "-o", "full"], &["shim", "-o", "full"], &["log"]]
+    {
+        let mut command = place.launcher(args);
+        command.stdout(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let (code, _, err) = out(command);
+        assert!(code == 125 && err.contains("No space left on device"), "{args:?} {code} {err}");
+        assert!(full.is_symlink(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let place = Place::new();
+    assert_eq!(out(place.sh(&["-q"], "true")).0, 0);
+    let formats = ["text", "jsonl", "csv"].map(|format| vec!["log", "--format", format]);
+    let others = [vec!["list", "calls"], vec!["check", "-f", "dns"], vec!["completions", "bash"], vec!["man"]];
+    for args in formats.into_iter().chain(others) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = place.launcher(&args);
+        command.stdout(writer);
+        let (code, _, err) = out(command);
+        assert_eq!((code, err.as_str()), (0, ""), "{args:?}");
+    }
+}
+
 #[test]
 fn nothing_fired_is_said_loudly_and_the_command_repeats_the_run() {
     let place = Place::new();
@@ -272,6 +306,15 @@ fn nothing_fired_is_said_loudly_and_the_command_repeats_the_run() {
     let (code, stdout, stderr) = out(repeat);
     assert_eq!((code, stdout.as_str()), (0, "it's\n"), "{stderr}");
     assert!(!stderr.contains("was random"));
+}
+
+#[test]
+fn a_run_that_was_switched_off_says_so() {
+    let place = Place::new();
+    let mut command = place.sh(&["-f", "open=EIO"], ": </dev/null");
+    command.env("CHAOS_ENABLED", "0");
+    let (code, _, err) = out(command);
+    assert!(code == 0 && err.contains("switched off") && !err.contains("no call matched"), "{err}");
 }
 
 #[test]

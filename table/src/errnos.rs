@@ -32,7 +32,8 @@ impl Value for Errno {
                 Problem::new(format!("errno {} is a number", quoted(text))).help(format!("write its name, {name}"))
             );
         }
-        Err(Problem::unknown("errno", text, errno::ERRNOS.iter().chain(errno::EAI_CODES).map(|(name, _)| *name)))
+        let known = errno::ERRNOS.iter().chain(errno::EAI_CODES).map(|(name, _)| *name);
+        Err(Problem::unknown("errno", text, known).or_help("`chaos-exec list calls` shows the usual ones of each call"))
     }
     fn to_text(&self) -> String {
         let name = errno::errno_name(self.0).or_else(|| errno::eai_name(self.0));
@@ -80,7 +81,8 @@ impl Errnos {
         for (index, (errno, weight)) in all.iter().enumerate() {
             let name = errno.to_text();
             if *weight == 0 {
-                return Err(Problem::new(format!("`{name}` has the weight 0, so it would never be chosen")));
+                return Err(Problem::new(format!("`{name}` has the weight 0, so it would never be chosen"))
+                    .help("leave it out, or give it 1 or more"));
             }
             if all[..index].iter().any(|(other, _)| other == errno) {
                 return Err(

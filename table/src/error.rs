@@ -91,6 +91,11 @@ impl Problem {
         problem.help(format!("one of {}", all.join(", ")))
     }
 
+    /// Says what to do about it where nothing better is known.
+    pub fn or_help(self, help: &str) -> Problem {
+        if self.help.is_some() { self } else { self.help(help) }
+    }
+
     pub fn at(self, place: Option<Place>) -> TableError {
         TableError { message: self.message, place, help: self.help }
     }

@@ -22,7 +22,11 @@ pub fn read_text(path: &Path) -> Result<String, TableError> {
         place: Some(Place { source: source.clone(), line: None, column: None }),
         help: help.map(str::to_owned),
     };
-    let unreadable = |error: std::io::Error| wrong(format!("the table cannot be read: {error}"), None);
+    let unreadable = |error: std::io::Error| {
+        let why = error.to_string();
+        let why = why.split(" (os error").next().unwrap_or(&why);
+        wrong(format!("the table cannot be read: {why}"), Some("check its spelling and its permissions"))
+    };
     let kind = fs::metadata(path).map_err(unreadable)?;
     if kind.is_dir() {
         return Err(wrong("this is a directory, not a fault table".into(), Some("name a file in it")));
@@ -125,6 +129,9 @@ fn yaml_error(error: &serde_saphyr::Error, text: &str, source: &str) -> TableErr
         }
         serde_saphyr::Error::MultipleDocuments { .. } => {
             "a second YAML document begins\n  help: one table a file".into()
+        }
+        serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
+            format!("`{}` is given twice\n  help: leave one of them out", key.as_deref().unwrap_or("a key"))
         }
         other => other.to_string(),
     };

@@ -101,7 +101,7 @@ impl Rate {
         let rate = number.parse::<f64>().map(|percent| percent / 100.0);
         Some(match rate {
             Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(Rate(rate)),
-            _ => Err(Problem::new(format!("the rate {} is not between 0% and 100%", quoted(text)))),
+            _ => Err(Problem::new(format!("the rate {} is not between 0% and 100%", quoted(text))).help("such as 30%")),
         })
     }
 }

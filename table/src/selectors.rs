@@ -14,7 +14,8 @@ pub struct Glob(pub String);
 
 fn checked_glob(text: &str) -> Result<&str, Problem> {
     if text.is_empty() {
-        return Err(Problem::new("the pattern is empty, so nothing could ever match"));
+        return Err(Problem::new("the pattern is empty, so nothing could ever match")
+            .help("such as *.db or data/**, or leave the key out"));
     }
     if text.len() > LONGEST {
         return Err(Problem::new(format!("the pattern {} is too long", quoted(text))).help("at most 4096 bytes"));

@@ -115,6 +115,11 @@ impl Lexer<'_> {
                 self.quotes(&mut word)?;
                 continue;
             }
+            // Taken as it stands it would be part of a pattern that matches nothing.
+            if c == '\'' && word.whole.is_empty() {
+                let problem = Problem::new("a single quote does not quote here").help("use double quotes");
+                return Err(Located { problem, offset: self.at });
+            }
             self.at += c.len_utf8();
             match c {
                 '=' if key.is_none() => {

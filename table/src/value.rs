@@ -238,6 +238,6 @@ impl Visitor<'_> for TextVisitor {
 pub(crate) fn set_once<T>(slot: &mut Option<T>, value: T, key: &str) -> Result<(), Problem> {
     match slot.replace(value) {
         None => Ok(()),
-        Some(_) => Err(Problem::new(format!("`{key}` is given twice"))),
+        Some(_) => Err(Problem::new(format!("`{key}` is given twice")).help("leave one of them out")),
     }
 }

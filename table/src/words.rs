@@ -51,8 +51,7 @@ impl Value for CallName {
         }
         let known = CALLS.iter().flat_map(|call| std::iter::once(call.name).chain(call.symbols.iter().copied()));
         let known = known.chain(Family::ALL.iter().map(|(name, _)| *name));
-        let problem = Problem::unknown("call", text, known);
-        Err(if problem.help.is_none() { problem.help("`chaos-exec list calls` shows all of them") } else { problem })
+        Err(Problem::unknown("call", text, known).or_help("`chaos-exec list calls` shows all of them"))
     }
     fn to_text(&self) -> String {
         match self {
@@ -79,7 +78,9 @@ impl Value for Signal {
     const NUMERIC: bool = true;
     fn from_text(text: &str) -> Result<Self, Problem> {
         let known = || errno::SIGNALS.iter().map(|(name, _)| name.strip_prefix("SIG").unwrap_or(name));
-        errno::signal_by_name(text).map(Signal).ok_or_else(|| Problem::unknown("signal", text, known()))
+        errno::signal_by_name(text).map(Signal).ok_or_else(|| {
+            Problem::unknown("signal", text, known()).or_help("such as KILL, TERM, SEGV or USR1; `kill -l` lists them")
+        })
     }
     fn to_text(&self) -> String {
         let name = errno::signal_name(self.0).and_then(|name| name.strip_prefix("SIG"));
