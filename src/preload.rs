@@ -38,11 +38,9 @@ pub fn target_environment(inherited: &[CString], shim: &Path, session: &Path) ->
     for entry in inherited {
         let name = name_of(entry.as_bytes());
         if name == LD_PRELOAD && users_at.is_none() {
-            let value = &entry.as_bytes()[LD_PRELOAD.len() + 1..];
-            if !value.is_empty() {
-                preload.push(b':');
-                preload.extend_from_slice(value);
-            }
+            // An empty list keeps its colon: by it the shim knows that the variable was set.
+            preload.push(b':');
+            preload.extend_from_slice(&entry.as_bytes()[LD_PRELOAD.len() + 1..]);
             users_at = Some(environment.len());
             environment.push(CString::default());
         } else if !is_ours(name) {
@@ -93,7 +91,7 @@ mod tests {
     fn the_users_preload_stays_behind_ours_at_its_place() {
         let made = environment(&["A=1", "LD_PRELOAD=/x.so /y.so", "Z=1"]);
         assert_eq!(made, ["A=1", "LD_PRELOAD=/s/shim.so:/x.so /y.so", "Z=1", "_CHAOS_SESSION=/s/session"]);
-        assert!(environment(&["LD_PRELOAD="]).contains(&"LD_PRELOAD=/s/shim.so".to_owned()));
+        assert!(environment(&["LD_PRELOAD="]).contains(&"LD_PRELOAD=/s/shim.so:".to_owned()));
     }
 
     #[test]

@@ -142,7 +142,9 @@ fn a_users_own_preload_entries_stay_in_their_order_and_visible() {
     let second = compile("preloaded", "second.so", &["-shared", "-fPIC"]);
     let (probe, data) = (guest("probe"), scene.text("data.bin"));
     let mut complaints = Complaints::default();
-    for value in [first.clone(), format!("{first}:{second}"), format!("{second} {first}"), format!(":{first}::")] {
+    for value in
+        [first.clone(), format!("{first}:{second}"), format!("{second} {first}"), format!(":{first}::"), String::new()]
+    {
         let script = scene.write("run.sh", format!("export LD_PRELOAD='{value}'; exec {probe} {data}"));
         let sh = program("dash", "dash");
         let bare = scene.bare().go(&[&sh, &script]).ended(0);

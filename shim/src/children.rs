@@ -210,7 +210,7 @@ unsafe fn cut_own_preload(entry: *mut c_char, own: &[u8]) -> bool {
         let end = start + part.len();
         if is_own(part, own) {
             let (cut_from, cut_to) = if end < list.len() { (start, end + 1) } else { (start.saturating_sub(1), end) };
-            if cut_to - cut_from >= list.len() {
+            if part.len() == list.len() {
                 return true;
             }
             let tail = list.len() - cut_to;
@@ -452,6 +452,7 @@ unsafe fn fill(memory: *mut u8, build: &Build<'_>) -> *const *mut c_char {
                 count += 1;
             }
         }
+        let given = preload_at.is_some();
         let preload_at = preload_at.unwrap_or_else(|| {
             count += 1;
             count - 1
@@ -465,9 +466,10 @@ unsafe fn fill(memory: *mut u8, build: &Build<'_>) -> *const *mut c_char {
         push(PRELOAD);
         if preloads(users).any(|part| is_own(part, own)) {
             push(users);
-        } else if users.is_empty() {
+        } else if !given {
             push(own);
         } else if ours.first {
+            // Also before an empty list, whose colon then tells the child's constructor that there was one.
             push(own);
             push(b":");
             push(users);

@@ -5,6 +5,7 @@ use crate::session::Session;
 use crate::{children, clock, sys};
 use chaos_table::compile::{Context, compile};
 use chaos_table::environment::{Environment, from_env};
+use chaos_table::errno::errno_name;
 use chaos_table::rule::PlanHeader;
 use chaos_table::session::{Header, SIZE_ALONE, Start, image};
 use once_cell::sync::OnceCell;
@@ -48,7 +49,9 @@ fn make_session(configured: &Environment) -> Result<&'static Session, String> {
     // SAFETY: the constructor calls this.
     let name = unsafe { children::keep_session(path.as_os_str().as_bytes()) };
     let name = name.ok_or_else(|| "CHAOS_LOG: the path is longer than 1083 bytes, or holds a NUL".to_owned())?;
-    let session = map(name).map_err(|why| format!("the session {}: {why}", path.display()))?;
+    let session = map(name).map_err(|why| {
+        format!("CHAOS_LOG: {} is no session that can be shared: {why}; name another file", path.display())
+    })?;
     if !is_same_table(&path, &head, configured.table.seed.is_some()) {
         return Err(format!(
             "CHAOS_LOG: {} belongs to a run with another table; remove it or name another file",
@@ -90,7 +93,13 @@ fn is_same_table(path: &Path, head: &[u8], seeded: bool) -> bool {
 
 /// Makes the file complete under another name, then links it to its own: whoever comes second finds it whole.
 fn publish(path: &Path, head: &[u8]) -> Result<(), String> {
-    let place = |error: std::io::Error| format!("CHAOS_LOG: {}: {error}", path.display());
+    let place = |error: std::io::Error| {
+        let reason = error.raw_os_error().and_then(errno_name).map_or_else(|| error.to_string(), str::to_owned);
+        format!(
+            "CHAOS_LOG: {} cannot be made: {reason}; name a file where there is room and leave to write",
+            path.display()
+        )
+    };
     let temporary = path.with_extension(format!("{}.new", sys::getpid()));
     let written = (|| {
         let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
