@@ -384,11 +384,11 @@ impl Subjected<'_> {
         record.effect = effects::number_of(effect);
         record.requested = effects::requested(effect, self.asked);
         if matches!(self.target, Target::Memory(_) | Target::Nothing) {
-            return log::publish(self.session, thread, record, &[]).map(|ticket| (effect, ticket));
+            return log::publish(self.session, thread, &mut record, &[]).map(|ticket| (effect, ticket));
         }
         let published = paths::with_desk(|desk| {
             describe(self.target, desk);
-            log::publish(self.session, thread, record, &[desk.path.bytes()])
+            log::publish(self.session, thread, &mut record, &[desk.path.bytes()])
         });
         published.flatten().map(|ticket| (effect, ticket))
     }
@@ -411,7 +411,7 @@ impl Subjected<'_> {
         let before =
             self.session.tree(self.index, offset_of!(TreeCounters, unsuitable)).fetch_add(1, Ordering::Relaxed);
         if before == 0 {
-            log::publish(self.session, thread, self.record(kind::UNSUITABLE), &[reason.as_bytes()]);
+            log::publish(self.session, thread, &mut self.record(kind::UNSUITABLE), &[reason.as_bytes()]);
         }
     }
 

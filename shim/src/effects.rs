@@ -92,12 +92,12 @@ pub fn fitting(
     match effect {
         Effect::Error(errno) => {
             if rule.errno_count != 0 || rule.fault != chaos_table::calls::FaultKind::Error as u8 {
-                return suits(op, errno, target, flags).map(|()| effect);
+                return suits(op, errno as i32, target, flags).map(|()| effect);
             }
             choose_usual(op, target, draw, flags)
         }
         Effect::Short(_) => short_fits(op, target, asked, flags).map(|()| effect),
-        Effect::Corrupt(..) if asked == 0 => Err("no data to corrupt"),
+        Effect::Corrupt(_) if asked == 0 => Err("no data to corrupt"),
         Effect::Reset | Effect::End => match target {
             Target::Fd(fd) if nature(fd) == Nature::Stream => Ok(effect),
             _ => Err("only a connected stream can be cut"),
@@ -108,7 +108,7 @@ pub fn fitting(
             Target::Nothing if op == Op::Wait && flags & libc::WNOHANG != 0 => Err("WNOHANG does not wait"),
             _ => Ok(effect),
         },
-        Effect::Corrupt(..)
+        Effect::Corrupt(_)
         | Effect::Latency(_)
         | Effect::Memory(_)
         | Effect::Files(_)
@@ -130,7 +130,7 @@ fn choose_usual(op: Op, target: Target, draw: u64, flags: i32) -> Result<Effect,
         return Err("none of the usual errors of this call can happen here");
     }
     let pick = (Derived(draw).next() % count) as usize;
-    usual.iter().filter(fits).nth(pick).map(|errno| Effect::Error(*errno)).ok_or("no error to choose")
+    usual.iter().filter(fits).nth(pick).map(|errno| Effect::Error((*errno).into())).ok_or("no error to choose")
 }
 
 /// Whether a kernel could fail this call with this errno at this descriptor, at this moment.
@@ -230,7 +230,7 @@ pub fn status_of(effect: Effect) -> u8 {
     match effect {
         Effect::Signal(_) | Effect::Exit(_) => status::DELIVERED,
         Effect::Error(_) | Effect::Memory(_) | Effect::Files(_) => status::FIRED,
-        Effect::Latency(_) | Effect::Hang(_) | Effect::Short(_) | Effect::Corrupt(..) | Effect::Reset | Effect::End => {
+        Effect::Latency(_) | Effect::Hang(_) | Effect::Short(_) | Effect::Corrupt(_) | Effect::Reset | Effect::End => {
             status::PENDING
         }
     }
@@ -239,11 +239,11 @@ pub fn status_of(effect: Effect) -> u8 {
 /// The number that a record names as the effect.
 pub fn number_of(effect: Effect) -> i32 {
     match effect {
-        Effect::Error(code) | Effect::Signal(code) | Effect::Exit(code) => code,
+        Effect::Error(code) | Effect::Signal(code) | Effect::Exit(code) => code as i32,
         Effect::Memory(_) => libc::ENOMEM,
         Effect::Files(_) => libc::EMFILE,
         Effect::Reset => libc::ECONNRESET,
-        Effect::Latency(_) | Effect::Hang(_) | Effect::Short(_) | Effect::Corrupt(..) | Effect::End => 0,
+        Effect::Latency(_) | Effect::Hang(_) | Effect::Short(_) | Effect::Corrupt(_) | Effect::End => 0,
     }
 }
 
@@ -255,7 +255,7 @@ pub fn requested(effect: Effect, asked: u64) -> u64 {
         | Effect::Memory(_)
         | Effect::Files(_)
         | Effect::Short(_)
-        | Effect::Corrupt(..)
+        | Effect::Corrupt(_)
         | Effect::Reset
         | Effect::End
         | Effect::Signal(_)
@@ -282,14 +282,15 @@ pub fn carry_out(
         }
         Effect::Hang(ns) => hang(session, op, ns, ticket, target),
         Effect::Error(errno) => {
+            let errno = errno as i32;
             let ticket =
                 if let Target::Fd(fd) = target { make_lasting(session, op, errno, fd, flags, ticket) } else { ticket };
             Outcome::Fail(errno, ticket)
         }
         Effect::Memory(_) => Outcome::Fail(libc::ENOMEM, ticket),
         Effect::Files(_) => Outcome::Fail(libc::EMFILE, ticket),
-        Effect::Short(ppm) => Outcome::Short(ppm, ticket),
-        Effect::Corrupt(bits, per) => Outcome::Corrupt(bits, per, draw, ticket),
+        Effect::Short(ppm) => Outcome::Short(ppm as u32, ticket),
+        Effect::Corrupt(density) => Outcome::Corrupt((density >> 32) as u32, density as u32, draw, ticket),
         Effect::Reset => {
             if let Target::Fd(fd) = target {
                 sys::cut(fd);
@@ -306,6 +307,7 @@ pub fn carry_out(
             Outcome::End(ticket)
         }
         Effect::Signal(signal) => {
+            let signal = signal as i32;
             if signal == libc::SIGKILL || signal == libc::SIGSTOP {
                 sys::kill(sys::getpid(), signal);
             } else {
@@ -313,7 +315,7 @@ pub fn carry_out(
             }
             Outcome::Go
         }
-        Effect::Exit(code) => sys::exit(code),
+        Effect::Exit(code) => sys::exit(code as i32),
     }
 }
 

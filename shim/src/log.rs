@@ -9,33 +9,28 @@ use crate::{clock, sys, tree};
 use chaos_table::record::{CONT, CONT_TEXT, Continuation, MAX_TEXT, Record, kind, slots_for, status};
 use chaos_table::session::Header;
 use std::mem::offset_of;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// How long a full ring is waited for, in steps of a millisecond.
 const FULL_PATIENCE_MS: u32 = 1000;
 
-/// A published injection whose end is still to be told.
-///
-/// Three whole words: it is moved about while a fault is carried out, and mixed widths would miss store forwarding.
+/// A published injection whose end is still to be told: ring index, how the end is told, rule. One word, since it is
+/// moved about while a fault is carried out.
 #[derive(Clone, Copy)]
-pub struct Ticket {
-    record: *mut Record,
-    index: u64,
-    /// From the lowest bits: rule (16), operation (16), fault (8), how the end is told (8).
-    what: u64,
-}
+pub struct Ticket(NonZeroU64);
 
 /// The end of an injection is told in its own slot, in a moment.
-const IN_PLACE: u64 = 0;
+const IN_PLACE: u64 = 1;
 /// By a record of its own: by then the slot may be another's.
-const APART: u64 = 1;
+const APART: u64 = 2;
 /// It has been.
-const DONE: u64 = 2;
+const DONE: u64 = 3;
 
 /// Publishes a record; `None` when the log is full: then what it tells of must not happen.
 ///
-/// A record without a pid is this thread's. `texts` are joined; with more than one each is ended by NUL.
-pub fn publish(session: &Session, thread: &Thread, mut record: Record, texts: &[&[u8]]) -> Option<Ticket> {
+/// `record` says what happened; when, where and by whom is filled in, by whom only where no pid is given. `texts` are joined; with more than one each is ended by NUL.
+pub fn publish(session: &Session, thread: &Thread, record: &mut Record, texts: &[&[u8]]) -> Option<Ticket> {
     let ends = usize::from(texts.len() > 1);
     let length: usize = texts.iter().map(|text| text.len() + ends).sum();
     let slots = slots_for(length);
@@ -62,50 +57,56 @@ pub fn publish(session: &Session, thread: &Thread, mut record: Record, texts: &[
     }
     // SAFETY: as above; the commit word is stored last, with release.
     unsafe {
-        at.write(record);
+        at.write(*record);
         AtomicU64::from_ptr(&raw mut (*at).commit).store(index + 1, Ordering::Release);
     }
     let how = if record.status == status::PENDING { APART } else { IN_PLACE };
-    let what = u64::from(record.rule) | u64::from(record.op) << 16 | u64::from(record.fault) << 32 | how << 40;
-    Some(Ticket { record: at, index, what })
+    Ticket::new(index, how, record.rule)
 }
 
 impl Ticket {
+    fn new(index: u64, how: u64, rule: u16) -> Option<Ticket> {
+        NonZeroU64::new(index << 8 | how << 6 | u64::from(rule & 63)).map(Ticket)
+    }
+
+    fn index(self) -> u64 {
+        self.0.get() >> 8
+    }
+
     /// As it is once delivery has been told: its slot may be another record's by now.
     pub fn told(self) -> Ticket {
-        Ticket { what: DONE << 40, ..self }
+        Ticket(self.0 | DONE << 6)
     }
 
     /// Tells that the caller now sees the effect, and what it gets.
-    pub fn delivered(&self, session: &Session, thread: &Thread, result: i64) {
-        match self.what >> 40 {
-            IN_PLACE => self.deliver_in_place(result),
+    pub fn delivered(self, session: &Session, thread: &Thread, result: i64) {
+        match self.0.get() >> 6 & 3 {
+            IN_PLACE => self.deliver_in_place(session, result),
             APART => {
-                let record = Record {
+                let mut record = Record {
                     kind: kind::DELIVERY,
                     status: status::DELIVERED,
-                    rule: self.what as u16,
-                    op: (self.what >> 16) as u16,
-                    fault: (self.what >> 32) as u8,
-                    nth: self.index,
+                    rule: (self.0.get() & 63) as u16,
+                    nth: self.index(),
                     result,
                     ..Record::default()
                 };
-                publish(session, thread, record, &[]);
+                publish(session, thread, &mut record, &[]);
             }
             _ => {}
         }
     }
 
-    fn deliver_in_place(&self, result: i64) {
+    fn deliver_in_place(self, session: &Session, result: i64) {
+        let record = session.ring(self.index()).cast::<Record>();
         // SAFETY: inside the mapping. The launcher leaves a FIRED slot to a living writer for a second; one that was
         // stopped for longer finds the slot's number changed, or writes into a slot that nobody has filled yet.
         unsafe {
-            if AtomicU64::from_ptr(&raw mut (*self.record).commit).load(Ordering::Acquire) != self.index + 1 {
+            if AtomicU64::from_ptr(&raw mut (*record).commit).load(Ordering::Acquire) != self.index() + 1 {
                 return;
             }
-            (&raw mut (*self.record).result).write_volatile(result);
-            AtomicU8::from_ptr(&raw mut (*self.record).status).store(status::DELIVERED, Ordering::Release);
+            (&raw mut (*record).result).write_volatile(result);
+            AtomicU8::from_ptr(&raw mut (*record).status).store(status::DELIVERED, Ordering::Release);
         }
     }
 }

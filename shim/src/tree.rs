@@ -290,7 +290,7 @@ fn announce_as(session: &Session, thread: &Thread, reserved: Reserved, pid: u32,
         (*slot).pid = pid;
         (*slot).parent = parent;
     }
-    let record = Record {
+    let mut record = Record {
         kind: kind::PROCESS,
         pid,
         tid: pid,
@@ -298,7 +298,7 @@ fn announce_as(session: &Session, thread: &Thread, reserved: Reserved, pid: u32,
         effect: parent as i32,
         ..Record::default()
     };
-    log::publish(session, thread, record, &[lineage.text.bytes(), me().program.bytes(), me().executable.bytes()]);
+    log::publish(session, thread, &mut record, &[lineage.text.bytes(), me().program.bytes(), me().executable.bytes()]);
 }
 
 /// In the parent: a fork has made the process that a place was reserved for, or has failed.
@@ -315,8 +315,8 @@ pub fn forked(session: &Session, thread: &Thread, reserved: Reserved, pid: i32) 
 
 /// Puts a process of the table into every later record of it: "this child could not be followed".
 pub fn escape(session: &Session, thread: &Thread, reason: &[u8], program: &[u8]) {
-    let record = Record { kind: kind::ESCAPE, ..Record::default() };
-    log::publish(session, thread, record, &[reason, program]);
+    let mut record = Record { kind: kind::ESCAPE, ..Record::default() };
+    log::publish(session, thread, &mut record, &[reason, program]);
 }
 
 /// Counts a child that this thread is about to make.

@@ -8,18 +8,20 @@ use crate::calls::{FaultKind, Op, Subject};
 use crate::rule::{ALWAYS, Delay, Matcher, Rule, Span, bytes_of, exhaust, flag, matcher, shape};
 
 /// What an injection does to its call. Closed: the shim matches it without a wildcard.
+///
+/// Every payload is one 64-bit number, so that the whole travels in two registers and never through memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
     /// Fail with this errno, or EAI code for getaddrinfo.
-    Error(i32),
+    Error(i64),
     /// Wait so many ns, then go on.
     Latency(u64),
     /// Block for so many ns (0: until released), then go on.
     Hang(u64),
     /// Ask for only so many parts per million of the bytes.
-    Short(u32),
-    /// Flip so many bits in each so many bytes (0: in the whole).
-    Corrupt(u32, u32),
+    Short(u64),
+    /// Flip so many bits (upper half) in each so many bytes (lower half; 0: in the whole).
+    Corrupt(u64),
     /// Reset the connection.
     Reset,
     /// End the connection silently.
@@ -29,9 +31,9 @@ pub enum Effect {
     /// The limit of descriptors.
     Files(u64),
     /// Send this signal to the caller.
-    Signal(i32),
+    Signal(i64),
     /// End the process with this code.
-    Exit(i32),
+    Exit(i64),
 }
 
 impl Effect {
@@ -91,24 +93,25 @@ pub fn chosen(rule: &Rule, nth: u64) -> bool {
 }
 
 /// What a shot does to the call.
+#[inline(always)]
 #[must_use]
 pub fn effect(rule: &Rule, op: Op, draw: u64) -> Effect {
     let mut derived = Derived(draw);
     match FaultKind::from_number(rule.fault) {
-        Some(FaultKind::Error) => Effect::Error(choose_errno(rule, op, derived.next())),
+        Some(FaultKind::Error) => Effect::Error(choose_errno(rule, op, derived.next()).into()),
         Some(FaultKind::Latency) => Effect::Latency(delay_ns(&rule.delay, &mut derived)),
         Some(FaultKind::Hang) => Effect::Hang(rule.delay.base_ns),
-        Some(FaultKind::Short) => Effect::Short(rule.keep_ppm),
-        Some(FaultKind::Corrupt) => Effect::Corrupt(rule.flip_bits, rule.flip_per),
-        Some(FaultKind::Refuse) => Effect::Error(libc::ECONNREFUSED),
+        Some(FaultKind::Short) => Effect::Short(rule.keep_ppm.into()),
+        Some(FaultKind::Corrupt) => Effect::Corrupt(u64::from(rule.flip_bits) << 32 | u64::from(rule.flip_per)),
+        Some(FaultKind::Refuse) => Effect::Error(libc::ECONNREFUSED.into()),
         Some(FaultKind::Disconnect) if rule.has(flag::SILENT) => Effect::End,
         Some(FaultKind::Disconnect) => Effect::Reset,
         Some(FaultKind::Dns) if rule.code == 0 => Effect::Hang(rule.delay.base_ns),
-        Some(FaultKind::Dns) => Effect::Error(rule.code),
+        Some(FaultKind::Dns) => Effect::Error(rule.code.into()),
         Some(FaultKind::Exhaust) if rule.what == exhaust::MEMORY => Effect::Memory(rule.limit),
         Some(FaultKind::Exhaust) => Effect::Files(rule.limit),
-        Some(FaultKind::Signal) => Effect::Signal(rule.code),
-        Some(FaultKind::Exit) => Effect::Exit(rule.code),
+        Some(FaultKind::Signal) => Effect::Signal(rule.code.into()),
+        Some(FaultKind::Exit) => Effect::Exit(rule.code.into()),
         // A number that no build has written: a spoiled session. Let the call pass.
         None => Effect::Latency(0),
     }
@@ -116,6 +119,9 @@ pub fn effect(rule: &Rule, op: Op, draw: u64) -> Effect {
 
 fn choose_errno(rule: &Rule, op: Op, draw: u64) -> i32 {
     let used = rule.errnos.get(..rule.errno_count as usize).unwrap_or(&[]);
+    if let [only] = used {
+        return only.code;
+    }
     if let Some(last) = used.last() {
         let pick = if last.cumulative == 0 { 0 } else { (draw % u64::from(last.cumulative)) as u32 };
         return used.iter().find(|w| pick < w.cumulative).unwrap_or(last).code;
