@@ -151,6 +151,12 @@ impl Compiler<'_> {
         self.set_where(&mut rule, fault, resolved)?;
         self.set_masks(&mut rule, resolved);
         self.warnings.extend(resolved.warnings.iter().map(|warning| format!("{name}: {warning}")));
+        if rule.rate == 0 {
+            self.warnings.push(format!("{name}: at a rate of 0 it never fires"));
+        }
+        if fault.fault == Some(FaultKind::Latency) && rule.delay.base_ns == 0 && rule.delay.spread_ns == 0 {
+            self.warnings.push(format!("{name}: a delay of 0 changes nothing"));
+        }
         self.rules.push(rule);
         Ok(())
     }

@@ -11,7 +11,7 @@ pub(crate) fn whole(text: &str, what: &str) -> Result<u64, Problem> {
     }
     let problem = Problem::new(format!("{} is no {what}", quoted(text)));
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(Problem::new(format!("{} is too large", quoted(text))));
+        return Err(Problem::new(format!("{} is too large", quoted(text))).help(format!("at most {}", u64::MAX)));
     }
     Err(problem.help("a whole number, not negative"))
 }

@@ -116,7 +116,9 @@ impl Preset {
         let fault = |part: &Part| {
             let mut fault = parse_spec(part.spec, &format!("preset {}", self.name))?;
             fault.name = Some(Label(format!("{}/{}", self.name, part.label)));
-            fault.rate = Some(Rate((rate * part.share).clamp(0.0, 1.0)));
+            // To nine decimals: a third of 30 % is 10 %, not what binary fractions make of it.
+            let share = (rate * part.share * 1e9).round() / 1e9;
+            fault.rate = Some(Rate(share.clamp(0.0, 1.0)));
             Ok(fault)
         };
         self.parts.iter().map(fault).collect()

@@ -77,8 +77,10 @@ fn with_unit(text: &str, what: &str, units: &[(&str, u64)], more: &[(&str, u64)]
         let problem = Problem::new(format!("unknown unit {} in the {what} {}", quoted(unit), quoted(text)));
         return Err(problem.help(format!("one of {example}")));
     };
-    scaled(number, *factor)
-        .ok_or_else(|| Problem::new(format!("the {what} {} is malformed or too large", quoted(text))))
+    scaled(number, *factor).ok_or_else(|| {
+        Problem::new(format!("the {what} {} is malformed or too large", quoted(text)))
+            .help("a number below 2^64 in the smallest unit")
+    })
 }
 
 fn in_largest_unit(value: u64, units: &[(&str, u64)]) -> String {
@@ -260,7 +262,7 @@ impl Value for Flip {
             text.trim().split_once('/').map_or((text.trim(), None), |(bits, per)| (bits.trim(), Some(per.trim())));
         let number = bits.strip_suffix("bits").or_else(|| bits.strip_suffix("bit")).ok_or_else(malformed)?;
         let bits = match whole(number, "number of bits")? {
-            0 => return Err(Problem::new("to flip 0 bits is no corruption")),
+            0 => return Err(Problem::new("to flip 0 bits is no corruption").help("the fewest is 1bit")),
             bits => u32::try_from(bits).map_err(|_| malformed())?,
         };
         let per = match per {
@@ -271,7 +273,8 @@ impl Value for Flip {
         };
         let per = u32::try_from(per).map_err(|_| Problem::new(format!("{} is too large", quoted(text))))?;
         if per != 0 && u64::from(bits) > u64::from(per) * 8 {
-            return Err(Problem::new(format!("{} flips more bits than there are", quoted(text))));
+            let problem = Problem::new(format!("{} flips more bits than there are", quoted(text)));
+            return Err(problem.help("a byte has 8 bits: at most 8bits/1B"));
         }
         Ok(Flip { bits, per })
     }

@@ -126,6 +126,8 @@ fn an_unusual_errno_is_a_warning() {
     assert_eq!(odd.warnings.len(), 1);
     assert!(odd.warnings[0].contains("EXDEV is not usual for read"), "{:?}", odd.warnings);
     assert!(specs("read=EIO").warnings.is_empty());
+    assert!(specs("read=EIO@0%").warnings[0].contains("never fires"));
+    assert!(specs("read=latency:0us").warnings[0].contains("changes nothing"));
 }
 
 #[test]
