@@ -175,6 +175,27 @@ fn a_log_that_is_no_session_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn a_session_of_another_version_is_refused_by_shim_and_log() {
+    let scene = Scene::new();
+    let session = scene.path("other.session").display().to_string();
+    let variables = [("CHAOS_TABLE", "read=EIO@1"), ("CHAOS_LOG", session.as_str()), ("CHAOS_SEED", "1")];
+    preloaded(&scene, &variables).go(&[&guest("loop"), "5"]).ended(0);
+    let mut bytes = std::fs::read(&session).unwrap();
+    // Behind the magic number stands the version of the layout.
+    bytes[8..12].copy_from_slice(&99u32.to_le_bytes());
+    std::fs::write(&session, bytes).unwrap();
+    let mut complaints = Complaints::default();
+    let done = preloaded(&scene, &variables).go(&[&guest("loop"), "5"]);
+    refused(&mut complaints, "the shim", &done, "version 99");
+    complaints.none();
+    // A child that finds it so runs on without faults.
+    let child = [("_CHAOS_SESSION", session.as_str()), ("_CHAOS_LINEAGE", "0.1,0,1,-,-")];
+    preloaded(&scene, &child).go(&[&guest("loop"), "5"]).ended(0);
+    let log = scene.bare().go(&[env!("CARGO_BIN_EXE_chaos-exec"), "log", &session]).ended(125);
+    assert!(log.err.contains("version 99"), "{}", log.err);
+}
+
+#[test]
 fn the_seed_is_the_variable() {
     let scene = Scene::new();
     let go = |name: &str, seed: &str| {
