@@ -183,17 +183,11 @@ fn put_to_rules(thread: &Thread, hit: u64, protected: u64, amount: u64) -> bool 
     if session.windowed & hit != 0 && (now >= session.until_ns || now < session.arm_ns) {
         return false;
     }
-    let asking = Asking { session, slot, amount };
-    let mut bits = hit;
-    while bits != 0 {
-        let index = bits.trailing_zeros() as usize;
-        bits &= bits - 1;
-        if let Some(shot) = asking.rule(index, now, false) {
-            thread.first.set(FirstShot { index, shot, rest: bits, now });
-            return true;
-        }
+    let first = Asking { session, slot, amount, now }.next(hit, false);
+    if let Some(first) = first {
+        thread.first.set(first);
     }
-    false
+    first.is_some()
 }
 
 /// One call being put to its rules.
@@ -201,22 +195,35 @@ struct Asking {
     session: &'static Session,
     slot: *mut ThreadSlot,
     amount: u64,
+    /// ns since the start of the run, when a rule asks for it.
+    now: u64,
 }
 
 impl Asking {
+    /// The next of these rules that fires; those before it have advanced. `decided`: none fires, all advance.
+    fn next(&self, mut rest: u64, decided: bool) -> Option<FirstShot> {
+        while rest != 0 {
+            let index = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            if let Some(shot) = self.rule(index, decided) {
+                return Some(FirstShot { index, shot, rest, now: self.now });
+            }
+        }
+        None
+    }
+
     /// Whether one rule fires.
-    #[inline(always)]
-    fn rule(&self, index: usize, now: u64, winner: bool) -> Option<Shot> {
+    fn rule(&self, index: usize, decided: bool) -> Option<Shot> {
         let session = self.session;
         let rule = session.rules().get(index)?;
-        if now < rule.from_ns || now >= rule.until_ns {
+        if self.now < rule.from_ns || self.now >= rule.until_ns {
             return None;
         }
         if rule.fault == FaultKind::Exhaust as u8 && !is_exhausted(session, rule, self.amount) {
             return None;
         }
         let mut counters = InSession { session, slot: self.slot, rule, index, process: tree::me().slot };
-        decide::fires(rule, session.rate(index), winner, &mut counters)
+        decide::fires(rule, session.rate(index), decided, &mut counters)
     }
 }
 
@@ -310,7 +317,10 @@ pub fn deliver(first: First, target: Target, asked: u64, flags: i32) -> Outcome 
         }
         let Some(again) = Token::enter() else { return outcome };
         token = again;
-        match next_shot(session, thread, at, asked, decided) {
+        // The rules behind one that fired advance as well, and the next of them may act unless the call is decided.
+        let next = tree::thread_slot(session, thread)
+            .and_then(|slot| Asking { session, slot, amount: asked, now: at.now }.next(at.rest, decided));
+        match next {
             Some(next) => at = next,
             None => {
                 token.leave();
@@ -318,27 +328,6 @@ pub fn deliver(first: First, target: Target, asked: u64, flags: i32) -> Outcome 
             }
         }
     }
-}
-
-/// The rules behind one that fired advance as well; the next of them that fires, unless the call is decided.
-fn next_shot(
-    session: &'static Session,
-    thread: &Thread,
-    at: FirstShot,
-    amount: u64,
-    decided: bool,
-) -> Option<FirstShot> {
-    let slot = tree::thread_slot(session, thread)?;
-    let asking = Asking { session, slot, amount };
-    let mut rest = at.rest;
-    while rest != 0 {
-        let index = rest.trailing_zeros() as usize;
-        rest &= rest - 1;
-        if let Some(shot) = asking.rule(index, at.now, decided) {
-            return Some(FirstShot { index, shot, rest, now: at.now });
-        }
-    }
-    None
 }
 
 /// One injection on its way.

@@ -4,7 +4,6 @@
 //! ns) not older than a millisecond and the rate that it measured since its first look at the clock.
 
 use crate::guard::Thread;
-use crate::real;
 use std::arch::x86_64::_rdtsc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -36,13 +35,13 @@ pub fn wall() -> u64 {
 
 fn read(clock: i32) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the timespec lives through the call; the slot holds clock_gettime.
-    unsafe { real::clock_gettime(clock, &raw mut time) };
+    // SAFETY: the timespec lives through the call.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 
 fn ticks() -> u64 {
-    // SAFETY: every x86-64 has rdtsc; where it is forbidden (PR_SET_TSC) the flag below is never set by the launcher.
+    // SAFETY: every x86-64 has rdtsc. A process that forbids it to itself (PR_SET_TSC) loses the vDSO's clock as well.
     unsafe { _rdtsc() }
 }
 

@@ -227,15 +227,6 @@ pub fn set_errno(value: i32) {
     unsafe { *libc::__errno_location() = value };
 }
 
-/// clock_gettime of libc (the vDSO).
-///
-/// # Safety
-/// `time` must be valid for writing.
-pub unsafe fn clock_gettime(clock: i32, time: *mut libc::timespec) -> i32 {
-    // SAFETY: the caller answers for the pointer.
-    unsafe { libc::clock_gettime(clock, time) }
-}
-
 /// The range of addresses that the module of an address occupies, by its program headers.
 pub fn module_range(address: *const c_void) -> Option<(usize, usize)> {
     // SAFETY: an all-zero Dl_info is valid.

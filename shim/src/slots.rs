@@ -10,53 +10,48 @@ use std::sync::atomic::{AtomicU32, Ordering};
 ///
 /// A process in another pid namespace looks dead from here; it is only looked for when room is short.
 pub fn claim_process(session: &Session, hint: u32) -> Option<*mut ProcessSlot> {
-    let room = session.process_room();
-    let try_all = || {
-        (0..room).map(|step| session.process((hint as usize + step) % room)).find(|slot| {
-            // SAFETY: inside the mapping; the state is only used atomically.
-            let state = unsafe { AtomicU32::from_ptr(&raw mut (**slot).state) };
-            // No look before: the first slot is mostly free, and a load would fault its page in a second time.
-            state.compare_exchange(slot_state::FREE, slot_state::CLAIMED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-        })
-    };
-    try_all().or_else(|| {
-        for index in 0..room {
-            let slot = session.process(index);
-            // SAFETY: as above. Only a slot in use is given back, and once: two may look at the same time.
-            unsafe {
-                if sys::kill((*slot).pid, 0) == -libc::ESRCH as isize {
-                    let state = AtomicU32::from_ptr(&raw mut (*slot).state);
-                    let (live, free) = (slot_state::LIVE, slot_state::FREE);
-                    let _ = state.compare_exchange(live, free, Ordering::AcqRel, Ordering::Relaxed);
-                }
-            }
+    // SAFETY: inside the mapping; the state is only used atomically.
+    let state = |slot: *mut ProcessSlot| unsafe { AtomicU32::from_ptr(&raw mut (*slot).state) };
+    let give_back = |slot: *mut ProcessSlot| {
+        // SAFETY: inside the mapping.
+        if sys::kill(unsafe { (*slot).pid }, 0) == -libc::ESRCH as isize {
+            // Only a slot in use is given back, and once: two may look at the same time.
+            let (live, free) = (slot_state::LIVE, slot_state::FREE);
+            let _ = state(slot).compare_exchange(live, free, Ordering::AcqRel, Ordering::Relaxed);
         }
-        try_all()
-    })
+    };
+    claim(session.process_room(), hint as usize, |index| session.process(index), state, give_back)
 }
 
-/// Claims a thread slot; when none is free, those of ended threads are.
+/// Claims a thread slot; when none is free, those of ended threads are. Threads leave no word when they end.
 pub fn claim_thread(session: &Session) -> Option<*mut ThreadSlot> {
-    let room = session.thread_room();
-    let hint = sys::gettid() as usize;
-    let try_all = || {
-        (0..room).map(|step| session.thread((hint + step) % room)).find(|slot| {
-            // SAFETY: inside the mapping; the state is only used atomically.
-            let state = unsafe { AtomicU32::from_ptr(&raw mut (**slot).state) };
-            // No look before: the first slot is mostly free, and a load would fault its page in a second time.
-            state.compare_exchange(slot_state::FREE, slot_state::CLAIMED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-        })
-    };
-    try_all().or_else(|| {
-        for index in 0..room {
-            let slot = session.thread(index);
-            // SAFETY: as above. Threads leave no word when they end, so the dead are looked for when room is short.
-            let dead = unsafe { sys::tgkill((*slot).pid, (*slot).tid, 0) == -libc::ESRCH as isize };
-            if dead {
-                fold(session, slot);
-            }
+    // SAFETY: inside the mapping; the state is only used atomically.
+    let state = |slot: *mut ThreadSlot| unsafe { AtomicU32::from_ptr(&raw mut (*slot).state) };
+    let give_back = |slot: *mut ThreadSlot| {
+        // SAFETY: inside the mapping.
+        let (pid, tid) = unsafe { ((*slot).pid, (*slot).tid) };
+        if sys::tgkill(pid, tid, 0) == -libc::ESRCH as isize {
+            fold(session, slot);
         }
-        try_all()
+    };
+    claim(session.thread_room(), sys::gettid() as usize, |index| session.thread(index), state, give_back)
+}
+
+/// The first slot from `hint` on that goes from free to claimed; asks for those of the dead when there is none.
+fn claim<'a, T>(
+    room: usize,
+    hint: usize,
+    at: impl Fn(usize) -> *mut T,
+    state: impl Fn(*mut T) -> &'a AtomicU32,
+    give_back: impl Fn(*mut T),
+) -> Option<*mut T> {
+    let (free, claimed) = (slot_state::FREE, slot_state::CLAIMED);
+    // No look before: the first slot is mostly free, and a load would fault its page in a second time.
+    let won = |slot: &*mut T| state(*slot).compare_exchange(free, claimed, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+    let from_hint = || (0..room).map(|step| at((hint + step) % room)).find(won);
+    from_hint().or_else(|| {
+        (0..room).map(&at).for_each(give_back);
+        from_hint()
     })
 }
 

@@ -12,7 +12,7 @@ use crate::{log, paths, real, sys};
 use chaos_table::decide::{combine, last_component, mix, stream_seed};
 use chaos_table::record::{Record, kind};
 use chaos_table::rule::flag;
-use chaos_table::session::{Header, ProcessSlot, ThreadSlot, slot_state};
+use chaos_table::session::{Header, ProcessCounters, ProcessSlot, ThreadSlot, slot_state};
 use rand_core::SeedableRng;
 use rand_xorshift::XorShiftRng;
 use std::cell::UnsafeCell;
@@ -193,25 +193,29 @@ pub struct Reserved {
 
 /// Numbers a new image and claims a place for it. `None` when there is none.
 pub fn reserve(session: &Session) -> Option<Reserved> {
-    let uid = session.counter(offset_of!(Header, last_process)).fetch_add(1, Ordering::Relaxed) as u32 + 1;
-    let slot = claim_process(session, uid)?;
-    prepare(session, Reserved { uid, slot });
-    Some(Reserved { uid, slot })
+    let uid = number_image(session);
+    claim_process(session, uid).map(|slot| prepare(session, uid, slot))
 }
 
-/// Clears a place for its new owner.
-fn prepare(session: &Session, reserved: Reserved) {
-    let slot = reserved.slot;
+/// The number of a new image.
+fn number_image(session: &Session) -> u32 {
+    session.counter(offset_of!(Header, last_process)).fetch_add(1, Ordering::Relaxed) as u32 + 1
+}
+
+/// Clears a claimed place for its new owner.
+fn prepare(session: &Session, uid: u32, slot: *mut ProcessSlot) -> Reserved {
     // SAFETY: the slot is ours alone.
     unsafe {
         (*slot).pid = 0;
-        (*slot).uid = reserved.uid;
+        (*slot).uid = uid;
         (*slot).live_bytes = 0;
-        for rule in 0..session.rule_count() {
-            session.process_counter(slot, rule, 0).store(0, Ordering::Relaxed);
-            session.process_counter(slot, rule, 8).store(0, Ordering::Relaxed);
+    }
+    for rule in 0..session.rule_count() {
+        for field in [offset_of!(ProcessCounters, seen), offset_of!(ProcessCounters, fired)] {
+            session.process_counter(slot, rule, field).store(0, Ordering::Relaxed);
         }
     }
+    Reserved { uid, slot }
 }
 
 /// Takes a place for this image, writes its record, opens the generation. Allocates nothing.
@@ -233,11 +237,9 @@ fn settle(
     }
     let reserved = match old {
         Some((slot, _)) => {
-            let uid = session.counter(offset_of!(Header, last_process)).fetch_add(1, Ordering::Relaxed) as u32 + 1;
             // SAFETY: the slot is this process's own, from before exec.
             unsafe { AtomicU32::from_ptr(&raw mut (*slot).state) }.store(slot_state::CLAIMED, Ordering::Relaxed);
-            prepare(session, Reserved { uid, slot });
-            Some(Reserved { uid, slot })
+            Some(prepare(session, number_image(session), slot))
         }
         None => reserve(session),
     };
@@ -247,7 +249,8 @@ fn settle(
     }
 }
 
-/// Makes a reserved place this process's own and opens the generation; nothing of the session is touched.
+/// Makes a reserved place this process's own and opens the generation; a session's page is touched only where there is
+/// no place.
 fn take(session: &Session, thread: &Thread, me: &mut Me, parent: u32, reserved: Option<Reserved>) -> bool {
     me.pid = sys::getpid();
     me.parent = parent;
@@ -313,16 +316,15 @@ pub fn forked(session: &Session, thread: &Thread, reserved: Reserved, pid: i32) 
     unsafe { AtomicU32::from_ptr(&raw mut (*reserved.slot).state) }.store(slot_state::FREE, Ordering::Release);
 }
 
-/// Puts a process of the table into every later record of it: "this child could not be followed".
+/// Records a child that cannot be followed, and why.
 pub fn escape(session: &Session, thread: &Thread, reason: &[u8], program: &[u8]) {
     let mut record = Record { kind: kind::ESCAPE, ..Record::default() };
     log::publish(session, thread, &mut record, &[reason, program]);
 }
 
 /// Counts a child that this thread is about to make.
-pub fn count_child(thread: &Thread) -> u32 {
+pub fn count_child(thread: &Thread) {
     thread.children.set(thread.children.get().wrapping_add(1));
-    thread.children.get()
 }
 
 /// Where the child that this thread made last stands.
@@ -330,9 +332,11 @@ pub fn lineage_of_child(thread: &Thread) -> Lineage {
     me().lineage.child(thread, thread.children.get())
 }
 
-/// In a fork child: takes the place that its parent has reserved, or one of its own. `thread` is the only one there is.
+/// In a fork child: takes the place that its parent has reserved, or one of its own. `thread` is the only one there is;
+/// `parents` is the generation before the fork, which a kernel that wipes no page has left there.
 #[cold]
-pub fn after_fork(session: &Session, thread: &Thread, reserved: Option<Reserved>) {
+pub fn after_fork(session: &Session, thread: &Thread, parents: u64, reserved: Option<Reserved>) {
+    let _ = generation().compare_exchange(parents, 0, Ordering::Relaxed, Ordering::Relaxed);
     if generation().compare_exchange(0, ATTACHING, Ordering::Acquire, Ordering::Relaxed).is_err() {
         return;
     }
@@ -350,14 +354,9 @@ pub fn after_fork(session: &Session, thread: &Thread, reserved: Option<Reserved>
     }
 }
 
-/// The generation, for [`not_wiped`].
+/// The generation, for [`after_fork`].
 pub fn generation_now() -> u64 {
     generation().load(Ordering::Relaxed)
-}
-
-/// In a fork child: on a kernel that wipes no page the generation is still the parent's.
-pub fn not_wiped(parents: u64) {
-    let _ = generation().compare_exchange(parents, 0, Ordering::Relaxed, Ordering::Relaxed);
 }
 
 /// Whether the slot that a thread knows is its own, in this process and image.
@@ -380,7 +379,7 @@ pub fn thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlot
 fn find_thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlot> {
     if generation().load(Ordering::Acquire) == 0 {
         // A fork that no hook saw (a raw clone): the wiped page tells.
-        after_fork(session, thread, None);
+        after_fork(session, thread, 0, None);
     }
     let generation = generation().load(Ordering::Acquire);
     if generation <= ATTACHING || me().slot.is_null() {

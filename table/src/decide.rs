@@ -4,7 +4,7 @@
 //! `after`, `nth` or `every`, `rate`, `times`. Every matching rule advances its counters and takes exactly one draw,
 //! even when an earlier rule has fired; latencies add up; the first other fault wins.
 
-use crate::calls::{FaultKind, Op, Subject};
+use crate::calls::{FaultKind, Op};
 use crate::rule::{ALWAYS, Delay, Matcher, Rule, Span, bytes_of, exhaust, flag, matcher, shape};
 
 /// What an injection does to its call. Closed: the shim matches it without a wildcard.
@@ -34,14 +34,6 @@ pub enum Effect {
     Signal(i64),
     /// End the process with this code.
     Exit(i64),
-}
-
-impl Effect {
-    /// Whether the real call still goes on, so that a later rule may act as well.
-    #[must_use]
-    pub const fn lets_go_on(self) -> bool {
-        matches!(self, Effect::Latency(_))
-    }
 }
 
 /// Where counters live is the caller's business; this is what deciding needs of them, for one rule.
@@ -337,18 +329,6 @@ pub fn last_component(path: &[u8]) -> &[u8] {
 #[must_use]
 pub fn is_below(path: &[u8], dir: &[u8]) -> bool {
     !dir.is_empty() && path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
-}
-
-/// Whether a rule with these selectors asks what a descriptor is, for an operation on descriptors.
-#[must_use]
-pub fn asks_for_identity(rule: &Rule) -> bool {
-    rule.has(flag::PATH) || rule.has(flag::PEER) || rule.has(flag::PROTECTED)
-}
-
-/// Whether an operation works on an open descriptor.
-#[must_use]
-pub fn on_descriptor(op: Op) -> bool {
-    op.row().subject == Subject::Fd
 }
 
 #[cfg(test)]

@@ -49,8 +49,7 @@ fn forked(session: &'static Session, real: impl FnOnce() -> pid_t) -> pid_t {
     let generation = tree::generation_now();
     let pid = real();
     if pid == 0 {
-        tree::not_wiped(generation);
-        tree::after_fork(session, thread, reserved);
+        tree::after_fork(session, thread, generation, reserved);
     } else if let Some(reserved) = reserved {
         let saved = errno();
         tree::forked(session, thread, reserved, pid);
@@ -70,8 +69,7 @@ fn becoming_a_daemon(real: impl FnOnce() -> c_int) -> c_int {
             let generation = tree::generation_now();
             let result = real();
             if result == 0 {
-                tree::not_wiped(generation);
-                tree::after_fork(session, thread(), None);
+                tree::after_fork(session, thread(), generation, None);
             }
             result
         },
@@ -122,50 +120,56 @@ unsafe extern "C" fn vfork_stub() {
         resolve = sym crate::real::resolve_and_jump)
 }
 
-/// An exec of any form: asks, then puts ours into the environment.
+/// An exec of any form.
 ///
 /// # Safety
-/// `program` and `environment` must be what the exec function takes.
+/// As for [`starting`].
 pub(super) unsafe fn executing(
     program: *const c_char,
     search: bool,
     environment: Environment,
     real: &mut dyn FnMut(Environment) -> c_int,
 ) -> c_int {
-    simple(
-        Op::Exec,
-        Target::Program(program),
-        // SAFETY: the caller says so.
-        || unsafe {
-            children::with_environment(environment, program, search, Start::Exec, None, &mut |list| real(list) as isize)
-                as c_int
-        },
-        minus_one,
-    )
+    // SAFETY: the caller says so.
+    unsafe { starting(Op::Exec, Start::Exec, program, search, environment, real, minus_one) }
 }
 
 /// posix_spawn and posix_spawnp: errors are the result.
 ///
 /// # Safety
-/// As for [`executing`].
+/// As for [`starting`].
 unsafe fn spawning(
     program: *const c_char,
     search: bool,
     environment: Environment,
     real: &mut dyn FnMut(Environment) -> c_int,
 ) -> c_int {
-    simple(
-        Op::Spawn,
-        Target::Program(program),
-        // SAFETY: the caller says so.
-        || unsafe {
+    // SAFETY: the caller says so.
+    unsafe { starting(Op::Spawn, Start::Spawn, program, search, environment, real, |code| code) }
+}
+
+/// Asks, then puts ours into the environment of a program and starts it.
+///
+/// # Safety
+/// `program` and `environment` must be what the exec function takes.
+unsafe fn starting(
+    op: Op,
+    start: Start,
+    program: *const c_char,
+    search: bool,
+    environment: Environment,
+    real: &mut dyn FnMut(Environment) -> c_int,
+    failed: impl FnOnce(i32) -> c_int,
+) -> c_int {
+    let started = || {
+        if start == Start::Spawn {
             children::count_child();
-            children::with_environment(environment, program, search, Start::Spawn, None, &mut |list| {
-                real(list) as isize
-            }) as c_int
-        },
-        |code| code,
-    )
+        }
+        let mut real = |list: Environment| real(list) as isize;
+        // SAFETY: the caller says so.
+        unsafe { children::with_environment(environment, program, search, start, None, &mut real) as c_int }
+    };
+    simple(op, Target::Program(program), started, failed)
 }
 
 /// A program that execl and its kin start: the arguments come as an array, ended by NULL.
