@@ -43,21 +43,27 @@ pub mod per {
 /// Bits of [`Rule::flags`].
 pub mod flag {
     /// Has `path` matchers.
-    pub const PATH: u16 = 1;
+    pub const PATH: u32 = 1;
     /// Has `to` matchers.
-    pub const PEER: u16 = 2;
+    pub const PEER: u32 = 2;
     /// Has `process` matchers.
-    pub const PROCESS: u16 = 4;
+    pub const PROCESS: u32 = 4;
     /// `protect` applies to it (no `path` of its own and protection is on).
-    pub const PROTECTED: u16 = 8;
+    pub const PROTECTED: u32 = 8;
     /// May hit fds 0 to 2 (`fd` names them, or `protect: none`).
-    pub const STD_FDS: u16 = 16;
+    pub const STD_FDS: u32 = 16;
     /// Counters are needed for `after`, `nth` or `every`.
-    pub const COUNTS: u16 = 32;
+    pub const COUNTS: u32 = 32;
     /// The end of a connection is silent (EOF), not a reset.
-    pub const SILENT: u16 = 64;
+    pub const SILENT: u32 = 64;
     /// Has an `fd` range.
-    pub const FD: u16 = 128;
+    pub const FD: u32 = 128;
+    /// Has a `size` range.
+    pub const SIZE: u32 = 256;
+    /// Has `caller` matchers.
+    pub const CALLER: u32 = 512;
+    /// Has exclusions.
+    pub const EXCEPT: u32 = 1024;
 }
 
 /// What runs out; value of [`Rule::what`].
@@ -102,7 +108,29 @@ pub struct Weighted {
     pub cumulative: u32,
 }
 
-/// One rule, 320 bytes.
+/// What a rule's `not` keeps away: a call that any of these matches.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable, Debug, Default, PartialEq, Eq)]
+pub struct Except {
+    /// Path matchers.
+    pub paths: Span,
+    /// Peer matchers.
+    pub peers: Span,
+    /// Process name matchers.
+    pub processes: Span,
+    /// Caller matchers.
+    pub callers: Span,
+    /// Descriptors from here ...
+    pub fd_first: i32,
+    /// ... to here; none when it is the smaller.
+    pub fd_last: i32,
+    /// Sizes from here ...
+    pub size_first: u64,
+    /// ... to here; none when it is the smaller.
+    pub size_last: u64,
+}
+
+/// One rule, 512 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -112,8 +140,14 @@ pub struct Rule {
     pub fault: u8,
     /// One of [`per`].
     pub per: u8,
+    /// `exhaust`: one of [`exhaust`].
+    pub what: u8,
+    /// Zero.
+    pub reserved: u8,
     /// Bits of [`flag`].
-    pub flags: u16,
+    pub flags: u32,
+    /// Zero.
+    pub reserved_too: u32,
     /// Live: a match fires when its 64-bit draw is below this; [`ALWAYS`] fires on every match.
     pub rate: u64,
     /// Skip so many matches first.
@@ -142,6 +176,14 @@ pub struct Rule {
     pub fd_first: i32,
     /// ... to `fd_last`, when [`flag::FD`] is set.
     pub fd_last: i32,
+    /// Caller matchers.
+    pub callers: Span,
+    /// Sizes from here ...
+    pub size_first: u64,
+    /// ... to here, when [`flag::SIZE`] is set.
+    pub size_last: u64,
+    /// What it does not hit, when [`flag::EXCEPT`] is set.
+    pub except: Except,
     /// The choice of errnos; none: the usual ones of the call.
     pub errnos: [Weighted; 8],
     /// How many of `errnos` are used.
@@ -156,10 +198,8 @@ pub struct Rule {
     pub flip_per: u32,
     /// `signal`: its number. `exit`: the code. `dns`: the EAI code.
     pub code: i32,
-    /// `exhaust`: one of [`exhaust`].
-    pub what: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved_three: u32,
     /// `exhaust`: the limit in bytes or descriptors.
     pub limit: u64,
     /// Name of the rule in the text area (bytes).
@@ -169,15 +209,15 @@ pub struct Rule {
     /// The table's own `message` label.
     pub message: Span,
     /// Room for what comes.
-    pub room: [u64; 8],
+    pub room: [u64; 21],
 }
 
-const _: () = assert!(size_of::<Rule>() == 320);
+const _: () = assert!(size_of::<Rule>() == 512);
 
 impl Rule {
     /// Whether a flag is set.
     #[must_use]
-    pub const fn has(&self, flag: u16) -> bool {
+    pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
     }
 }

@@ -10,7 +10,7 @@ use bytemuck::{Pod, Zeroable};
 /// First bytes of a session file.
 pub const MAGIC: [u8; 8] = *b"CHAOSEXC";
 /// Version of the layout; shim and launcher must agree.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Size under the launcher, which drains the ring.
 pub const SIZE_WITH_LAUNCHER: u64 = 4 << 20;
 /// Size without one: the ring must hold the whole log.

@@ -1,0 +1,184 @@
+//! What a verdict does to a call: whether it fits, what is recorded of it, and the effect itself.
+
+mod change;
+mod suits;
+mod wait;
+
+pub use change::{flip, shortened};
+pub use suits::fitting;
+
+use crate::fds::PeerBuffer;
+use crate::guard::{Token, thread};
+use crate::log::Ticket;
+use crate::real::set_errno;
+use crate::select::Target;
+use crate::session::Session;
+use crate::{fds, sys};
+use chaos_table::calls::Op;
+use chaos_table::decide::{Effect, Peer};
+use chaos_table::record::status;
+use suits::{Nature, is_write, nature};
+
+/// What is left for the hook to do.
+#[derive(Clone, Copy)]
+pub enum Outcome {
+    /// Make the real call.
+    Go,
+    /// Fail with this errno (or EAI code) without a real call.
+    Fail(i32, Ticket),
+    /// The data ends: return 0 without a real call.
+    End(Ticket),
+    /// Make the real call for so many parts per million of what was asked for.
+    Short(u32, Ticket),
+    /// Make the real call and flip bits: so many in each so many bytes, chosen by the draw.
+    Corrupt(u32, u32, u64, Ticket),
+}
+
+/// How far a record is when it is published: what ends its process is delivered by that, what waits is pending.
+pub fn status_of(effect: Effect) -> u8 {
+    match effect {
+        Effect::Signal(_) | Effect::Exit(_) => status::DELIVERED,
+        Effect::Error(_) | Effect::Memory(_) | Effect::Files(_) => status::FIRED,
+        Effect::Latency(_) | Effect::Hang(_) | Effect::Short(_) | Effect::Corrupt(_) | Effect::Reset | Effect::End => {
+            status::PENDING
+        }
+    }
+}
+
+/// The number that a record names as the effect.
+pub fn number_of(effect: Effect) -> i32 {
+    match effect {
+        Effect::Error(code) | Effect::Signal(code) | Effect::Exit(code) => code as i32,
+        Effect::Memory(_) => libc::ENOMEM,
+        Effect::Files(_) => libc::EMFILE,
+        Effect::Reset => libc::ECONNRESET,
+        Effect::Latency(_) | Effect::Hang(_) | Effect::Short(_) | Effect::Corrupt(_) | Effect::End => 0,
+    }
+}
+
+/// What a record names as requested: ns for waits, else the bytes of the call.
+pub fn requested(effect: Effect, asked: u64) -> u64 {
+    match effect {
+        Effect::Latency(ns) | Effect::Hang(ns) => ns,
+        Effect::Error(_)
+        | Effect::Memory(_)
+        | Effect::Files(_)
+        | Effect::Short(_)
+        | Effect::Corrupt(_)
+        | Effect::Reset
+        | Effect::End
+        | Effect::Signal(_)
+        | Effect::Exit(_) => asked,
+    }
+}
+
+/// Does what can be done before the real call. No token is held.
+#[inline(always)]
+pub fn carry_out(
+    session: &Session,
+    op: Op,
+    effect: Effect,
+    ticket: Ticket,
+    target: Target,
+    draw: u64,
+    flags: i32,
+) -> Outcome {
+    match effect {
+        Effect::Latency(ns) => {
+            wait::wait(op, ns);
+            delivered(session, &ticket, 0);
+            Outcome::Go
+        }
+        Effect::Hang(ns) => wait::hang(session, op, ns, ticket, target),
+        Effect::Error(errno) => {
+            let errno = errno as i32;
+            let ticket =
+                if let Target::Fd(fd) = target { make_lasting(session, op, errno, fd, flags, ticket) } else { ticket };
+            Outcome::Fail(errno, ticket)
+        }
+        Effect::Memory(_) => Outcome::Fail(libc::ENOMEM, ticket),
+        Effect::Files(_) => Outcome::Fail(libc::EMFILE, ticket),
+        Effect::Short(ppm) => Outcome::Short(ppm as u32, ticket),
+        Effect::Corrupt(density) => Outcome::Corrupt((density >> 32) as u32, density as u32, draw, ticket),
+        Effect::Reset => {
+            if let Target::Fd(fd) = target {
+                sys::cut(fd);
+            }
+            Outcome::Fail(libc::ECONNRESET, ticket)
+        }
+        Effect::End => {
+            if let Target::Fd(fd) = target {
+                sys::cut(fd);
+            }
+            if is_write(op) {
+                return Outcome::Fail(libc::EPIPE, make_lasting(session, op, libc::EPIPE, -1, flags, ticket));
+            }
+            Outcome::End(ticket)
+        }
+        Effect::Signal(signal) => {
+            let signal = signal as i32;
+            if signal == libc::SIGKILL || signal == libc::SIGSTOP {
+                sys::kill(sys::getpid(), signal);
+            } else {
+                sys::tgkill(sys::getpid(), sys::gettid(), signal);
+            }
+            Outcome::Go
+        }
+        Effect::Exit(code) => sys::exit(code as i32),
+    }
+}
+
+/// What comes with an error besides the errno: SIGPIPE, or a connection that stays reset.
+///
+/// The signal may end the process or leave the call for good: the log is told before.
+fn make_lasting(session: &Session, op: Op, errno: i32, fd: i32, flags: i32, ticket: Ticket) -> Ticket {
+    if matches!(errno, libc::ECONNRESET | libc::EPIPE) && fd >= 0 && nature(fd) == Nature::Stream {
+        sys::cut(fd);
+    }
+    if errno == libc::EPIPE && is_write(op) && flags & libc::MSG_NOSIGNAL == 0 {
+        delivered(session, &ticket, -1);
+        sys::tgkill(sys::getpid(), sys::gettid(), libc::SIGPIPE);
+        return ticket.told();
+    }
+    ticket
+}
+
+/// Tells the log that the caller now sees the effect.
+pub fn delivered(session: &Session, ticket: &Ticket, result: i64) {
+    let token = Token::enter();
+    ticket.delivered(session, thread(), result);
+    if let Some(token) = token {
+        token.leave();
+    }
+}
+
+/// As [`delivered`], for a hook that has no session at hand.
+pub fn tell(ticket: &Ticket, result: i64) {
+    if let Some(session) = crate::session::attached() {
+        delivered(session, ticket, result);
+    }
+}
+
+/// Ends a call with -1 and errno.
+pub fn fail(errno: i32, ticket: &Ticket) -> isize {
+    tell(ticket, -1);
+    set_errno(errno);
+    -1
+}
+
+/// The peer of a socket is a name that rules may know: what getaddrinfo gave.
+pub fn remember_answers(session: &Session, name: &[u8], answers: *const libc::addrinfo) {
+    let hosts = session.patterns().host_bits(crate::select::lower_case(name).bytes());
+    let mut at = answers;
+    while hosts != 0 && !at.is_null() {
+        let mut buffer = PeerBuffer::new();
+        // SAFETY: the list that getaddrinfo has just made.
+        let (peer, next) = unsafe { (buffer.given((*at).ai_addr, (*at).ai_addrlen), (*at).ai_next) };
+        if !matches!(peer, Peer::Unknown)
+            && let Some(address) = peer.address()
+        {
+            fds::remember(session, &address, hosts);
+        }
+        at = next;
+    }
+}

@@ -1,0 +1,202 @@
+//! Which faults a kernel could produce at a place: what a descriptor is, and what can happen to it.
+
+use crate::select::Target;
+use crate::{fds, sys};
+use chaos_table::calls::Op;
+use chaos_table::decide::{Derived, Effect};
+use chaos_table::rule::Rule;
+
+/// Writes up to this size into a pipe are atomic (POSIX; PIPE_BUF on Linux).
+const PIPE_BUF: u64 = 4096;
+/// Why data that is there cannot be withheld from an edge-triggered epoll.
+const EDGE: &str = "an edge-triggered epoll would lose its wake-up";
+/// What a descriptor is, as far as faults care.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nature {
+    Regular,
+    Directory,
+    Block,
+    Stream,
+    Datagram,
+    Listener,
+    Pipe,
+    Character,
+    Closed,
+    Other,
+}
+
+pub(super) fn nature(fd: i32) -> Nature {
+    let Some(stat) = sys::fstat(fd) else { return Nature::Closed };
+    match stat.st_mode & libc::S_IFMT {
+        libc::S_IFREG => Nature::Regular,
+        libc::S_IFDIR => Nature::Directory,
+        libc::S_IFBLK => Nature::Block,
+        libc::S_IFIFO => Nature::Pipe,
+        libc::S_IFCHR => Nature::Character,
+        libc::S_IFSOCK if sys::socket_option(fd, libc::SO_ACCEPTCONN) == Some(1) => Nature::Listener,
+        libc::S_IFSOCK if sys::socket_option(fd, libc::SO_TYPE) == Some(libc::SOCK_STREAM) => Nature::Stream,
+        libc::S_IFSOCK => Nature::Datagram,
+        _ => Nature::Other,
+    }
+}
+
+impl Nature {
+    pub(super) const fn is_file(self) -> bool {
+        matches!(self, Nature::Regular | Nature::Directory | Nature::Block)
+    }
+
+    pub(super) const fn is_socket(self) -> bool {
+        matches!(self, Nature::Stream | Nature::Datagram | Nature::Listener)
+    }
+}
+
+pub(super) const fn is_write(op: Op) -> bool {
+    matches!(op, Op::Write | Op::Writev | Op::Pwrite | Op::Pwritev | Op::Send | Op::Sendto | Op::Sendmsg | Op::Sendmmsg)
+}
+
+/// The effect that a kernel could produce here, or why none could.
+#[inline(always)]
+pub fn fitting(
+    op: Op,
+    effect: Effect,
+    target: Target,
+    rule: &Rule,
+    draw: u64,
+    asked: u64,
+    flags: i32,
+) -> Result<Effect, &'static str> {
+    match effect {
+        Effect::Error(errno) => {
+            if rule.errno_count != 0 || rule.fault != chaos_table::calls::FaultKind::Error as u8 {
+                return suits(op, errno as i32, target, flags).map(|()| effect);
+            }
+            choose_usual(op, target, draw, flags)
+        }
+        Effect::Short(_) => short_fits(op, target, asked, flags).map(|()| effect),
+        Effect::Corrupt(_) if asked == 0 => Err("no data to corrupt"),
+        Effect::Reset | Effect::End => match target {
+            Target::Fd(fd) if nature(fd) == Nature::Stream => Ok(effect),
+            _ => Err("only a connected stream can be cut"),
+        },
+        Effect::Hang(_) => match target {
+            Target::Fd(fd) if !may_block(fd, flags) => Err("a non-blocking descriptor does not hang"),
+            Target::Peer(fd, ..) if !may_block(fd, 0) => Err("a non-blocking connect does not hang"),
+            Target::Nothing if op == Op::Wait && flags & libc::WNOHANG != 0 => Err("WNOHANG does not wait"),
+            _ => Ok(effect),
+        },
+        Effect::Corrupt(_)
+        | Effect::Latency(_)
+        | Effect::Memory(_)
+        | Effect::Files(_)
+        | Effect::Signal(_)
+        | Effect::Exit(_) => Ok(effect),
+    }
+}
+
+fn may_block(fd: i32, flags: i32) -> bool {
+    flags & libc::MSG_DONTWAIT == 0 && sys::status_flags(fd) & libc::O_NONBLOCK == 0
+}
+
+/// A choice among the usual errnos of a call that fit this descriptor.
+fn choose_usual(op: Op, target: Target, draw: u64, flags: i32) -> Result<Effect, &'static str> {
+    let usual = op.row().usual;
+    let fits = |errno: &&i32| suits(op, **errno, target, flags).is_ok();
+    let count = usual.iter().filter(fits).count() as u64;
+    if count == 0 {
+        return Err("none of the usual errors of this call can happen here");
+    }
+    let pick = (Derived(draw).next() % count) as usize;
+    usual.iter().filter(fits).nth(pick).map(|errno| Effect::Error((*errno).into())).ok_or("no error to choose")
+}
+
+/// Whether a kernel could fail this call with this errno at this descriptor, at this moment.
+fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static str> {
+    if let Target::Peer(fd, ..) = target {
+        return match errno {
+            libc::ECONNREFUSED | libc::ETIMEDOUT | libc::ECONNRESET if nature(fd) == Nature::Datagram => {
+                Err("connecting a datagram socket asks nobody")
+            }
+            _ => Ok(()),
+        };
+    }
+    match op {
+        // For these `flags` are the command and the options.
+        Op::Fcntl => return fcntl_suits(errno, flags),
+        Op::Wait if errno == libc::EINTR && flags & libc::WNOHANG != 0 => return Err("WNOHANG does not wait"),
+        _ => {}
+    }
+    let Target::Fd(fd) = target else { return Ok(()) };
+    if op == Op::Accept {
+        return match errno {
+            libc::EAGAIN if may_block(fd, flags) && sys::socket_timeout(fd, libc::SO_RCVTIMEO).is_none() => {
+                Err("EAGAIN on a blocking socket")
+            }
+            _ => Ok(()),
+        };
+    }
+    let nature = nature(fd);
+    match errno {
+        _ if nature == Nature::Closed => Err("the descriptor is not open"),
+        libc::EAGAIN if fds::is_watched_by_edges(fd) => Err(EDGE),
+        libc::EAGAIN if nature.is_file() => Err("EAGAIN on a file"),
+        libc::EAGAIN if may_block(fd, flags) && !has_timeout(op, fd, nature) => Err("EAGAIN on a blocking descriptor"),
+        libc::EINTR if nature.is_file() && op != Op::Close => Err("EINTR on a file"),
+        libc::EPIPE if nature.is_file() || nature == Nature::Datagram => Err("EPIPE on what is no pipe or stream"),
+        libc::ECONNRESET | libc::ETIMEDOUT | libc::ENOBUFS | libc::ENOTCONN if !nature.is_socket() => {
+            Err("a socket's error on what is no socket")
+        }
+        libc::ECONNRESET if nature != Nature::Stream => Err("a datagram socket has no connection to lose"),
+        libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::EFBIG if !nature.is_file() => {
+            Err("a file system's error on what is no file")
+        }
+        libc::EIO if nature.is_socket() => Err("EIO on a socket"),
+        libc::EIO if nature == Nature::Pipe => Err("EIO on a pipe"),
+        _ => Ok(()),
+    }
+}
+
+/// Whether this command of fcntl can fail with this errno.
+fn fcntl_suits(errno: i32, command: i32) -> Result<(), &'static str> {
+    let (duplicates, locks, waits) = (
+        matches!(command, libc::F_DUPFD | libc::F_DUPFD_CLOEXEC),
+        matches!(command, libc::F_SETLK | libc::F_SETLKW | libc::F_OFD_SETLK | libc::F_OFD_SETLKW),
+        matches!(command, libc::F_SETLKW | libc::F_OFD_SETLKW),
+    );
+    match errno {
+        libc::EMFILE if !duplicates => Err("this fcntl makes no descriptor"),
+        libc::EAGAIN | libc::EACCES if !locks || waits => Err("this fcntl tries no lock"),
+        libc::ENOLCK if !locks => Err("this fcntl sets no lock"),
+        libc::EINTR if !waits => Err("this fcntl waits for no lock"),
+        _ => Ok(()),
+    }
+}
+
+fn has_timeout(op: Op, fd: i32, nature: Nature) -> bool {
+    let option = if is_write(op) { libc::SO_SNDTIMEO } else { libc::SO_RCVTIMEO };
+    nature.is_socket() && sys::socket_timeout(fd, option).is_some()
+}
+
+fn short_fits(op: Op, target: Target, asked: u64, flags: i32) -> Result<(), &'static str> {
+    let Target::Fd(fd) = target else { return Err("no data to shorten") };
+    if asked < 2 {
+        return Err("a request of one byte cannot be shortened");
+    }
+    if flags & libc::MSG_WAITALL != 0 {
+        return Err("MSG_WAITALL asks for all");
+    }
+    if fds::is_watched_by_edges(fd) {
+        return Err(EDGE);
+    }
+    let open = sys::status_flags(fd);
+    match nature(fd) {
+        Nature::Regular if open & libc::O_DIRECT != 0 => Err("O_DIRECT takes whole blocks"),
+        Nature::Regular if is_write(op) && open & libc::O_APPEND != 0 => {
+            Err("a record appended with O_APPEND is whole")
+        }
+        Nature::Regular | Nature::Stream => Ok(()),
+        Nature::Pipe if is_write(op) && asked <= PIPE_BUF => Err("a pipe takes up to PIPE_BUF bytes whole"),
+        Nature::Pipe => Ok(()),
+        Nature::Character if !is_write(op) => Ok(()),
+        _ => Err("a short transfer would lose data here"),
+    }
+}
