@@ -95,6 +95,16 @@ pub fn forget(fd: i32) {
     }
 }
 
+/// A file has another name now: no descriptor's path is known any more.
+pub fn renamed() {
+    for entry in &TABLE {
+        // Looked at first: a store would take the line from other threads.
+        if entry.matching.load(Ordering::Relaxed) != 0 {
+            entry.matching.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Forgets every descriptor from `first` to `last`.
 pub fn forget_range(first: u32, last: u32) {
     for fd in first..=last.min(REMEMBERED as u32 - 1) {

@@ -221,7 +221,7 @@ pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char) {
     let Some(session) = session::attached() else { return };
     // SAFETY: the caller says so.
     let own = paths::with_desk(|desk| unsafe {
-        desk.absolute(dirfd, path) && !fds::is_protected(session, desk.path.bytes())
+        desk.absolute(dirfd, path, true) && !fds::is_protected(session, desk.path.bytes())
     });
     if own == Some(true) {
         sign();

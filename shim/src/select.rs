@@ -13,8 +13,14 @@ use std::ffi::{CStr, c_char};
 pub enum Target {
     /// A descriptor.
     Fd(i32),
-    /// A path relative to a directory descriptor.
+    /// Where a path leads, relative to a directory descriptor: a last link is followed.
     Path(i32, *const c_char),
+    /// What stands under a path: a last link itself.
+    Entry(i32, *const c_char),
+    /// Two entries, the new one last: rename and link. Rules match either.
+    Entries((i32, *const c_char), (i32, *const c_char)),
+    /// Two descriptors that data moves between, where it goes first. Rules match either.
+    Fds(i32, i32),
     /// A peer, for connect: socket, address, length.
     Peer(i32, *const libc::sockaddr, u32),
     /// A host name.
@@ -31,18 +37,15 @@ pub enum Target {
 #[inline(always)]
 pub fn select(session: &Session, op: Op, wanted: u64, target: Target) -> (u64, u64) {
     match target {
-        Target::Fd(fd) => {
-            let wanted = if (0..3).contains(&fd) { wanted & session.std_fds() } else { wanted };
-            let asking = wanted & session.needs_fd();
-            let plain = with_fd_range(session, wanted & !session.needs_fd(), fd);
-            if asking == 0 {
-                return (plain, 0);
-            }
-            let standing = fds::standing(session, fd);
-            let (hit, protected) = standing.select(asking, session.only_files(op), session.only_sockets(op));
-            (plain | with_fd_range(session, hit, fd), protected)
+        Target::Fd(fd) => select_fd(session, op, wanted, fd),
+        Target::Fds(to, from) => {
+            either(select_two(session, op, wanted, to), select_two(session, op, wanted, from))
         }
-        Target::Path(dirfd, path) => select_path(session, wanted, dirfd, path),
+        Target::Path(dirfd, path) => select_path(session, wanted, (dirfd, path), true),
+        Target::Entry(dirfd, path) => select_path(session, wanted, (dirfd, path), false),
+        Target::Entries(old, new) => {
+            either(select_path(session, wanted, new, false), select_path(session, wanted, old, false))
+        }
         Target::Peer(_, address, len) => {
             let mut buffer = PeerBuffer::new();
             // SAFETY: the program's own arguments of connect; a bad pointer faults here as it would in the kernel's copy.
@@ -53,6 +56,31 @@ pub fn select(session: &Session, op: Op, wanted: u64, target: Target) -> (u64, u
         Target::Memory(caller) => (if crate::init::may_fail_allocation(caller) { wanted } else { 0 }, 0),
         Target::Program(_) | Target::Nothing => (wanted, 0),
     }
+}
+
+/// What holds of a call that acts on two things: a rule that may hit one of them hits the call.
+fn either(one: (u64, u64), other: (u64, u64)) -> (u64, u64) {
+    let hit = one.0 | other.0;
+    (hit, (one.1 | other.1) & !hit)
+}
+
+#[inline(always)]
+fn select_fd(session: &Session, op: Op, wanted: u64, fd: i32) -> (u64, u64) {
+    let wanted = if (0..3).contains(&fd) { wanted & session.std_fds() } else { wanted };
+    let asking = wanted & session.needs_fd();
+    let plain = with_fd_range(session, wanted & !session.needs_fd(), fd);
+    if asking == 0 {
+        return (plain, 0);
+    }
+    let standing = fds::standing(session, fd);
+    let (hit, protected) = standing.select(asking, session.only_files(op), session.only_sockets(op));
+    (plain | with_fd_range(session, hit, fd), protected)
+}
+
+/// One of the two ends of a copy.
+#[inline(never)]
+fn select_two(session: &Session, op: Op, wanted: u64, fd: i32) -> (u64, u64) {
+    select_fd(session, op, wanted, fd)
 }
 
 #[inline(always)]
@@ -74,10 +102,10 @@ fn with_fd_range(session: &Session, wanted: u64, fd: i32) -> u64 {
 
 #[cold]
 #[inline(never)]
-fn select_path(session: &Session, wanted: u64, dirfd: i32, path: *const c_char) -> (u64, u64) {
+fn select_path(session: &Session, wanted: u64, (dirfd, path): (i32, *const c_char), follow: bool) -> (u64, u64) {
     let selected = paths::with_desk(|desk| {
         // SAFETY: the program's own argument.
-        let known = unsafe { desk.absolute(dirfd, path) };
+        let known = unsafe { desk.absolute(dirfd, path, follow) };
         fds::matching_path(session, if known { desk.path.bytes() } else { b"" }, wanted)
     });
     selected.unwrap_or((0, 0))
