@@ -59,8 +59,8 @@ pub fn quick(op: Op, target: Target) -> Quick {
         return Quick::Ask;
     }
     let hit = match target {
-        Target::Memory(caller) => {
-            if !crate::init::may_fail_allocation(caller) {
+        Target::Memory => {
+            if !crate::init::may_fail_allocation(thread.caller.get()) {
                 return Quick::Pass;
             }
             wanted
@@ -372,7 +372,7 @@ impl Subjected<'_> {
         record.status = effects::status_of(effect);
         record.effect = effects::number_of(effect);
         record.requested = effects::requested(effect, self.asked);
-        if matches!(self.target, Target::Memory(_) | Target::Nothing) {
+        if matches!(self.target, Target::Memory | Target::Nothing) {
             return log::publish(self.session, thread, &mut record, &[]).map(|ticket| (effect, ticket));
         }
         let published = paths::with_desk(|desk| {

@@ -19,8 +19,8 @@ pub enum Target {
     Peer(i32, *const libc::sockaddr, u32),
     /// A host name.
     Name(*const c_char),
-    /// An allocation; the return address of the call.
-    Memory(usize),
+    /// An allocation.
+    Memory,
     /// A program to be started.
     Program(*const c_char),
     /// Nothing that a selector could name.
@@ -50,7 +50,9 @@ pub fn select(session: &Session, op: Op, wanted: u64, target: Target) -> (u64, u
             (fds::matching_peer(session, peer, wanted), 0)
         }
         Target::Name(name) => (select_name(session, wanted, name), 0),
-        Target::Memory(caller) => (if crate::init::may_fail_allocation(caller) { wanted } else { 0 }, 0),
+        Target::Memory => {
+            (if crate::init::may_fail_allocation(crate::guard::thread().caller.get()) { wanted } else { 0 }, 0)
+        }
         Target::Program(_) | Target::Nothing => (wanted, 0),
     }
 }
