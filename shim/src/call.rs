@@ -146,7 +146,7 @@ fn ask(token: &Token, op: Op, wanted: u64, target: Target, amount: u64) -> bool 
         real::disarm();
         return false;
     }
-    let (hit, protected) = select(session, op, wanted, target);
+    let (hit, protected) = select(session, op, wanted, target, amount);
     hit | protected != 0 && put_to_rules(token.thread, hit, protected, amount)
 }
 
