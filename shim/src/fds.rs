@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::text::Text;
 use crate::{sys, tree};
 use chaos_table::decide::{Peer, is_below};
-use chaos_table::rule::{MAX_RULES, RULE_BITS, bytes_of, flag};
+use chaos_table::rule::{MAX_RULES, RULE_BITS, Rule, bytes_of, flag};
 use chaos_table::session::Name;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -179,6 +179,7 @@ pub fn matching_path(session: &Session, path: &[u8], wanted: u64) -> (u64, u64) 
         if wanted & bit == 0
             || rule.has(flag::PEER)
             || (rule.has(flag::PATH) && !(absolute && patterns.path(rule.paths, path)))
+            || (absolute && patterns.path(rule.except.paths, path))
         {
             continue;
         }
@@ -189,6 +190,38 @@ pub fn matching_path(session: &Session, path: &[u8], wanted: u64) -> (u64, u64) 
         }
     }
     (matching, protected)
+}
+
+/// Of the rules in `wanted`: those whose `not` names this path.
+pub fn spared_path(session: &Session, path: &[u8], wanted: u64) -> u64 {
+    let patterns = session.patterns();
+    spared_by(session, wanted, |rule| path.first() == Some(&b'/') && patterns.path(rule.except.paths, path))
+}
+
+/// Of the rules in `wanted`: those whose `not` names what this descriptor is.
+pub fn spared(session: &Session, fd: i32, wanted: u64) -> u64 {
+    if spared_by(session, wanted, |_| true) == 0 {
+        return 0;
+    }
+    let mut address = PeerBuffer::new();
+    let peer = address.of_socket(fd);
+    if !matches!(peer, Peer::Unknown) {
+        let hosts = peer.address().map_or(0, |address| hosts_of(session, &address));
+        return spared_by(session, wanted, |rule| session.patterns().peer(rule.except.peers, peer, hosts));
+    }
+    let spared = paths::with_desk(|desk| {
+        desk.descriptor(fd);
+        spared_path(session, desk.path.bytes(), wanted)
+    });
+    spared.unwrap_or(0)
+}
+
+/// Of the rules in `wanted` that have a `not`: those for which `is_spared` holds.
+fn spared_by(session: &Session, wanted: u64, is_spared: impl Fn(&Rule) -> bool) -> u64 {
+    session.rules().iter().enumerate().take(MAX_RULES).fold(0, |bits, (index, rule)| {
+        let spared = wanted & (1 << index) != 0 && rule.has(flag::EXCEPT) && is_spared(rule);
+        bits | (u64::from(spared) << index)
+    })
 }
 
 /// Whether `protect` leaves a path alone: by its globs, or because the executable is or owns it. The system's and the
@@ -235,6 +268,7 @@ pub fn matching_peer(session: &Session, peer: Peer<'_>, wanted: u64) -> u64 {
         if wanted & bit != 0
             && !rule.has(flag::PATH)
             && (!rule.has(flag::PEER) || patterns.peer(rule.peers, peer, hosts))
+            && !patterns.peer(rule.except.peers, peer, hosts)
         {
             matching |= bit;
         }

@@ -51,6 +51,8 @@ static SESSION: Cell = Cell(UnsafeCell::new(Session {
     windowed: 0,
     counting: 0,
     complex: 0,
+    picky: 0,
+    asks_caller: 0,
     rates: 0,
     rules: 0,
     matchers: 0,
@@ -79,6 +81,10 @@ pub struct Session {
     pub counting: u64,
     /// Rules that are more than a rate and such a counter: windows, other counters, limits.
     pub complex: u64,
+    /// Rules that look at more of a call than its operation and what it acts on: the descriptor's number, sizes, callers.
+    pub picky: u64,
+    /// Rules that ask which module makes the call.
+    pub asks_caller: u64,
     /// Where the rate of the first rule is.
     rates: usize,
     rules: usize,
@@ -134,6 +140,8 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
         windowed: 0,
         counting: 0,
         complex: 0,
+        picky: 0,
+        asks_caller: 0,
         rates: 0,
         rules: (plan.rule_count as usize).min(layout.rule_room as usize).min(chaos_table::rule::MAX_RULES),
         matchers: (plan.matcher_count as usize).min(layout.matcher_room as usize),
@@ -147,11 +155,18 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
     session.counting = session.find(|rule| rule.has(flag::COUNTS) && rule.per == per::PROCESS);
     let more = |rule: &Rule| {
         (rule.has(flag::COUNTS) && rule.per != per::PROCESS)
-            || rule.has(flag::FD)
             || rule.times != 0
             || rule.fault == FaultKind::Exhaust as u8
     };
-    session.complex = session.windowed | session.find(more);
+    session.asks_caller = session.find(|rule| rule.has(flag::CALLER) || rule.except.callers.count != 0);
+    session.picky = session.find(|rule| {
+        rule.flags & (flag::FD | flag::SIZE | flag::CALLER) != 0
+            || rule.has(flag::EXCEPT)
+                && (rule.except.callers.count != 0
+                    || rule.except.fd_first <= rule.except.fd_last
+                    || rule.except.size_first <= rule.except.size_last)
+    });
+    session.complex = session.windowed | session.picky | session.find(more);
     session.rates = base as usize + layout.rules as usize + offset_of!(Rule, rate);
     // SAFETY: nobody reads it before ATTACHED.
     unsafe {

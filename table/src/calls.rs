@@ -37,6 +37,15 @@ pub enum Failure {
     Never,
 }
 
+/// Which way data goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// It comes in: reads, receives.
+    In,
+    /// It goes out: writes, sends.
+    Out,
+}
+
 /// Families that a user may name in `calls`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -180,6 +189,26 @@ impl Call {
     #[must_use]
     pub const fn works_on_any_fd(&self) -> bool {
         self.is_in(Family::Disk) && self.is_in(Family::Network)
+    }
+
+    /// Which way it moves data, if it moves any.
+    #[must_use]
+    pub const fn direction(&self) -> Option<Direction> {
+        match self.op {
+            Op::Read | Op::Pread | Op::Readv | Op::Preadv | Op::Recv | Op::Recvfrom | Op::Recvmsg | Op::Recvmmsg => {
+                Some(Direction::In)
+            }
+            Op::Write | Op::Pwrite | Op::Writev | Op::Pwritev | Op::Send | Op::Sendto | Op::Sendmsg | Op::Sendmmsg => {
+                Some(Direction::Out)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it asks for an amount of bytes that is known before it is made.
+    #[must_use]
+    pub const fn has_size(&self) -> bool {
+        matches!(self.subject, Subject::Memory) || self.allows(FaultKind::Short)
     }
 
     /// Whether the fault makes sense on this call.

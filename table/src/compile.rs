@@ -8,7 +8,7 @@ use crate::calls::{FaultKind, Op, Subject};
 use crate::check::{self, Resolved};
 use crate::decide::rate_threshold;
 use crate::error::{Problem, TableError};
-use crate::fault::Fault;
+use crate::fault::{Fault, Not};
 use crate::presets::DEFAULT_RATE;
 use crate::quantities::Time;
 use crate::rule::{
@@ -17,6 +17,7 @@ use crate::rule::{
 };
 use crate::runtimes::{DEFAULT_PROTECT, RUNTIMES};
 use crate::schema::{Arm, Protect, Table};
+use crate::selectors::Glob;
 use crate::value::Many;
 use crate::words::{Answer, Distribution, Mode, Per, Resource};
 use bytemuck::Zeroable;
@@ -194,6 +195,33 @@ impl Compiler<'_> {
             (rule.fd_first, rule.fd_last) = (range.first, range.last);
             rule.flags |= flag::FD;
         }
+        if let Some(range) = fault.size {
+            (rule.size_first, rule.size_last) = (range.first, range.last);
+            rule.flags |= flag::SIZE;
+        }
+        if let Some(Many(globs)) = &fault.caller {
+            rule.callers = self.patterns.processes(globs)?;
+            rule.flags |= flag::CALLER;
+        }
+        if let Some(not) = &fault.not {
+            self.set_except(rule, not)?;
+        }
+        Ok(())
+    }
+
+    /// What `not` says of calls and direction has taken its operations away already.
+    fn set_except(&mut self, rule: &mut Rule, not: &Not) -> Result<(), Problem> {
+        let except = &mut rule.except;
+        let globs = |globs: &Option<Many<Glob>>| globs.as_ref().map_or_else(Vec::new, |globs| globs.0.clone());
+        except.paths = self.patterns.paths(&globs(&not.path))?;
+        except.processes = self.patterns.processes(&globs(&not.process))?;
+        except.callers = self.patterns.processes(&globs(&not.caller))?;
+        if let Some(Many(targets)) = &not.to {
+            except.peers = self.patterns.peers(targets)?;
+        }
+        (except.fd_first, except.fd_last) = not.fd.map_or((0, -1), |range| (range.first, range.last));
+        (except.size_first, except.size_last) = not.size.map_or((1, 0), |range| (range.first, range.last));
+        rule.flags |= flag::EXCEPT;
         Ok(())
     }
 
@@ -231,7 +259,9 @@ impl Compiler<'_> {
             }
         }
         let on_fd = rows().any(|row| row.subject == Subject::Fd);
-        if on_fd && (by_kind || rule.has(flag::PATH) || rule.has(flag::PEER) || rule.has(flag::PROTECTED)) {
+        let named = rule.has(flag::PATH) || rule.has(flag::PEER) || rule.has(flag::PROTECTED);
+        let spared = rule.except.paths.count != 0 || rule.except.peers.count != 0;
+        if on_fd && (by_kind || named || spared) {
             self.header.needs_fd |= bit;
         }
         if rows().any(|row| row.subject == Subject::Memory) {

@@ -2,6 +2,7 @@
 
 use crate::counts::whole;
 use crate::error::{Problem, quoted};
+use crate::quantities::{bytes, in_bytes};
 use crate::value::{Value, values};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -25,7 +26,7 @@ fn checked_glob(text: &str) -> Result<&str, Problem> {
     }
     if text.starts_with('!') {
         let problem = Problem::new(format!("the pattern {} starts with `!`", quoted(text)));
-        return Err(problem.help("negation is not supported in this version; a literal `!` is written [!!] or \\!"));
+        return Err(problem.help("leave paths out by `not`: not.path=*.log; a literal `!` is written [!!] or \\!"));
     }
     match fast_glob::validate(text) {
         Ok(()) => Ok(text),
@@ -257,4 +258,48 @@ impl Value for FdRange {
     }
 }
 
-values! { Glob Target FdRange }
+/// Sizes in bytes: `4KB`, `1KB..64KB`, `1MB..`, `..512`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeRange {
+    /// The smallest.
+    pub first: u64,
+    /// The largest; `u64::MAX` for no end.
+    pub last: u64,
+}
+
+impl Value for SizeRange {
+    const EXPECTED: &'static str = "a size in bytes or a range of them: 4096, \"1KB..64KB\", \"1MB..\"";
+    const NUMERIC: bool = true;
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        let Some((first, last)) = text.split_once("..") else {
+            return bytes(text).map(|size| SizeRange { first: size, last: size });
+        };
+        let (first, last) = (first.trim(), last.trim());
+        if first.is_empty() && last.is_empty() {
+            return Err(Problem::new("the range of sizes has no end, so it says nothing").help(Self::EXPECTED));
+        }
+        let range = SizeRange {
+            first: if first.is_empty() { 0 } else { bytes(first)? },
+            last: if last.is_empty() { u64::MAX } else { bytes(last)? },
+        };
+        if range.last < range.first {
+            return Err(
+                Problem::new(format!("the range {} is reversed", quoted(text))).help(format!("write {last}..{first}"))
+            );
+        }
+        Ok(range)
+    }
+    fn to_text(&self) -> String {
+        match (self.first, self.last) {
+            (first, last) if first == last => in_bytes(first),
+            (0, last) => format!("..{}", in_bytes(last)),
+            (first, u64::MAX) => format!("{}..", in_bytes(first)),
+            (first, last) => format!("{}..{}", in_bytes(first), in_bytes(last)),
+        }
+    }
+    fn integer(&self) -> Option<u64> {
+        (self.first == self.last).then_some(self.first)
+    }
+}
+
+values! { Glob Target FdRange SizeRange }

@@ -93,6 +93,7 @@ pub static SLOTS: &[&Slot] = &[&SYSCALL, &super::process::VFORK];
 #[unsafe(no_mangle)]
 unsafe extern "C" fn syscall() {
     std::arch::naked_asm!(
+        crate::real::note_caller!(),
         "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9",
         "sub rsp, 8",
         "call {route}",
@@ -105,6 +106,7 @@ unsafe extern "C" fn syscall() {
         "2: jmp {handle}",
         "3: mov rax, -1",
         "ret",
+        caller = const std::mem::offset_of!(crate::guard::Thread, caller),
         route = sym route,
         slot = sym SYSCALL,
         handle = sym handle,
