@@ -485,6 +485,22 @@ calls! {
         syscalls [SYS_removexattr SYS_lremovexattr] families [Disk] on Path fails Errno [ENODATA EOPNOTSUPP EACCES ENOENT] WAIT "removexattr(2), stat(2)"
     Fremovexattr "fremovexattr": fremovexattr;
         syscalls [SYS_fremovexattr] families [Disk] on Fd fails Errno [ENODATA EOPNOTSUPP] WAIT "removexattr(2)"
+
+    // System V IPC
+    Shmget "shmget": shmget;
+        syscalls [SYS_shmget] families [] on Nothing fails Errno [ENOMEM ENOSPC ENFILE EACCES ENOENT EEXIST] FAIL "shmget(2)"
+    Shmat "shmat": shmat;
+        syscalls [SYS_shmat] families [] on Nothing fails Errno [ENOMEM EACCES] FAIL "shmop(2)"
+    Semget "semget": semget;
+        syscalls [SYS_semget] families [] on Nothing fails Errno [ENOSPC ENOMEM EACCES ENOENT EEXIST] FAIL "semget(2)"
+    Semop "semop": semop semtimedop;
+        syscalls [SYS_semop SYS_semtimedop] families [] on Nothing fails Errno [EIDRM ENOMEM ENOSPC] FAIL "semop(2)"
+    Msgget "msgget": msgget;
+        syscalls [SYS_msgget] families [] on Nothing fails Errno [ENOMEM ENOSPC EACCES ENOENT EEXIST] FAIL "msgget(2)"
+    Msgsnd "msgsnd": msgsnd;
+        syscalls [SYS_msgsnd] families [] on Nothing fails Errno [EIDRM ENOMEM] FAIL "msgop(2)"
+    Msgrcv "msgrcv": msgrcv;
+        syscalls [SYS_msgrcv] families [] on Nothing fails Errno [EIDRM] FAIL "msgop(2)"
 }
 
 const NOTHING: u32 = 0;

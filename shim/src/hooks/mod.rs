@@ -5,6 +5,7 @@ pub mod data;
 pub mod descriptors;
 pub mod durability;
 pub mod file;
+pub mod ipc;
 pub mod memory;
 pub mod metadata;
 pub mod net;
@@ -35,6 +36,7 @@ pub fn resolve_all() {
         durability::SLOTS,
         metadata::SLOTS,
         path::SLOTS,
+        ipc::SLOTS,
     ] {
         for slot in slots {
             resolve(slot);
