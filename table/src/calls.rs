@@ -277,7 +277,7 @@ calls! {
         syscalls [SYS_fcntl] families [] on Nothing fails Errno [EMFILE ENOLCK EAGAIN EINTR] FAIL "fcntl(2)"
     Pipe "pipe": pipe pipe2;
         syscalls [SYS_pipe SYS_pipe2] families [] on Nothing fails Errno [EMFILE ENFILE] FILES "pipe(2)"
-    Opendir "opendir": opendir fdopendir;
+    Opendir "opendir": opendir;
         syscalls [] families [Disk] on Path fails Null [EACCES ENOENT EMFILE ENFILE ENOMEM] FAIL "opendir(3)"
     Closedir "closedir": closedir;
         syscalls [] families [] on Nothing fails Never [] ANY "closedir(3)"
@@ -435,6 +435,8 @@ calls! {
         syscalls [SYS_getdents SYS_getdents64] families [Disk] on Fd fails Errno [EIO ENOENT] WAIT "getdents(2), read(2)"
     Scandir "scandir": scandir scandir64 scandirat scandirat64;
         syscalls [] families [Disk] on Path fails Errno [EACCES ENOENT EMFILE ENFILE ENOMEM] WAIT "scandir(3), opendir(3)"
+    Fdopendir "fdopendir": fdopendir;
+        syscalls [] families [Disk] on Fd fails Null [ENOMEM] FAIL "fdopendir(3)"
     Chdir "chdir": chdir;
         syscalls [SYS_chdir] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM] WAIT "chdir(2)"
     Fchdir "fchdir": fchdir;

@@ -133,6 +133,7 @@ fn plain<R: Fails>(op: Op, target: Target, flags: i32, real: impl FnOnce() -> R)
 /// What a call fails with; 0: it is made.
 #[inline(never)]
 fn errno_of(op: Op, target: Target, flags: i32) -> i32 {
+    crate::init::before_call_on_name(op, target);
     with_flags(op, target, flags, || 0, |errno| errno)
 }
 
