@@ -240,3 +240,31 @@ fn a_lock_that_somebody_holds_is_waited_for_or_refused() {
     // The wait for a lock, and for nothing else of a file's, ends with a signal.
     scene.under(&["flock=hang:20s"]).go(&[&flock, "-w", "0.2", "a", "echo", "held"]).ended(1);
 }
+
+#[test]
+fn runtimes_boot_whatever_fails_on_the_disk() {
+    let scene = Scene::new();
+    let mut complaints = Complaints::default();
+    for fault in
+        ["disk=EIO", "disk=EACCES", "disk=ENOENT", "stat,fstat,access,readlink,realpath=ENOMEM", "getcwd=ENOENT"]
+    {
+        for (command, package) in [
+            ("python3 -c print(1)", "python3"),
+            ("node -p 1", "nodejs"),
+            ("perl -e print(1)", "perl"),
+            ("ruby -e print(1)", "ruby"),
+            ("java -version", "default-jdk-headless"),
+        ] {
+            let words: Vec<&str> = command.split(' ').collect();
+            // Ruby is no runtime of every test machine.
+            if words[0] == "ruby" && !std::path::Path::new("/usr/bin/ruby").exists() {
+                continue;
+            }
+            let runtime = program(words[0], package);
+            let command: Vec<&str> = std::iter::once(runtime.as_str()).chain(words[1..].iter().copied()).collect();
+            let done = scene.under(&[fault]).go(&command).followed();
+            complaints.check(done.code == 0, || format!("{fault}: {}", done.story()));
+        }
+    }
+    complaints.none();
+}

@@ -264,7 +264,7 @@ pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char, opened: bool) {
         if !unsafe { desk.absolute(dirfd, path, true) } {
             return;
         }
-        if is_waiting() && !fds::is_protected(session, desk.path.bytes()) {
+        if is_waiting() && !fds::is_protected(session, desk.path.bytes()) && !is_working_directory(desk.path.bytes()) {
             sign();
         }
         let awaited = opened && session.arm() == arm::PATH && session.awaits_sign();
@@ -272,6 +272,11 @@ pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char, opened: bool) {
             arm_tree(session, b"armed: opened ", desk.path.bytes());
         }
     });
+}
+
+/// Runtimes look where they are: that is no sign.
+fn is_working_directory(path: &[u8]) -> bool {
+    paths::with_desk(|desk| desk.path.fill(sys::getcwd) && desk.path.bytes() == path) == Some(true)
 }
 
 /// The program listens on a socket: which port it is may be the sign for the tree.
