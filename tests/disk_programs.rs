@@ -268,3 +268,24 @@ fn runtimes_boot_whatever_fails_on_the_disk() {
     }
     complaints.none();
 }
+
+#[test]
+fn node_does_without_a_ring_that_cannot_be_set_up() {
+    let scene = scene();
+    let script = "
+const fs = require('fs');
+fs.stat('a', (error) => { console.log(error ? error.code : 'ok'); });
+";
+    let script = scene.write("ring.js", script);
+    let node = program("node", "nodejs");
+    let go = |faults: &[&str]| scene.under(faults).env("UV_USE_IO_URING", "1").go(&[&node, &script]).ended(0);
+    let fault = "error calls=stat errno=EIO path=a";
+    let rings = |done: &common::Done| {
+        done.lines("escape").iter().filter(|line| line["reason"].as_str().unwrap().starts_with("io_uring")).count()
+    };
+    // Older and newer builds of node, and some kernels, set up none: then there is nothing to escape by.
+    let with = go(&[fault]);
+    assert!(with.out == "EIO\n" || rings(&with) == 1, "{}", with.story());
+    let without = go(&[fault, "io_uring_setup=ENOSYS"]);
+    assert_eq!((without.out.as_str(), rings(&without)), ("EIO\n", 0), "{}", without.story());
+}

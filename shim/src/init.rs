@@ -217,6 +217,13 @@ fn wait_for_sign() {
             word.store(TRACK, Ordering::Relaxed);
         }
     }
+    // A ring that is set up now carries the program's own calls later, unseen: its rules are in force already.
+    if let Some(session) = session::attached()
+        && let Some(word) = real::WAITING.of(Op::IoUringSetup as usize)
+        && !session.awaits_sign()
+    {
+        word.store(session.planned(Op::IoUringSetup), Ordering::Relaxed);
+    }
     WAITING.store(true, Ordering::Relaxed);
     real::WORDS.store(real::WAITING.pointer(), Ordering::Relaxed);
 }
