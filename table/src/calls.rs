@@ -363,6 +363,8 @@ calls! {
         syscalls [SYS_inotify_init SYS_inotify_init1] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "inotify_init(2)"
     MemfdCreate "memfd_create": memfd_create;
         syscalls [SYS_memfd_create] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "memfd_create(2)"
+    Openpty "openpty": openpty posix_openpt getpt;
+        syscalls [] families [] on Nothing fails Errno [ENOENT EMFILE ENFILE ENOSPC] FILES "openpty(3), posix_openpt(3), pts(4)"
     ShmOpen "shm_open": shm_open;
         syscalls [] families [] on Nothing fails Errno [EACCES ENOENT EMFILE ENFILE] FILES "shm_open(3)"
     ShmUnlink "shm_unlink": shm_unlink;

@@ -67,6 +67,7 @@ const DESCRIPTORS: &[Op] = &[
     Op::TimerfdCreate,
     Op::InotifyInit,
     Op::MemfdCreate,
+    Op::Openpty,
     Op::ShmOpen,
     Op::IoUringSetup,
     Op::Mkstemp,

@@ -68,6 +68,7 @@ const IDENTITY: &[Op] = &[
     Op::TimerfdCreate,
     Op::InotifyInit,
     Op::MemfdCreate,
+    Op::Openpty,
     Op::ShmOpen,
     Op::IoUringSetup,
     Op::Mkstemp,
