@@ -31,6 +31,8 @@ pub enum Failure {
     Null,
     /// Returns the errno itself.
     Code,
+    /// Returns fewer items than asked for, and sets errno (fread, fwrite).
+    Count,
     /// Returns an EAI code (getaddrinfo).
     Eai,
     /// Cannot fail.
@@ -143,6 +145,7 @@ const FAIL: u32 = ANY | FaultKind::Error.bit();
 const WAIT: u32 = FAIL | FaultKind::Hang.bit();
 const DATA: u32 = WAIT | FaultKind::Short.bit() | FaultKind::Corrupt.bit() | FaultKind::Disconnect.bit();
 const FILES: u32 = FAIL | FaultKind::Exhaust.bit();
+const CHANGED: u32 = WAIT | FaultKind::Corrupt.bit();
 
 /// One row: an operation.
 #[derive(Debug)]
@@ -252,10 +255,6 @@ calls! {
         syscalls [] families [Disk] on Path fails Null [EACCES ENOENT EMFILE ENFILE ENOMEM] FAIL "opendir(3)"
     Closedir "closedir": closedir;
         syscalls [] families [] on Nothing fails Never [] ANY "closedir(3)"
-    Fopen "fopen": fopen fopen64 freopen freopen64 fdopen;
-        syscalls [] families [Stdio] on Path fails Null [EACCES ENOENT EMFILE ENFILE ENOSPC EIO EROFS ENOMEM] FAIL "fopen(3), open(2)"
-    Fclose "fclose": fclose;
-        syscalls [] families [] on Nothing fails Never [] ANY "fclose(3)"
     Socket "socket": socket socketpair;
         syscalls [SYS_socket SYS_socketpair] families [Network] on Nothing fails Errno [EMFILE ENFILE ENOBUFS ENOMEM EACCES] FILES "socket(2), socketpair(2)"
     Listen "listen": listen;
@@ -314,6 +313,33 @@ calls! {
         syscalls [SYS_wait4 SYS_waitid] families [Process] on Nothing fails Errno [EINTR] WAIT "wait(2)"
     PthreadCreate "pthread_create": pthread_create;
         syscalls [] families [Process] on Nothing fails Code [EAGAIN] FAIL "pthread_create(3)"
+    // C streams: libc reads and writes for them unseen, so that these fail with what read and write could.
+    Fopen "fopen": fopen fopen64 freopen freopen64 fdopen tmpfile tmpfile64;
+        syscalls [] families [Stdio] on Path fails Null [EACCES ENOENT EMFILE ENFILE ENOSPC EIO EROFS ENOMEM] FAIL "fopen(3), open(2)"
+    Fread "fread": fread fread_unlocked __fread_chk __fread_unlocked_chk;
+        syscalls [] families [Stdio] on Fd fails Count [EIO EINTR EAGAIN ECONNRESET] CHANGED "fread(3), read(2), recv(2)"
+    Fgets "fgets": fgets fgets_unlocked __fgets_chk __fgets_unlocked_chk;
+        syscalls [] families [Stdio] on Fd fails Null [EIO EINTR EAGAIN ECONNRESET] CHANGED "fgets(3), read(2), recv(2)"
+    Getc "getc": getc fgetc getchar getc_unlocked fgetc_unlocked getchar_unlocked _IO_getc __uflow fgetwc getwc getwchar;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] WAIT "getc(3), fgetwc(3), read(2), recv(2)"
+    Getline "getline": getline getdelim __getdelim;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] CHANGED "getline(3), read(2), recv(2)"
+    Fscanf "fscanf": fscanf scanf vfscanf vscanf __isoc99_fscanf __isoc99_scanf __isoc99_vfscanf __isoc99_vscanf __isoc23_fscanf __isoc23_scanf __isoc23_vfscanf __isoc23_vscanf;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] WAIT "scanf(3), read(2), recv(2)"
+    Fwrite "fwrite": fwrite fwrite_unlocked;
+        syscalls [] families [Stdio] on Fd fails Count [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] CHANGED "fwrite(3), write(2), send(2)"
+    Fputs "fputs": fputs fputs_unlocked puts fputws;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] WAIT "puts(3), fputws(3), write(2), send(2)"
+    Putc "putc": putc fputc putchar putc_unlocked fputc_unlocked putchar_unlocked _IO_putc __overflow fputwc putwc putwchar;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] WAIT "putc(3), fputwc(3), write(2), send(2)"
+    Fprintf "fprintf": fprintf printf vfprintf vprintf dprintf vdprintf __fprintf_chk __printf_chk __vfprintf_chk __vprintf_chk __dprintf_chk __vdprintf_chk;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] WAIT "printf(3), write(2), send(2)"
+    Fflush "fflush": fflush fflush_unlocked;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] WAIT "fflush(3), write(2), send(2)"
+    Fclose "fclose": fclose;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT EAGAIN EPIPE ECONNRESET] FAIL "fclose(3), close(2), write(2), send(2)"
+    Fseek "fseek": fseek fseeko fseeko64 fsetpos fsetpos64;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT] FAIL "fseek(3), read(2), write(2)"
 }
 
 const NOTHING: u32 = 0;

@@ -287,7 +287,7 @@ fn never(selector: &str, call: &str, what: &str) -> Problem {
 pub(crate) fn takes_path(row: &Call) -> bool {
     match row.subject {
         Subject::Path => true,
-        Subject::Fd => row.is_in(Family::Disk),
+        Subject::Fd => row.is_in(Family::Disk) || row.is_in(Family::Stdio),
         Subject::Peer | Subject::Name | Subject::Memory | Subject::Program | Subject::Nothing => false,
     }
 }
@@ -296,7 +296,7 @@ pub(crate) fn takes_path(row: &Call) -> bool {
 fn takes_peer(row: &Call) -> bool {
     match row.subject {
         Subject::Peer | Subject::Name => true,
-        Subject::Fd => row.is_in(Family::Network),
+        Subject::Fd => row.is_in(Family::Network) || row.is_in(Family::Stdio),
         Subject::Path | Subject::Memory | Subject::Program | Subject::Nothing => false,
     }
 }

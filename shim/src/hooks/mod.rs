@@ -2,10 +2,12 @@
 
 pub mod data;
 pub mod file;
+mod formatted;
 pub mod memory;
 pub mod net;
 pub mod process;
 pub mod raw;
+pub mod stdio;
 
 use crate::call::{self, First};
 use crate::effects::{self, Outcome};
@@ -17,11 +19,12 @@ use chaos_table::rule::TRACK;
 /// Finds every real function now, so that no look-up happens in a signal handler or a forked child.
 pub fn resolve_all() {
     // The allocator first: on old libcs the look-up of a missing symbol allocates.
-    for slots in [memory::SLOTS, file::SLOTS, net::SLOTS, process::SLOTS, raw::SLOTS] {
+    for slots in [memory::SLOTS, file::SLOTS, net::SLOTS, process::SLOTS, stdio::SLOTS, raw::SLOTS] {
         for slot in slots {
             resolve(slot);
         }
     }
+    formatted::SLOTS.iter().copied().flatten().for_each(|slot| resolve(slot));
     net::resolve_declared();
 }
 
