@@ -45,15 +45,22 @@ pub fn standard_output() -> *mut FILE {
 }
 
 /// The descriptor under a stream, -1 for none: no stream, or one in memory.
+#[inline]
 pub fn descriptor_of(stream: *mut FILE) -> c_int {
     if stream.is_null() {
         return -1;
     }
-    let saved = crate::real::errno();
-    // SAFETY: a stream that libc has made, or that the program passes to a stream call.
-    let fd = unsafe { libc::fileno(stream) };
-    crate::real::set_errno(saved);
-    fd
+    // SAFETY: this thread's errno; a stream that libc has made, or that the program passes to a stream call. errno is
+    // looked for once: this stands on the way of every getc.
+    unsafe {
+        let errno = libc::__errno_location();
+        let saved = *errno;
+        let fd = libc::fileno(stream);
+        if fd < 0 {
+            *errno = saved;
+        }
+        fd
+    }
 }
 
 /// Bits of [`condition`] of a stream that is not NULL.

@@ -314,8 +314,10 @@ calls! {
     PthreadCreate "pthread_create": pthread_create;
         syscalls [] families [Process] on Nothing fails Code [EAGAIN] FAIL "pthread_create(3)"
     // C streams: libc reads and writes for them unseen, so that these fail with what read and write could.
-    Fopen "fopen": fopen fopen64 freopen freopen64 fdopen tmpfile tmpfile64;
-        syscalls [] families [Stdio] on Path fails Null [EACCES ENOENT EMFILE ENFILE ENOSPC EIO EROFS ENOMEM] FAIL "fopen(3), open(2)"
+    Fopen "fopen": fopen fopen64 freopen freopen64 tmpfile tmpfile64;
+        syscalls [] families [Stdio] on Path fails Null [EACCES ENOENT EMFILE ENFILE ENOSPC EIO EROFS ENOMEM] FILES "fopen(3), tmpfile(3), open(2)"
+    Fdopen "fdopen": fdopen;
+        syscalls [] families [Stdio] on Fd fails Null [ENOMEM] FAIL "fopen(3), malloc(3)"
     Fread "fread": fread fread_unlocked __fread_chk __fread_unlocked_chk;
         syscalls [] families [Stdio] on Fd fails Count [EIO EINTR EAGAIN ECONNRESET] CHANGED "fread(3), read(2), recv(2)"
     Fgets "fgets": fgets fgets_unlocked __fgets_chk __fgets_unlocked_chk;

@@ -52,7 +52,7 @@ const CONNECTION: &[Op] = &[
     Op::Recvmsg,
 ];
 const ALLOCATOR: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign];
-const DESCRIPTORS: &[Op] = &[Op::Open, Op::Socket, Op::Accept, Op::Dup, Op::Pipe];
+const DESCRIPTORS: &[Op] = &[Op::Open, Op::Fopen, Op::Socket, Op::Accept, Op::Dup, Op::Pipe];
 
 /// The operations of a fault when it names none; `None` when it must.
 fn default_ops(kind: FaultKind, what: Option<Resource>) -> Option<&'static [Op]> {

@@ -56,8 +56,7 @@ pub(super) const fn is_write(op: Op) -> bool {
         op,
         Op::Write | Op::Writev | Op::Pwrite | Op::Pwritev | Op::Send | Op::Sendto | Op::Sendmsg | Op::Sendmmsg
     );
-    by_descriptor
-        || matches!(op, Op::Fwrite | Op::Fputs | Op::Putc | Op::Fprintf | Op::Fflush | Op::Fclose | Op::Fseek)
+    by_descriptor || matches!(op, Op::Fwrite | Op::Fputs | Op::Putc | Op::Fprintf | Op::Fflush | Op::Fclose | Op::Fseek)
 }
 
 /// The effect that a kernel could produce here, or why none could.

@@ -31,8 +31,8 @@ unsafe extern "C-unwind" {
 /// nothing lives that would need dropping.
 fn cancel_here(op: Op) {
     let is_cancellation_point = match op.row().subject {
-        // These are below a frame that cannot be unwound (`hooks/formatted.rs`).
-        Subject::Fd => !matches!(op, Op::Fprintf | Op::Fscanf),
+        // The first two are made below a frame that cannot be unwound (`hooks/formatted.rs`).
+        Subject::Fd => !matches!(op, Op::Fprintf | Op::Fscanf | Op::Fdopen),
         Subject::Peer => true,
         Subject::Path => op == Op::Open,
         Subject::Nothing => op == Op::Wait,
@@ -69,7 +69,10 @@ pub(super) fn hang(session: &Session, op: Op, ns: u64, ticket: Ticket, target: T
             break;
         }
         let step = now.saturating_add((until - now).min(HANG_STEP));
-        if !sys::block_until(step) && interruptible && matches!(op.row().fails, Failure::Errno | Failure::Null | Failure::Count) {
+        if !sys::block_until(step)
+            && interruptible
+            && matches!(op.row().fails, Failure::Errno | Failure::Null | Failure::Count)
+        {
             return Outcome::Fail(libc::EINTR, ticket);
         }
         cancel_here(op);

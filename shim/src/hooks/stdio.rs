@@ -168,9 +168,10 @@ fn reading_hit(
 
 /// Changes a line that was read, `len` bytes from `line`. A delimiter neither comes nor goes: a line with one inside is
 /// what no kernel could make libc return.
-fn corrupt_line(line: *mut u8, len: usize, delimiter: u8, bits: u32, per: u32, draw: u64) -> usize {
+fn corrupt_line(line: *mut u8, len: usize, delimiter: u8, how: (u32, u32, u64), ticket: &Ticket) {
+    let (bits, per, draw) = how;
     // SAFETY: the real call has returned a line of `len` bytes in the program's buffer.
-    unsafe {
+    let text = unsafe {
         let text = if len > 0 && *line.add(len - 1) == delimiter { len - 1 } else { len };
         effects::flip(text, bits, per, draw, |at| Some(line.add(at)));
         for at in 0..text {
@@ -179,16 +180,15 @@ fn corrupt_line(line: *mut u8, len: usize, delimiter: u8, bits: u32, per: u32, d
             }
         }
         text
+    };
+    if text > 0 {
+        told_if_any(len as isize, ticket);
     }
 }
 
 /// fgets, in a buffer of so many bytes.
 #[inline(always)]
-fn reading_line(
-    stream: *mut FILE,
-    room: c_int,
-    real: impl FnOnce() -> *mut c_char,
-) -> *mut c_char {
+fn reading_line(stream: *mut FILE, room: c_int, real: impl FnOnce() -> *mut c_char) -> *mut c_char {
     match look(Op::Fgets, stream) {
         Quick::Pass => real(),
         quick => match outcome(quick, Op::Fgets, stream, usize::try_from(room).unwrap_or(0)) {
@@ -198,7 +198,7 @@ fn reading_line(
                 if !line.is_null() {
                     // SAFETY: fgets has returned a C string in the program's buffer.
                     let len = unsafe { libc::strlen(line) };
-                    told_if_any(corrupt_line(line.cast(), len, b'\n', bits, per, draw) as isize, &ticket);
+                    corrupt_line(line.cast(), len, b'\n', (bits, per, draw), &ticket);
                 }
                 line
             }
@@ -209,7 +209,7 @@ fn reading_line(
 
 /// getline and getdelim: the line lies where `place` points to afterwards.
 #[inline(always)]
-unsafe fn reading_delimited(
+fn reading_delimited(
     stream: *mut FILE,
     place: *mut *mut c_char,
     delimiter: c_int,
@@ -224,7 +224,7 @@ unsafe fn reading_delimited(
                 if let Ok(size) = usize::try_from(len) {
                     // SAFETY: getdelim has put its line there.
                     let line = unsafe { *place }.cast();
-                    told_if_any(corrupt_line(line, size, delimiter as u8, bits, per, draw) as isize, &ticket);
+                    corrupt_line(line, size, delimiter as u8, (bits, per, draw), &ticket);
                 }
                 len
             }
@@ -319,8 +319,8 @@ fn null(errno: i32) -> *mut FILE {
 }
 
 /// A call that opens a stream.
-fn opening(path: *const c_char, real: impl FnOnce() -> *mut FILE) -> *mut FILE {
-    let stream = simple(Op::Fopen, Target::Path(libc::AT_FDCWD, path), real, null);
+fn opening(path: *const c_char, failed: impl FnOnce(i32) -> *mut FILE, real: impl FnOnce() -> *mut FILE) -> *mut FILE {
+    let stream = simple(Op::Fopen, Target::Path(libc::AT_FDCWD, path), real, failed);
     if tracked(Op::Fopen) {
         let fd = descriptor_of(stream);
         after_open(libc::AT_FDCWD, path, fd);
@@ -328,31 +328,31 @@ fn opening(path: *const c_char, real: impl FnOnce() -> *mut FILE) -> *mut FILE {
     stream
 }
 
-/// freopen closes what was open before, also when it fails.
-fn reopening(path: *const c_char, stream: *mut FILE, real: impl FnOnce() -> *mut FILE) -> *mut FILE {
+/// freopen closes what was open before, also when it fails: then it is made to fail, by a path that nobody can open.
+fn reopening(path: *const c_char, stream: *mut FILE, real: impl Fn(*const c_char) -> *mut FILE) -> *mut FILE {
     fds::forget(descriptor_of(stream));
-    opening(path, real)
-}
-
-/// A stream over a descriptor that is already open: the empty path names it.
-fn wrapping(fd: c_int, real: impl FnOnce() -> *mut FILE) -> *mut FILE {
-    simple(Op::Fopen, Target::Path(fd, c"".as_ptr()), real, null)
+    let failed = |errno| {
+        real(c"".as_ptr());
+        null(errno)
+    };
+    opening(path, failed, || real(path))
 }
 
 /// Where tmpfile makes its file, which has no name.
 const TEMPORARY: *const c_char = c"/tmp".as_ptr();
 
 hooks! {
-    Fopen, fopen(path: *const c_char, mode: *const c_char) -> *mut FILE, real => opening(path, || real(path, mode));
+    Fopen, fopen(path: *const c_char, mode: *const c_char) -> *mut FILE, real => opening(path, null, || real(path, mode));
     Fopen, fopen64 or fopen(path: *const c_char, mode: *const c_char) -> *mut FILE, real =>
-        opening(path, || real(path, mode));
+        opening(path, null, || real(path, mode));
     Fopen, freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, real =>
-        reopening(path, stream, || real(path, mode, stream));
+        reopening(path, stream, |path| real(path, mode, stream));
     Fopen, freopen64 or freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, real =>
-        reopening(path, stream, || real(path, mode, stream));
-    Fopen, fdopen(fd: c_int, mode: *const c_char) -> *mut FILE, real => wrapping(fd, || real(fd, mode));
-    Fopen, tmpfile() -> *mut FILE, real => opening(TEMPORARY, || real());
-    Fopen, tmpfile64 or tmpfile() -> *mut FILE, real => opening(TEMPORARY, || real());
+        reopening(path, stream, |path| real(path, mode, stream));
+    Fdopen, fdopen(fd: c_int, mode: *const c_char) -> *mut FILE, real =>
+        simple(Op::Fdopen, Target::Fd(fd), || real(fd, mode), null);
+    Fopen, tmpfile() -> *mut FILE, real => opening(TEMPORARY, null, || real());
+    Fopen, tmpfile64 or tmpfile() -> *mut FILE, real => opening(TEMPORARY, null, || real());
 
     Fread, fread(to: *mut c_void, size: usize, count: usize, stream: *mut FILE) -> usize, real =>
         reading(to, size, count, stream, || real(to, size, count, stream));
