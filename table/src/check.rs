@@ -24,7 +24,8 @@ pub(crate) struct Resolved {
     pub warnings: Vec<String>,
 }
 
-const READS: &[Op] = &[Op::Read, Op::Readv, Op::Pread, Op::Preadv, Op::Recv, Op::Recvfrom];
+const READS: &[Op] =
+    &[Op::Read, Op::Readv, Op::Pread, Op::Preadv, Op::Recv, Op::Recvfrom, Op::Fread, Op::Fgets, Op::Getline];
 const SHORT: &[Op] = &[
     Op::Read,
     Op::Readv,
