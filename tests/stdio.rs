@@ -265,6 +265,31 @@ fn standard_streams_are_hit_only_by_a_rule_that_names_their_descriptors() {
 }
 
 #[test]
+fn direction_size_caller_and_not_choose_among_stream_calls() {
+    let scene = scene();
+    let stdio = guest("stdio");
+    let mut complaints = Complaints::default();
+    let mut hits = |fault: &str, mode: &str, call: &str, wanted: bool| {
+        let done = scene.under(&[&format!("{fault} times=1")]).go(&[&stdio, mode, call, "out.txt"]).ended(0);
+        complaints.expect(&format!("{fault}: {call}"), done.injections().len() == 1, wanted);
+    };
+    for (mode, call, way, other) in [("readall", "fgets", "in", "out"), ("writeall", "fprintf", "out", "in")] {
+        let errno = if way == "in" { "EIO" } else { "ENOSPC" };
+        let fault = format!("error calls=fgets,fprintf errno={errno} path=out.txt");
+        hits(&fault, mode, call, true);
+        hits(&format!("error calls=stdio errno={errno} path=out.txt direction={way}"), mode, call, true);
+        hits(&format!("error calls=stdio errno={errno} path=out.txt direction={other}"), mode, call, false);
+        hits(&format!("{fault} caller=stdio"), mode, call, true);
+        hits(&format!("{fault} caller=libother*"), mode, call, false);
+        hits(&format!("{fault} not.calls={call}"), mode, call, false);
+        hits(&format!("{fault} not.path=out.*"), mode, call, false);
+    }
+    hits("error calls=fgets errno=EIO path=out.txt size=64", "readall", "fgets", true);
+    hits("error calls=fgets errno=EIO path=out.txt size=65B..1MB", "readall", "fgets", false);
+    complaints.none();
+}
+
+#[test]
 fn rules_that_do_not_fire_change_nothing() {
     let scene = scene();
     for stdio in &builds() {

@@ -32,6 +32,7 @@ mod guard;
 mod hooks;
 mod init;
 mod log;
+mod modules;
 mod paths;
 mod real;
 mod resource;

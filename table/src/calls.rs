@@ -39,6 +39,15 @@ pub enum Failure {
     Never,
 }
 
+/// Which way data goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// It comes in: reads, receives.
+    In,
+    /// It goes out: writes, sends.
+    Out,
+}
+
 /// Families that a user may name in `calls`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -183,6 +192,30 @@ impl Call {
     #[must_use]
     pub const fn works_on_any_fd(&self) -> bool {
         self.is_in(Family::Disk) && self.is_in(Family::Network)
+    }
+
+    /// Which way it moves data, if it moves any.
+    #[must_use]
+    pub const fn direction(&self) -> Option<Direction> {
+        match self.op {
+            Op::Read | Op::Pread | Op::Readv | Op::Preadv | Op::Recv | Op::Recvfrom | Op::Recvmsg | Op::Recvmmsg => {
+                Some(Direction::In)
+            }
+            Op::Write | Op::Pwrite | Op::Writev | Op::Pwritev | Op::Send | Op::Sendto | Op::Sendmsg | Op::Sendmmsg => {
+                Some(Direction::Out)
+            }
+            Op::Fread | Op::Fgets | Op::Getc | Op::Getline | Op::Fscanf => Some(Direction::In),
+            Op::Fwrite | Op::Fputs | Op::Putc | Op::Fprintf | Op::Fflush => Some(Direction::Out),
+            _ => None,
+        }
+    }
+
+    /// Whether it asks for an amount of bytes that is known before it is made.
+    #[must_use]
+    pub const fn has_size(&self) -> bool {
+        matches!(self.subject, Subject::Memory)
+            || self.allows(FaultKind::Short)
+            || matches!(self.op, Op::Fread | Op::Fgets | Op::Fwrite)
     }
 
     /// Whether the fault makes sense on this call.
@@ -342,6 +375,21 @@ calls! {
         syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT EAGAIN EPIPE ECONNRESET] FAIL "fclose(3), close(2), write(2), send(2)"
     Fseek "fseek": fseek fseeko fseeko64 fsetpos fsetpos64;
         syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT] FAIL "fseek(3), read(2), write(2)"
+    // System V IPC
+    Shmget "shmget": shmget;
+        syscalls [SYS_shmget] families [] on Nothing fails Errno [ENOMEM ENOSPC ENFILE EACCES ENOENT EEXIST] FAIL "shmget(2)"
+    Shmat "shmat": shmat;
+        syscalls [SYS_shmat] families [] on Nothing fails Errno [ENOMEM EACCES] FAIL "shmop(2)"
+    Semget "semget": semget;
+        syscalls [SYS_semget] families [] on Nothing fails Errno [ENOSPC ENOMEM EACCES ENOENT EEXIST] FAIL "semget(2)"
+    Semop "semop": semop semtimedop;
+        syscalls [SYS_semop SYS_semtimedop] families [] on Nothing fails Errno [EIDRM ENOMEM ENOSPC] FAIL "semop(2)"
+    Msgget "msgget": msgget;
+        syscalls [SYS_msgget] families [] on Nothing fails Errno [ENOMEM ENOSPC EACCES ENOENT EEXIST] FAIL "msgget(2)"
+    Msgsnd "msgsnd": msgsnd;
+        syscalls [SYS_msgsnd] families [] on Nothing fails Errno [EIDRM ENOMEM] FAIL "msgop(2)"
+    Msgrcv "msgrcv": msgrcv;
+        syscalls [SYS_msgrcv] families [] on Nothing fails Errno [EIDRM] FAIL "msgop(2)"
 }
 
 const NOTHING: u32 = 0;

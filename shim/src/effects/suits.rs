@@ -3,7 +3,7 @@
 use crate::select::Target;
 use crate::stream::condition;
 use crate::{fds, sys};
-use chaos_table::calls::{Family, Op};
+use chaos_table::calls::{Direction, Family, Op};
 use chaos_table::decide::{Derived, Effect};
 use chaos_table::rule::Rule;
 
@@ -52,11 +52,8 @@ impl Nature {
 }
 
 pub(super) const fn is_write(op: Op) -> bool {
-    let by_descriptor = matches!(
-        op,
-        Op::Write | Op::Writev | Op::Pwrite | Op::Pwritev | Op::Send | Op::Sendto | Op::Sendmsg | Op::Sendmmsg
-    );
-    by_descriptor || matches!(op, Op::Fwrite | Op::Fputs | Op::Putc | Op::Fprintf | Op::Fflush | Op::Fclose | Op::Fseek)
+    // What waits to be written is written by the last two as well.
+    matches!(op.row().direction(), Some(Direction::Out)) || matches!(op, Op::Fclose | Op::Fseek)
 }
 
 /// The effect that a kernel could produce here, or why none could.
