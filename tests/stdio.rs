@@ -223,6 +223,27 @@ fn a_stream_fails_as_what_is_below_it_can() {
 }
 
 #[test]
+fn a_stream_over_a_connection_fails_as_its_socket() {
+    let scene = scene();
+    let run = |fault: &str| scene.under(&[fault]).go(&[&guest("stdio"), "peer"]).ended(0);
+    let well = "out 0 0 error 0\nout 0 0 error 0\nin NULL EAGAIN error 1 end 0\n";
+    scene.bare().go(&[&guest("stdio"), "peer"]).said(well);
+    assert_eq!(run("error calls=fflush errno=ECONNRESET to=10.0.0.0/8").out, well);
+    // Reset once, the connection stays cut: the kernel itself fails the next line, and the other side hears the end.
+    let done = run("error calls=fflush errno=ECONNRESET to=127.0.0.0/8 times=1");
+    assert_eq!(
+        done.out,
+        "out -1 ECONNRESET error 1\nout -1 EPIPE error 1\nin NULL 0 error 0 end 1\n",
+        "{}",
+        done.story()
+    );
+    assert!(done.injections()[0]["resource"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.1:")));
+    // A hang ends when the socket's own patience does.
+    let done = run("hang calls=fgets to=127.0.0.1 for=50s");
+    assert_eq!((done.out.as_str(), done.injections().len()), (well, 1), "{}", done.story());
+}
+
+#[test]
 fn a_hang_ends_with_eintr_where_a_read_would() {
     let scene = scene();
     let fault = "hang calls=fgets for=30s";

@@ -2,9 +2,12 @@
 #include "guest.h"
 #include <dirent.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio_ext.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <wchar.h>
 
 #define IS(call) (strcmp(name, #call) == 0)
@@ -151,6 +154,28 @@ static void through_pipe(const char *name, int nonblocking) {
     }
 }
 
+/* peer: a stream over a connection to 127.0.0.1; two lines out, then one in within half a second. */
+static void peer(void) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct timeval soon = {.tv_usec = 500000};
+    socklen_t size = sizeof address;
+    int server = socket(AF_INET, SOCK_STREAM, 0), client = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(server, (void *)&address, size) || listen(server, 1)) die("listen");
+    getsockname(server, (void *)&address, &size);
+    if (connect(client, (void *)&address, size)) die("connect");
+    setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
+    signal(SIGPIPE, SIG_IGN);
+    FILE *to = fdopen(client, "w"), *from = fdopen(client, "r");
+    for (int turn = 0; turn < 2; turn++) {
+        errno = 0;
+        int result = fputs("line\n", to) < 0 ? -1 : fflush(to);
+        say("out %d %s error %d\n", result, name_of(result ? errno : 0), ferror(to) != 0);
+    }
+    errno = 0;
+    char *line = fgets(buffer, room, from);
+    say("in %s %s error %d end %d\n", line ? "line" : "NULL", name_of(errno), ferror(from) != 0, feof(from) != 0);
+}
+
 static void interrupted(int signal) { (void)signal; }
 
 /* alarm: a handler without SA_RESTART runs while fgets waits for a pipe. */
@@ -274,6 +299,7 @@ int main(int argc, char **argv) {
     else if (strcmp(mode, "readall") == 0) readall(argv[2], argv[3]);
     else if (strcmp(mode, "writeall") == 0) writeall(argv[2], argv[3]);
     else if (strcmp(mode, "pipe") == 0) through_pipe(argv[2], argc > 3);
+    else if (IS(peer)) peer();
     else if (IS(alarm)) alarmed();
     else if (IS(memory)) in_memory();
     else if (IS(end)) at_end(argv[2]);
