@@ -109,6 +109,13 @@ static FILE *output(void) {
     return used;
 }
 
+/* The descriptor alone: a call on it leaves the stream as it is. */
+static int bare_output(void) {
+    int fd = fileno(output());
+    used = NULL;
+    return fd;
+}
+
 static FILE *pending(void) {
     static const char *const text = "pending";
     FILE *stream = output();
@@ -126,11 +133,11 @@ static long code(int result) {
 
 #define IS(symbol) (strcmp(name, #symbol) == 0)
 
-/* Names that this libc may lack, which the shim has all the same. */
+/* Names that this libc may lack, which the shim has all the same; else the older name of the same. */
 static int (*newer(const char *name))() {
     int (*function)() = dlsym(RTLD_DEFAULT, name);
-    if (!function) die(name);
-    return function;
+    char older[32] = "__isoc99_";
+    return function ? function : (int (*)())dlsym(RTLD_DEFAULT, strcat(older, name + strlen(older)));
 }
 
 static long counted(size_t items) {
@@ -144,10 +151,10 @@ static long listed(const char *name, ...) {
     va_start(list, name);
     if (IS(vfprintf)) result = vfprintf(output(), "%d\n", list);
     if (IS(vprintf)) output(), result = vprintf("%d\n", list);
-    if (IS(vdprintf)) result = vdprintf(file(), "%d\n", list);
+    if (IS(vdprintf)) result = vdprintf(bare_output(), "%d\n", list);
     if (IS(__vfprintf_chk)) result = __vfprintf_chk(output(), 1, "%d\n", list);
     if (IS(__vprintf_chk)) output(), result = __vprintf_chk(1, "%d\n", list);
-    if (IS(__vdprintf_chk)) result = __vdprintf_chk(file(), 1, "%d\n", list);
+    if (IS(__vdprintf_chk)) result = __vdprintf_chk(bare_output(), 1, "%d\n", list);
     va_end(list);
     return result;
 }
@@ -220,10 +227,10 @@ static long writing_call(const char *name) {
     if (IS(putwchar)) return output(), (int)putwchar(L'x');
     if (IS(fprintf)) return fprintf(output(), "%d\n", 7);
     if (IS(printf)) return output(), printf("%d\n", 7);
-    if (IS(dprintf)) return dprintf(file(), "%d\n", 7);
+    if (IS(dprintf)) return dprintf(bare_output(), "%d\n", 7);
     if (IS(__fprintf_chk)) return __fprintf_chk(output(), 1, "%d\n", 7);
     if (IS(__printf_chk)) return output(), __printf_chk(1, "%d\n", 7);
-    if (IS(__dprintf_chk)) return __dprintf_chk(file(), 1, "%d\n", 7);
+    if (IS(__dprintf_chk)) return __dprintf_chk(bare_output(), 1, "%d\n", 7);
     if (IS(fflush)) return fflush(pending());
     if (IS(fflush_unlocked)) return fflush_unlocked(pending());
     if (IS(fclose)) {
