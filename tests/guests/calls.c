@@ -15,7 +15,11 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/epoll.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
 #include <sys/resource.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -392,6 +396,56 @@ static long process_call(const char *name) {
     return -2;
 }
 
+static struct sembuf up = {.sem_op = 1, .sem_flg = IPC_NOWAIT};
+static struct { long kind; char text[8]; } letter = {1, "text"};
+static int shared_memory(void) { return syscall(SYS_shmget, IPC_PRIVATE, 4096, IPC_CREAT | 0600); }
+static int counter(void) { return syscall(SYS_semget, IPC_PRIVATE, 1, IPC_CREAT | 0600); }
+static int empty_queue(void) { return syscall(SYS_msgget, IPC_PRIVATE, IPC_CREAT | 0600); }
+static int queue(void) {
+    int id = empty_queue();
+    syscall(SYS_msgsnd, id, &letter, 4, 0);
+    return id;
+}
+/* What is made is gone once nobody uses it. */
+static long gone(int id, int (*remove)(int), long result) {
+    int error = errno;
+    if (id >= 0) remove(id);
+    errno = error;
+    return result;
+}
+static int no_memory(int id) { return shmctl(id, IPC_RMID, NULL); }
+static int no_counter(int id) { return semctl(id, 0, IPC_RMID); }
+static int no_queue(int id) { return msgctl(id, IPC_RMID, NULL); }
+
+static long ipc_call(const char *name) {
+    struct timespec soon = {0, 1000};
+    int id;
+    if (IS(shmget)) return id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600), gone(id, no_memory, id);
+    if (IS(shmat)) return id = shared_memory(), gone(id, no_memory, (long)shmat(id, NULL, 0));
+    if (IS(semget)) return id = semget(IPC_PRIVATE, 1, IPC_CREAT | 0600), gone(id, no_counter, id);
+    if (IS(semop)) return id = counter(), gone(id, no_counter, semop(id, &up, 1));
+    if (IS(semtimedop)) return id = counter(), gone(id, no_counter, semtimedop(id, &up, 1, &soon));
+    if (IS(msgget)) return id = msgget(IPC_PRIVATE, IPC_CREAT | 0600), gone(id, no_queue, id);
+    if (IS(msgsnd)) return id = empty_queue(), gone(id, no_queue, msgsnd(id, &letter, 4, 0));
+    if (IS(msgrcv)) return id = queue(), gone(id, no_queue, msgrcv(id, &letter, 4, 0, 0));
+    return -2;
+}
+
+static long numbered_ipc_call(long number) {
+    int id;
+    switch (number) {
+    case SYS_shmget: return id = syscall(number, IPC_PRIVATE, 4096, IPC_CREAT | 0600), gone(id, no_memory, id);
+    case SYS_shmat: return id = shared_memory(), gone(id, no_memory, syscall(number, id, NULL, 0));
+    case SYS_semget: return id = syscall(number, IPC_PRIVATE, 1, IPC_CREAT | 0600), gone(id, no_counter, id);
+    case SYS_semop: return id = counter(), gone(id, no_counter, syscall(number, id, &up, 1));
+    case SYS_semtimedop: return id = counter(), gone(id, no_counter, syscall(number, id, &up, 1, NULL));
+    case SYS_msgget: return id = syscall(number, IPC_PRIVATE, IPC_CREAT | 0600), gone(id, no_queue, id);
+    case SYS_msgsnd: return id = empty_queue(), gone(id, no_queue, syscall(number, id, &letter, 4, 0));
+    case SYS_msgrcv: return id = queue(), gone(id, no_queue, syscall(number, id, &letter, 4, 0, 0));
+    }
+    return -2;
+}
+
 static long numbered_call(long number) {
     struct open_how how = {.flags = O_RDONLY};
     struct sockaddr_in address;
@@ -461,13 +515,15 @@ int main(int argc, char **argv) {
         counts = 0;
         long result;
         if (name[0] == '#') {
-            result = numbered_call(atol(name + 1));
+            result = numbered_ipc_call(atol(name + 1));
+            if (result == -2) result = numbered_call(atol(name + 1));
         } else {
             result = file_call(name);
             if (result == -2) result = socket_call(name);
             if (result == -2) result = memory_call(name);
             if (result == -2) result = process_call(name);
             if (result == -2) result = fs_call(name);
+            if (result == -2) result = ipc_call(name);
             if (result == -2) result = reading_call(name);
             if (result == -2) result = writing_call(name);
         }
