@@ -24,7 +24,8 @@ pub(crate) struct Resolved {
     pub warnings: Vec<String>,
 }
 
-const READS: &[Op] = &[Op::Read, Op::Readv, Op::Pread, Op::Preadv, Op::Recv, Op::Recvfrom];
+const READS: &[Op] =
+    &[Op::Read, Op::Readv, Op::Pread, Op::Preadv, Op::Recv, Op::Recvfrom, Op::Fread, Op::Fgets, Op::Getline];
 const SHORT: &[Op] = &[
     Op::Read,
     Op::Readv,
@@ -58,6 +59,7 @@ const CONNECTION: &[Op] = &[
 const ALLOCATOR: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign];
 const DESCRIPTORS: &[Op] = &[
     Op::Open,
+    Op::Fopen,
     Op::Socket,
     Op::Accept,
     Op::Dup,
@@ -339,7 +341,7 @@ fn never(selector: &str, call: &str, what: &str) -> Problem {
 pub(crate) fn takes_path(row: &Call) -> bool {
     match row.subject {
         Subject::Path => true,
-        Subject::Fd => row.is_in(Family::Disk),
+        Subject::Fd => row.is_in(Family::Disk) || row.is_in(Family::Stdio),
         Subject::Peer | Subject::Name | Subject::Memory | Subject::Program | Subject::Nothing => false,
     }
 }
@@ -348,7 +350,7 @@ pub(crate) fn takes_path(row: &Call) -> bool {
 fn takes_peer(row: &Call) -> bool {
     match row.subject {
         Subject::Peer | Subject::Name => true,
-        Subject::Fd => row.is_in(Family::Network),
+        Subject::Fd => row.is_in(Family::Network) || row.is_in(Family::Stdio),
         Subject::Path | Subject::Memory | Subject::Program | Subject::Nothing => false,
     }
 }

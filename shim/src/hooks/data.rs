@@ -96,7 +96,7 @@ pub(super) fn told_if_whole(result: isize, wanted: usize, ticket: &crate::log::T
 }
 
 /// As [`told`], for data that was changed: where there was none, nothing was hit.
-fn told_if_any(result: isize, ticket: &crate::log::Ticket) -> isize {
+pub(super) fn told_if_any(result: isize, ticket: &crate::log::Ticket) -> isize {
     if result > 0 { told(result, ticket) } else { result }
 }
 
