@@ -281,6 +281,8 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
         FaultKind::Exhaust => "limit",
         FaultKind::Signal => "signal",
         FaultKind::Exit => "code",
+        FaultKind::Unreachable => "errno",
+        FaultKind::Throttle => "bandwidth",
         FaultKind::Refuse => return Err(Problem::new("refuse takes no parameter")),
     };
     let items = parameter.split(',').map(str::to_owned).collect();
