@@ -144,7 +144,11 @@ fn what(rule: &Rule) -> String {
             if rule.limit == 0 { how.into() } else { format!("{how} once {} bytes have moved over it", rule.limit) }
         }
         Some(FaultKind::Unreachable) => {
-            let errno = if rule.code == 0 { "ETIMEDOUT (datagrams: EHOSTUNREACH)" } else { errno_name(rule.code).unwrap_or("?") };
+            let errno = if rule.code == 0 {
+                "ETIMEDOUT (datagrams: EHOSTUNREACH)"
+            } else {
+                errno_name(rule.code).unwrap_or("?")
+            };
             format!("reach nobody: {errno} after {}", time(rule.delay.base_ns))
         }
         Some(FaultKind::Throttle) => format!("move {} bytes a second", rule.limit),

@@ -124,7 +124,11 @@ impl FaultKind {
         ("short", FaultKind::Short, "a true short read or write: the request is shortened, no byte is lost"),
         ("corrupt", FaultKind::Corrupt, "bit flips in what is read or what is written"),
         ("refuse", FaultKind::Refuse, "connect fails with ECONNREFUSED"),
-        ("disconnect", FaultKind::Disconnect, "the connection is reset, or ends silently, at once or after some bytes, and stays so"),
+        (
+            "disconnect",
+            FaultKind::Disconnect,
+            "the connection is reset, or ends silently, at once or after some bytes, and stays so",
+        ),
         ("dns", FaultKind::Dns, "a look-up of a name answers not-found or try-again, or hangs"),
         ("exhaust", FaultKind::Exhaust, "memory or files (descriptors) run out at a limit"),
         ("signal", FaultKind::Signal, "a signal is sent to the process at a call"),
@@ -311,7 +315,7 @@ calls! {
     Sendmsg "sendmsg": sendmsg;
         syscalls [SYS_sendmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] SEND_MESSAGE "send(2)"
     Sendmmsg "sendmmsg": sendmmsg;
-        syscalls [SYS_sendmmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] SEND_MESSAGE "sendmmsg(2), send(2)"
+        syscalls [SYS_sendmmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] SEND_MESSAGES "sendmmsg(2), send(2)"
     Recv "recv": recv __recv_chk;
         syscalls [] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] DATA "recv(2), tcp(7)"
     Recvfrom "recvfrom": recvfrom __recvfrom_chk;
@@ -319,7 +323,7 @@ calls! {
     Recvmsg "recvmsg": recvmsg;
         syscalls [SYS_recvmsg] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] MESSAGE "recv(2), tcp(7)"
     Recvmmsg "recvmmsg": recvmmsg;
-        syscalls [SYS_recvmmsg] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] MESSAGE "recvmmsg(2), recv(2)"
+        syscalls [SYS_recvmmsg] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] MESSAGES "recvmmsg(2), recv(2)"
     EpollCtl "epoll_ctl": epoll_ctl;
         syscalls [SYS_epoll_ctl] families [] on Nothing fails Errno [ENOMEM ENOSPC] FAIL "epoll_ctl(2)"
     Getaddrinfo "getaddrinfo": getaddrinfo;
@@ -388,8 +392,11 @@ const OPEN: u32 = WAIT | FaultKind::Exhaust.bit();
 const CONNECT: u32 = WAIT | FaultKind::Refuse.bit() | FaultKind::Unreachable.bit();
 const SEND: u32 = DATA | FaultKind::Unreachable.bit();
 const SEND_MESSAGE: u32 = MESSAGE | FaultKind::Unreachable.bit();
+const SEND_MESSAGES: u32 = MESSAGES | FaultKind::Unreachable.bit();
 const ACCEPT: u32 = WAIT | FaultKind::Exhaust.bit();
-const MESSAGE: u32 = WAIT | FaultKind::Disconnect.bit() | FaultKind::Throttle.bit();
+const MESSAGE: u32 = MESSAGES | FaultKind::Throttle.bit();
+// Of several messages in one call the bytes are not counted.
+const MESSAGES: u32 = WAIT | FaultKind::Disconnect.bit();
 const NAME: u32 = WAIT | FaultKind::Dns.bit();
 const ALLOC: u32 = FAIL | FaultKind::Exhaust.bit();
 

@@ -90,8 +90,9 @@ pub(crate) fn resolve(fault: &Fault) -> Result<Resolved, Problem> {
     }
     for hit in &mut resolved.hits {
         // Where a descriptor can be anything, these are about sockets alone.
-        let about_sockets =
-            kind == FaultKind::Disconnect || fault.to.is_some() || (kind == FaultKind::Throttle && fault.calls.is_none());
+        let about_sockets = kind == FaultKind::Disconnect
+            || fault.to.is_some()
+            || (kind == FaultKind::Throttle && fault.calls.is_none());
         hit.only_sockets |= hit.op.row().works_on_any_fd() && about_sockets;
     }
     leave_out(fault, &mut resolved)?;
@@ -331,7 +332,8 @@ fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> R
     let eai = fault.errno.as_ref().and_then(|errnos| errnos.0.first()).map(|(errno, _)| errno.is_eai());
     match (eai, row.fails == Failure::Eai) {
         (Some(true), false) => {
-            Err(Problem::new(format!("EAI_ codes are for look-ups of names, not for `{name}`")).help("such as errno=EIO"))
+            Err(Problem::new(format!("EAI_ codes are for look-ups of names, not for `{name}`"))
+                .help("such as errno=EIO"))
         }
         (Some(false), true) => {
             Err(Problem::new(format!("`{name}` fails with EAI_ codes, not with errnos"))

@@ -3,9 +3,11 @@
 pub mod data;
 pub mod file;
 pub mod memory;
+pub mod names;
 pub mod net;
 pub mod process;
 pub mod raw;
+pub mod ready;
 
 use crate::call::{self, First};
 use crate::effects::{self, Outcome};
@@ -17,12 +19,13 @@ use chaos_table::rule::TRACK;
 /// Finds every real function now, so that no look-up happens in a signal handler or a forked child.
 pub fn resolve_all() {
     // The allocator first: on old libcs the look-up of a missing symbol allocates.
-    for slots in [memory::SLOTS, file::SLOTS, net::SLOTS, process::SLOTS, raw::SLOTS] {
+    for slots in [memory::SLOTS, file::SLOTS, net::SLOTS, names::SLOTS, ready::SLOTS, process::SLOTS, raw::SLOTS] {
         for slot in slots {
             resolve(slot);
         }
     }
     net::resolve_declared();
+    ready::resolve_declared();
 }
 
 fn resolve(slot: &Slot) {
@@ -67,7 +70,13 @@ fn simple_hit<R>(
             effects::tell(&ticket, -1);
             failed(code)
         }
-        Outcome::Go | Outcome::End(_) | Outcome::Short(..) | Outcome::Corrupt(..) => real(),
+        Outcome::Go
+        | Outcome::End(_)
+        | Outcome::Short(..)
+        | Outcome::Corrupt(..)
+        | Outcome::Cut(..)
+        | Outcome::Throttle(..)
+        | Outcome::FailConnect(..) => real(),
     }
 }
 
