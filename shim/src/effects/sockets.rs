@@ -117,3 +117,14 @@ pub(super) fn unreachable_fits(op: Op, target: Target, what: u64) -> Result<Effe
 pub(super) const fn unreachable(what: u64) -> (i32, u64) {
     ((what >> UNREACHABLE_NS_BITS) as i32, what & UNREACHABLE_NS)
 }
+
+/// Whether what is looked up is an address, or nothing: no name server is asked for it.
+pub(super) fn is_address(name: *const std::ffi::c_char) -> bool {
+    if name.is_null() {
+        return true;
+    }
+    // SAFETY: the program's own argument, a C string.
+    let name = unsafe { std::ffi::CStr::from_ptr(name) }.to_bytes();
+    let address = name.split(|byte| *byte == b'%').next().unwrap_or(name);
+    std::str::from_utf8(address).is_ok_and(|text| text.parse::<std::net::IpAddr>().is_ok())
+}

@@ -13,6 +13,8 @@ const PIPE_BUF: u64 = 4096;
 const UNTAKEN: i32 = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_ERRQUEUE;
 /// Why EINTR cannot be.
 const NO_WAIT: &str = "a call that does not wait is not interrupted";
+/// Why a look-up asks nobody.
+const ADDRESS: &str = "an address needs no look-up";
 /// Why data that is there cannot be withheld from an edge-triggered epoll.
 const EDGE: &str = "an edge-triggered epoll would lose its wake-up";
 /// What a descriptor is, as far as faults care.
@@ -97,6 +99,7 @@ pub fn fitting(
                 Err("a non-blocking connect does not hang: `unreachable` makes it wait")
             }
             Target::Wait(0, _) => Err("a call that does not wait does not hang"),
+            Target::Name(name) if sockets::is_address(name) => Err(ADDRESS),
             Target::Nothing if op == Op::Wait && flags & libc::WNOHANG != 0 => Err("WNOHANG does not wait"),
             _ => Ok(effect),
         },
@@ -132,6 +135,9 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
         Target::Peer(fd, ..) if op == Op::Connect => return sockets::connect_suits(fd, errno),
         Target::Peer(_, address, len) if op == Op::Bind => return sockets::bind_suits(address, len, errno),
         Target::Wait(0, _) if errno == libc::EINTR => return Err(NO_WAIT),
+        Target::Name(name) if sockets::is_address(name) && errno != libc::EAI_MEMORY && errno != libc::EAI_SYSTEM => {
+            return Err(ADDRESS);
+        }
         _ => {}
     }
     match op {

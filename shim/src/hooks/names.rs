@@ -70,10 +70,12 @@ impl Found {
     /// What the re-entrant forms return: 0 where there is no such host, else an errno.
     fn none(self, code: c_int) -> c_int {
         let told = h_errno_of(code);
-        // SAFETY: the program's own arguments, which the real call fills.
+        // SAFETY: the program's own arguments, which the real call fills. The resolver leaves the thread's own h_errno
+        // the same, and CPython reads that one.
         unsafe {
             *self.host = std::ptr::null_mut();
             *self.h_errno = told;
+            *__h_errno_location() = told;
         }
         match told {
             HOST_NOT_FOUND | NO_DATA => 0,
