@@ -144,6 +144,16 @@ fn a_socket_whose_connect_was_made_to_fail_can_be_connected_again() {
 }
 
 #[test]
+fn a_hung_connect_ends_at_the_timeout_of_its_socket_and_goes_on() {
+    let scene = Scene::new();
+    let (_listener, open, closed) = ports("127.0.0.1");
+    let line = "socket timeout connect poll peername connect";
+    let kernel = steps(scene.bare(), &closed, &line.replace("socket", "socket deafen60000"));
+    assert!(kernel.out.starts_with("connect -1 EINPROGRESS"), "{}", kernel.story());
+    same(&kernel, steps(scene.under(&["hang calls=connect"]), &open, line));
+}
+
+#[test]
 fn an_interrupted_connect_has_begun() {
     let scene = Scene::new();
     let (_listener, open, closed) = ports("127.0.0.1");

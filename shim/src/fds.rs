@@ -57,18 +57,29 @@ static TABLE: [Entry; REMEMBERED] =
 /// The descriptor has another peer now.
 #[inline]
 pub fn changed(fd: i32) {
+    unknown(fd);
+    if !tree::in_vfork_child(crate::guard::thread()) {
+        moved::forget(fd);
+    }
+}
+
+#[inline]
+fn unknown(fd: i32) {
     if let Some(entry) = usize::try_from(fd).ok().and_then(|fd| TABLE.get(fd)) {
         entry.matching.store(0, Ordering::Relaxed);
     }
-    moved::forget(fd);
 }
 
 /// Forgets a descriptor: it was closed, or is another thing now.
 #[inline]
 pub fn forget(fd: i32) {
-    changed(fd);
-    edges::forget(fd);
-    connects::forget(fd);
+    unknown(fd);
+    // What a vfork child closes stays open in its parent, whose memory this is.
+    if !tree::in_vfork_child(crate::guard::thread()) {
+        moved::forget(fd);
+        edges::forget(fd);
+        connects::forget(fd);
+    }
 }
 
 /// Forgets every descriptor from `first` to `last`.

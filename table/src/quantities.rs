@@ -129,7 +129,9 @@ impl Value for Rate {
             return rate;
         }
         let Ok(rate) = text.trim().parse::<f64>() else {
-            return Err(Problem::new(format!("{} is no rate", quoted(text))).help("0 to 1, or 0% to 100%"));
+            let problem = Problem::new(format!("{} is no rate", quoted(text)));
+            let help = if text.trim().ends_with("/s") { "a bandwidth is `bandwidth`" } else { "0 to 1, or 0% to 100%" };
+            return Err(problem.help(help));
         };
         if (0.0..=1.0).contains(&rate) {
             return Ok(Rate(rate));

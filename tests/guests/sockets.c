@@ -94,7 +94,10 @@ static void act(const char *step, const char *is, int *at) {
     if (strcmp(is, "socket") == 0) *at = socket(place.ss_family, SOCK_STREAM, 0);
     else if (strcmp(is, "nonblock") == 0) fcntl(fd, F_SETFL, O_NONBLOCK);
     else if (strcmp(is, "block") == 0) fcntl(fd, F_SETFL, 0);
-    else if (strncmp(is, "deafen", 6) == 0) deafen(fd, atoi(is + 6));
+    else if (strcmp(is, "timeout") == 0) {
+        struct timeval time = {0, 200000};
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time);
+    } else if (strncmp(is, "deafen", 6) == 0) deafen(fd, atoi(is + 6));
     else if (strcmp(is, "connect") == 0) told(step, connect(fd, (void *)&place, place_size));
     else if (strcmp(is, "pair") == 0) tcp_pair();
     else if (strcmp(is, "unixpair") == 0) socketpair(AF_UNIX, SOCK_STREAM, 0, ends);

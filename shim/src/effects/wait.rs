@@ -1,14 +1,16 @@
 //! Faults that take time: delays and hangs.
 
 use super::suits::{Nature, is_write, may_block, nature};
-use super::{Outcome, delivered};
+use super::{Outcome, delivered, is_tcp};
 use crate::log::Ticket;
 use crate::select::Target;
 use crate::session::Session;
-use crate::{clock, edges, sys};
+use crate::{clock, connects, edges, sys};
 use chaos_table::calls::{Failure, Op, Subject};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// How long the kernel tries to connect by default, in ns.
+const PATIENCE: u64 = 127_000_000_000;
 /// A hang looks after its end at least so often, in ns.
 const HANG_STEP: u64 = 20_000_000;
 
@@ -98,6 +100,15 @@ fn cancel_here(op: Op) {
 pub(super) fn hang(session: &Session, op: Op, ns: u64, ticket: Ticket, target: Target) -> Outcome {
     if let Target::Wait(patience, mask) = target {
         return hang_unready(session, op, ns, ticket, patience, mask);
+    }
+    if let Target::Peer(fd, ..) = target
+        && op == Op::Connect
+        && is_tcp(fd)
+        && sys::socket_timeout(fd, libc::SO_SNDTIMEO).is_some()
+    {
+        // The socket's own timeout ends the call and not the connect: that is the kernel's to say.
+        let ns = if ns == 0 { PATIENCE } else { ns.max(connects::SHORTEST) };
+        return Outcome::FailConnect(libc::ETIMEDOUT, ns, ticket);
     }
     let mut until = if ns == 0 { u64::MAX } else { clock::exact().saturating_add(ns) };
     let mut times_out = false;
