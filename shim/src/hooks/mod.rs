@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod file;
+pub mod ipc;
 pub mod memory;
 pub mod names;
 pub mod net;
@@ -19,7 +20,9 @@ use chaos_table::rule::TRACK;
 /// Finds every real function now, so that no look-up happens in a signal handler or a forked child.
 pub fn resolve_all() {
     // The allocator first: on old libcs the look-up of a missing symbol allocates.
-    for slots in [memory::SLOTS, file::SLOTS, net::SLOTS, names::SLOTS, ready::SLOTS, process::SLOTS, raw::SLOTS] {
+    let all =
+        [memory::SLOTS, file::SLOTS, net::SLOTS, names::SLOTS, ready::SLOTS, process::SLOTS, raw::SLOTS, ipc::SLOTS];
+    for slots in all {
         for slot in slots {
             resolve(slot);
         }
