@@ -87,12 +87,11 @@ pub(super) fn descriptor_of(stream: *mut FILE) -> c_int {
     fd
 }
 
-fn directory(path: *const c_char, real: impl FnOnce() -> *mut DIR) -> *mut DIR {
+fn directory(target: Target, real: impl FnOnce() -> *mut DIR) -> *mut DIR {
     let null = |errno| {
         set_errno(errno);
         std::ptr::null_mut()
     };
-    let target = if path.is_null() { Target::Nothing } else { Target::Path(libc::AT_FDCWD, path) };
     let dir = simple(Op::Opendir, target, real, null);
     if !dir.is_null() {
         // SAFETY: a directory stream that libc has just made.
@@ -206,8 +205,10 @@ hooks! {
         fds::forget(descriptor_of(stream));
         simple(Op::Fclose, Target::Nothing, || real(stream), minus_one)
     };
-    Opendir, opendir(path: *const c_char) -> *mut DIR, real => directory(path, || real(path));
-    Opendir, fdopendir(fd: c_int) -> *mut DIR, real => directory(std::ptr::null(), || real(fd));
+    Opendir, opendir(path: *const c_char) -> *mut DIR, real =>
+        directory(Target::Path(libc::AT_FDCWD, path), || real(path));
+    Opendir, fdopendir(fd: c_int) -> *mut DIR, real =>
+        directory(Target::Path(fd, c"".as_ptr()), || real(fd));
     Closedir, closedir(dir: *mut DIR) -> c_int, real => {
         if !dir.is_null() {
             fds::forget(libc::dirfd(dir));
