@@ -6,7 +6,7 @@
 use chaos_table::calls::{FaultKind, Op};
 use chaos_table::decide::Patterns;
 use chaos_table::record::SLOT;
-use chaos_table::rule::{Matcher, PlanHeader, Rule, Span, flag, per};
+use chaos_table::rule::{Matcher, PlanHeader, RULE_BITS, Rule, Span, flag, per};
 use chaos_table::session::{
     Header, Layout, Name, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters,
 };
@@ -261,9 +261,47 @@ impl Session {
         self.atomic32(self.layout.plan as usize + offset_of!(PlanHeader, arm)).load(Ordering::Relaxed)
     }
 
-    /// Whether anything is injected at all.
-    pub fn enabled(&self) -> bool {
-        self.atomic32(self.layout.plan as usize + offset_of!(PlanHeader, enabled)).load(Ordering::Relaxed) != 0
+    /// ns since injection could begin: since the start of the run, or since the tree was armed by its sign.
+    pub fn run_time(&self, now: u64) -> u64 {
+        now.saturating_sub(self.start_ns).saturating_sub(self.plan_word(offset_of!(PlanHeader, armed_ns)))
+    }
+
+    /// Whether the whole tree waits for a sign.
+    pub fn awaits_sign(&self) -> bool {
+        self.atomic32(self.layout.plan as usize + offset_of!(PlanHeader, armed)).load(Ordering::Acquire) == 0
+    }
+
+    /// The paths whose opening is the sign.
+    pub fn sign_paths(&self) -> Span {
+        // SAFETY: inside the mapping; plain data.
+        unsafe {
+            let plan = self.at::<PlanHeader>(self.layout.plan as usize);
+            (&raw const (*plan).arm_paths).read_volatile()
+        }
+    }
+
+    /// Whether listening on this port is the sign.
+    pub fn is_sign_port(&self, port: u16) -> bool {
+        // SAFETY: inside the mapping; plain data.
+        let (first, last) = unsafe {
+            let plan = self.at::<PlanHeader>(self.layout.plan as usize);
+            ((&raw const (*plan).arm_port_first).read_volatile(), (&raw const (*plan).arm_port_last).read_volatile())
+        };
+        (first..=last).contains(&u32::from(port))
+    }
+
+    /// Arms the tree: from now on every process sees the rules. Doing it twice changes nothing.
+    pub fn arm_tree(&self, now: u64) {
+        let plan = self.layout.plan as usize;
+        self.atomic64(plan + offset_of!(PlanHeader, armed_ns))
+            .store(now.saturating_sub(self.start_ns), Ordering::Relaxed);
+        let enabled = self.atomic32(plan + offset_of!(PlanHeader, enabled)).load(Ordering::Relaxed) != 0;
+        let in_force = if enabled { u64::MAX } else { !RULE_BITS };
+        for op in 0..chaos_table::calls::OPS {
+            let planned = self.plan_word(offset_of!(PlanHeader, planned) + op * 8) & in_force;
+            self.atomic64(plan + offset_of!(PlanHeader, ops) + op * 8).store(planned, Ordering::Relaxed);
+        }
+        self.atomic32(plan + offset_of!(PlanHeader, armed)).store(1, Ordering::Release);
     }
 
     /// The globs of `protect`, and the text of the user's working directory. Not the whole head: it is larger than

@@ -343,6 +343,21 @@ calls! {
         syscalls [SYS_wait4 SYS_waitid] families [Process] on Nothing fails Errno [EINTR] WAIT "wait(2)"
     PthreadCreate "pthread_create": pthread_create;
         syscalls [] families [Process] on Nothing fails Code [EAGAIN] FAIL "pthread_create(3)"
+    // System V IPC
+    Shmget "shmget": shmget;
+        syscalls [SYS_shmget] families [] on Nothing fails Errno [ENOMEM ENOSPC ENFILE EACCES ENOENT EEXIST] FAIL "shmget(2)"
+    Shmat "shmat": shmat;
+        syscalls [SYS_shmat] families [] on Nothing fails Errno [ENOMEM EACCES] FAIL "shmop(2)"
+    Semget "semget": semget;
+        syscalls [SYS_semget] families [] on Nothing fails Errno [ENOSPC ENOMEM EACCES ENOENT EEXIST] FAIL "semget(2)"
+    Semop "semop": semop semtimedop;
+        syscalls [SYS_semop SYS_semtimedop] families [] on Nothing fails Errno [EIDRM ENOMEM ENOSPC] FAIL "semop(2)"
+    Msgget "msgget": msgget;
+        syscalls [SYS_msgget] families [] on Nothing fails Errno [ENOMEM ENOSPC EACCES ENOENT EEXIST] FAIL "msgget(2)"
+    Msgsnd "msgsnd": msgsnd;
+        syscalls [SYS_msgsnd] families [] on Nothing fails Errno [EIDRM ENOMEM] FAIL "msgop(2)"
+    Msgrcv "msgrcv": msgrcv;
+        syscalls [SYS_msgrcv] families [] on Nothing fails Errno [EIDRM] FAIL "msgop(2)"
 }
 
 const NOTHING: u32 = 0;

@@ -67,7 +67,7 @@ impl Ports {
     /// Any port.
     pub const ANY: Ports = Ports { first: 0, last: u16::MAX };
 
-    fn from_text(text: &str) -> Result<Ports, Problem> {
+    fn read(text: &str) -> Result<Ports, Problem> {
         let port =
             |part: &str| match part.parse::<u16>() {
                 Ok(0) | Err(_) => Err(Problem::new(format!("{} is no port", quoted(part)))
@@ -80,6 +80,20 @@ impl Ports {
             return Err(Problem::new(format!("the range of ports {} is reversed", quoted(text))));
         }
         Ok(ports)
+    }
+}
+
+impl Value for Ports {
+    const EXPECTED: &'static str = "a port or a range of them: 8080, \"8000..8099\"";
+    const NUMERIC: bool = true;
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        Ports::read(text.trim())
+    }
+    fn to_text(&self) -> String {
+        if self.first == self.last { self.first.to_string() } else { format!("{}..{}", self.first, self.last) }
+    }
+    fn integer(&self) -> Option<u64> {
+        (self.first == self.last).then_some(self.first.into())
     }
 }
 
@@ -147,7 +161,7 @@ fn peer(text: &str) -> Result<Peer, Problem> {
         return Ok(Peer::Role(role.to_owned()));
     }
     if let Some(ports) = text.strip_prefix(':').filter(|rest| !rest.starts_with(':')) {
-        return Ok(Peer::Net { family: 0, prefix: 0, address: [0; 16], ports: Ports::from_text(ports)? });
+        return Ok(Peer::Net { family: 0, prefix: 0, address: [0; 16], ports: Ports::read(ports)? });
     }
     let brackets = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     if let Some((inside, after)) = brackets.filter(|(inside, _)| inside.contains(':')) {
@@ -160,7 +174,7 @@ fn peer(text: &str) -> Result<Peer, Problem> {
     let (host, ports) = match text.split_once(':') {
         None => (text, Ports::ANY),
         Some(("host", name)) if !name.starts_with(|c: char| c.is_ascii_digit()) => return host_name(name, Ports::ANY),
-        Some((host, port)) => (host, Ports::from_text(port)?),
+        Some((host, port)) => (host, Ports::read(port)?),
     };
     // Only an address can have a slash, and a name cannot be digits and dots alone.
     if host.contains('/') || host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
@@ -175,7 +189,7 @@ fn bracketed(text: &str, inside: &str, after: &str) -> Result<Peer, Problem> {
     if !(prefix.is_empty() || prefix.starts_with('/')) {
         return Err(Problem::new(format!("{} is no peer", quoted(text))).help("[address]:port"));
     }
-    network(&format!("{inside}{prefix}"), ports.map_or(Ok(Ports::ANY), Ports::from_text)?)
+    network(&format!("{inside}{prefix}"), ports.map_or(Ok(Ports::ANY), Ports::read)?)
 }
 
 fn host_name(name: &str, ports: Ports) -> Result<Peer, Problem> {
@@ -302,4 +316,4 @@ impl Value for SizeRange {
     }
 }
 
-values! { Glob Target FdRange SizeRange }
+values! { Glob Target FdRange SizeRange Ports }

@@ -157,7 +157,7 @@ unsafe extern "C-unwind" fn handle(
         libc::SYS_sendmmsg => message(Op::Sendmmsg, fd, d as c_int, || again(whole) as isize) as c_long,
         libc::SYS_recvmmsg => message(Op::Recvmmsg, fd, d as c_int, || again(whole) as isize) as c_long,
         libc::SYS_fcntl => c_long::from(duplicating(b as c_int, || again(whole) as c_int)),
-        libc::SYS_listen => c_long::from(listening(|| again(whole) as c_int)),
+        libc::SYS_listen => c_long::from(listening(fd, || again(whole) as c_int)),
         libc::SYS_epoll_ctl => {
             // SAFETY: the program's own event.
             c_long::from(unsafe { watching(b as c_int, c as c_int, d as *const _, || again(whole) as c_int) })
