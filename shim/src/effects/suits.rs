@@ -10,6 +10,8 @@ use chaos_table::rule::Rule;
 const PIPE_BUF: u64 = 4096;
 /// Why data that is there cannot be withheld from an edge-triggered epoll.
 const EDGE: &str = "an edge-triggered epoll would lose its wake-up";
+/// Why a signal does not end a call on a non-blocking descriptor.
+const NO_WAIT: &str = "a call that does not wait is not interrupted";
 /// What a descriptor is, as far as faults care.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nature {
@@ -131,6 +133,7 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
             libc::EAGAIN if may_block(fd, flags) && sys::socket_timeout(fd, libc::SO_RCVTIMEO).is_none() => {
                 Err("EAGAIN on a blocking socket")
             }
+            libc::EINTR if !may_block(fd, flags) => Err(NO_WAIT),
             _ => Ok(()),
         };
     }
@@ -141,6 +144,7 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
         libc::EAGAIN if nature.is_file() => Err("EAGAIN on a file"),
         libc::EAGAIN if may_block(fd, flags) && !has_timeout(op, fd, nature) => Err("EAGAIN on a blocking descriptor"),
         libc::EINTR if nature.is_file() && op != Op::Close => Err("EINTR on a file"),
+        libc::EINTR if op != Op::Close && !may_block(fd, flags) => Err(NO_WAIT),
         libc::EPIPE if nature.is_file() || nature == Nature::Datagram => Err("EPIPE on what is no pipe or stream"),
         libc::ECONNRESET | libc::ETIMEDOUT | libc::ENOBUFS | libc::ENOTCONN if !nature.is_socket() => {
             Err("a socket's error on what is no socket")
