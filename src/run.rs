@@ -52,7 +52,12 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         SessionFile::from_file(file).map_err(|why| Failure::new(format!("the new session is no good: {why}")))?;
     let mut collector = Collector::new(opened, drained);
 
-    let environment = preload::target_environment(&sys::environment(), &session.shim, &session.file);
+    let environment = preload::target_environment(
+        &sys::environment(),
+        &session.shim,
+        &session.file,
+        command.first_library().as_ref(),
+    );
     let target = Target::start(&command, &environment)?;
     session.keep();
     meta.root_pid = Some(target.pid());
