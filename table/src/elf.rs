@@ -57,7 +57,9 @@ pub fn first_library(head: &[u8], read: impl Fn(&mut [u8], u64) -> usize) -> Opt
     let mut first = First { bytes: [0; NAME], len: 0 };
     let filled = read(&mut first.bytes, offset.checked_add(needed)?);
     first.len = first.bytes.get(..filled)?.iter().position(|byte| *byte == 0)?;
-    must_be_first(first.name()).then_some(first)
+    // With a separator in it, LD_PRELOAD cannot name it.
+    let can_be_told = !first.name().iter().any(|byte| b": ".contains(byte));
+    (can_be_told && must_be_first(first.name())).then_some(first)
 }
 
 /// Offset of the first needed library's name in the strings, and their address.
@@ -105,7 +107,7 @@ mod tests {
             size
         };
         let first = first_library(&file[..file.len().min(1024)], read)?;
-        Some(String::from_utf8(first.name().to_vec()).unwrap())
+        Some(String::from_utf8_lossy(first.name()).into_owned())
     }
 
     /// A program with one load segment of the whole file at 0x400000, whose strings are a NUL, the name, and a NUL.
@@ -163,6 +165,7 @@ mod tests {
             }
         }
         assert_eq!(ask(&program("libasan.so.8", &[(DT_NEEDED, 1), (0, 0)])), None);
+        assert_eq!(ask(&program("libasan.so.8:/x.so", USUAL)), None);
         assert_eq!(ask(&program(&format!("libasan.so{}", "x".repeat(80)), USUAL)), None);
     }
 }
