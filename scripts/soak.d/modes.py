@@ -33,7 +33,7 @@ def make(chaos_exec):
     everything = ",".join(families)
     idle = [f"error calls={family} nth={NEVER}" for family in families]
     idle += [f"latency calls={family} delay=1s rate=0.000000001%" for family in families]
-    idle += ["error calls=disk path=/nowhere/**", "error calls=network to=127.9.9.9:9", "exhaust what=memory limit=900TB"]
+    idle += ["error calls=disk path=/nowhere/**", "error calls=network to=127.9.9.9:9", "exhaust what=memory limit=16000000TB"]
     interrupted = of(lambda call: "EINTR" in call["errnos"] and "error" in call["faults"])
     shortened = of(lambda call: "short" in call["faults"])
     modes = [

@@ -38,6 +38,9 @@ const SHORT: &[Op] = &[
     Op::Sendto,
     Op::Recv,
     Op::Recvfrom,
+    Op::Sendfile,
+    Op::Splice,
+    Op::CopyFileRange,
 ];
 const CONNECTION: &[Op] = &[
     Op::Read,
@@ -50,9 +53,25 @@ const CONNECTION: &[Op] = &[
     Op::Recv,
     Op::Recvfrom,
     Op::Recvmsg,
+    Op::Sendfile,
 ];
 const ALLOCATOR: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign];
-const DESCRIPTORS: &[Op] = &[Op::Open, Op::Socket, Op::Accept, Op::Dup, Op::Pipe];
+const DESCRIPTORS: &[Op] = &[
+    Op::Open,
+    Op::Socket,
+    Op::Accept,
+    Op::Dup,
+    Op::Pipe,
+    Op::Eventfd,
+    Op::Signalfd,
+    Op::TimerfdCreate,
+    Op::InotifyInit,
+    Op::MemfdCreate,
+    Op::ShmOpen,
+    Op::IoUringSetup,
+    Op::Mkstemp,
+    Op::Tmpfile,
+];
 
 /// The operations of a fault when it names none; `None` when it must.
 fn default_ops(kind: FaultKind, what: Option<Resource>) -> Option<&'static [Op]> {

@@ -1,5 +1,6 @@
 //! Which faults a kernel could produce at a place: what a descriptor is, and what can happen to it.
 
+use super::files;
 use crate::select::Target;
 use crate::{fds, sys};
 use chaos_table::calls::Op;
@@ -9,9 +10,9 @@ use chaos_table::rule::Rule;
 /// Writes up to this size into a pipe are atomic (POSIX; PIPE_BUF on Linux).
 const PIPE_BUF: u64 = 4096;
 /// Why data that is there cannot be withheld from an edge-triggered epoll.
-const EDGE: &str = "an edge-triggered epoll would lose its wake-up";
+pub(super) const EDGE: &str = "an edge-triggered epoll would lose its wake-up";
 /// Why a signal does not end a call on a non-blocking descriptor.
-const NO_WAIT: &str = "a call that does not wait is not interrupted";
+const NOT_WAITING: &str = "a call that does not wait is not interrupted";
 /// What a descriptor is, as far as faults care.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nature {
@@ -53,7 +54,21 @@ impl Nature {
 }
 
 pub(super) const fn is_write(op: Op) -> bool {
-    matches!(op, Op::Write | Op::Writev | Op::Pwrite | Op::Pwritev | Op::Send | Op::Sendto | Op::Sendmsg | Op::Sendmmsg)
+    matches!(
+        op,
+        Op::Write
+            | Op::Writev
+            | Op::Pwrite
+            | Op::Pwritev
+            | Op::Send
+            | Op::Sendto
+            | Op::Sendmsg
+            | Op::Sendmmsg
+            | Op::Sendfile
+            | Op::Splice
+            | Op::Tee
+            | Op::Vmsplice
+    )
 }
 
 /// The effect that a kernel could produce here, or why none could.
@@ -77,11 +92,12 @@ pub fn fitting(
         Effect::Short(_) => short_fits(op, target, asked, flags).map(|()| effect),
         Effect::Corrupt(_) if asked == 0 => Err("no data to corrupt"),
         Effect::Reset | Effect::End => match target {
-            Target::Fd(fd) if nature(fd) == Nature::Stream => Ok(effect),
+            Target::Fd(fd) | Target::Fds(fd, _) if nature(fd) == Nature::Stream => Ok(effect),
             _ => Err("only a connected stream can be cut"),
         },
         Effect::Hang(_) => match target {
-            Target::Fd(fd) if !may_block(fd, flags) => Err("a non-blocking descriptor does not hang"),
+            _ if files::waits(op) => files::may_hang(op, target, flags).map(|()| effect),
+
             Target::Peer(fd, ..) if !may_block(fd, 0) => Err("a non-blocking connect does not hang"),
             Target::Nothing if op == Op::Wait && flags & libc::WNOHANG != 0 => Err("WNOHANG does not wait"),
             _ => Ok(effect),
@@ -113,6 +129,9 @@ fn choose_usual(op: Op, target: Target, draw: u64, flags: i32) -> Result<Effect,
 
 /// Whether a kernel could fail this call with this errno at this descriptor, at this moment.
 fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static str> {
+    if let Some(verdict) = files::suits(op, errno, target, flags) {
+        return verdict;
+    }
     if let Target::Peer(fd, ..) = target {
         return match errno {
             libc::ECONNREFUSED | libc::ETIMEDOUT | libc::ECONNRESET if nature(fd) == Nature::Datagram => {
@@ -133,7 +152,7 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
             libc::EAGAIN if may_block(fd, flags) && sys::socket_timeout(fd, libc::SO_RCVTIMEO).is_none() => {
                 Err("EAGAIN on a blocking socket")
             }
-            libc::EINTR if !may_block(fd, flags) => Err(NO_WAIT),
+            libc::EINTR if !may_block(fd, flags) => Err(NOT_WAITING),
             _ => Ok(()),
         };
     }
@@ -144,7 +163,7 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
         libc::EAGAIN if nature.is_file() => Err("EAGAIN on a file"),
         libc::EAGAIN if may_block(fd, flags) && !has_timeout(op, fd, nature) => Err("EAGAIN on a blocking descriptor"),
         libc::EINTR if nature.is_file() && op != Op::Close => Err("EINTR on a file"),
-        libc::EINTR if op != Op::Close && !may_block(fd, flags) => Err(NO_WAIT),
+        libc::EINTR if op != Op::Close && !may_block(fd, flags) => Err(NOT_WAITING),
         libc::EPIPE if nature.is_file() || nature == Nature::Datagram => Err("EPIPE on what is no pipe or stream"),
         libc::ECONNRESET | libc::ETIMEDOUT | libc::ENOBUFS | libc::ENOTCONN if !nature.is_socket() => {
             Err("a socket's error on what is no socket")
@@ -181,6 +200,12 @@ fn has_timeout(op: Op, fd: i32, nature: Nature) -> bool {
 }
 
 fn short_fits(op: Op, target: Target, asked: u64, flags: i32) -> Result<(), &'static str> {
+    if let Target::Fds(to, from) = target {
+        return match asked {
+            0 | 1 => Err("a request of one byte cannot be shortened"),
+            _ => files::short_copy(op, to, from),
+        };
+    }
     let Target::Fd(fd) = target else { return Err("no data to shorten") };
     if asked < 2 {
         return Err("a request of one byte cannot be shortened");

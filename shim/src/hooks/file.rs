@@ -1,7 +1,7 @@
 //! Files and whatever else has a descriptor: data, opening, closing, duplicating.
 
 use super::data::{Memory, Vector, transfer, transfer_vector};
-use super::{minus_one, simple, tracked, with_flags};
+use super::{minus_one, plain, simple, tracked, with_flags};
 use crate::call;
 use crate::effects::{self, Outcome};
 use crate::real::{hooks, set_errno};
@@ -87,12 +87,8 @@ pub(super) fn descriptor_of(stream: *mut FILE) -> c_int {
     fd
 }
 
-fn directory(target: Target, real: impl FnOnce() -> *mut DIR) -> *mut DIR {
-    let null = |errno| {
-        set_errno(errno);
-        std::ptr::null_mut()
-    };
-    let dir = simple(Op::Opendir, target, real, null);
+fn directory(path: *const c_char, real: impl FnOnce() -> *mut DIR) -> *mut DIR {
+    let dir = plain(Op::Opendir, Target::Path(libc::AT_FDCWD, path), 0, real);
     if !dir.is_null() {
         // SAFETY: a directory stream that libc has just made.
         fds::forget(unsafe { libc::dirfd(dir) });
@@ -205,10 +201,8 @@ hooks! {
         fds::forget(descriptor_of(stream));
         simple(Op::Fclose, Target::Nothing, || real(stream), minus_one)
     };
-    Opendir, opendir(path: *const c_char) -> *mut DIR, real =>
-        directory(Target::Path(libc::AT_FDCWD, path), || real(path));
-    Opendir, fdopendir(fd: c_int) -> *mut DIR, real =>
-        directory(Target::Path(fd, c"".as_ptr()), || real(fd));
+    Opendir, opendir(path: *const c_char) -> *mut DIR, real => directory(path, || real(path));
+    Fdopendir, fdopendir(fd: c_int) -> *mut DIR, real => plain(Op::Fdopendir, Target::Fd(fd), 0, || real(fd));
     Closedir, closedir(dir: *mut DIR) -> c_int, real => {
         if !dir.is_null() {
             fds::forget(libc::dirfd(dir));
