@@ -12,10 +12,9 @@ MODULES = {
     "test_os": 2, "test_io": 30, "test_socket": 30, "test_subprocess": 30, "test_selectors": 16, "test_asyncio": 75,
     "test_ssl": 50, "test_threading": 12, "test_eintr": 7, "test_mmap": 1, "test_tempfile": 1, "test_signal": 30,
 }
-MORE = ("test_posix test_pathlib test_shutil test_fileio test_file_eintr test_bufio test_poll test_epoll test_select "
-        "test_fcntl test_pty test_popen test_wait3 test_wait4 test_fork1 test_threadsignals test_socketserver "
-        "test_httplib test_httpservers test_ftplib test_asyncore test_tarfile test_zipfile test_gzip test_dbm_dumb "
-        "test_mailbox test_pickle test_urllib2_localnet test_faulthandler test_concurrent_futures")
+MORE = ("test_posix test_pathlib test_shutil test_fileio test_file_eintr test_poll test_epoll test_select test_fcntl "
+        "test_pty test_popen test_wait3 test_wait4 test_fork1 test_threadsignals test_httplib test_httpservers "
+        "test_ftplib test_zipfile test_gzip test_dbm_dumb test_urllib2_localnet test_faulthandler test_time")
 # AF_VSOCK's tests wait for ever on virtual machines without a loopback for it, bare as well.
 LEFT_OUT = ["*VSOCK*"]
 
@@ -52,4 +51,4 @@ def read_junit(path):
 
 
 SUITES = [Regrtest(f"python-{name[5:]}", [name], seconds) for name, seconds in MODULES.items()]
-SUITES.append(Regrtest("python-more", MORE.split(), 120))
+SUITES.append(Regrtest("python-more", MORE.split(), 60))
