@@ -18,6 +18,8 @@ const NO_WAIT: &str = "a call that does not wait is not interrupted";
 const ADDRESS: &str = "an address needs no look-up";
 /// Why data that is there cannot be withheld from an edge-triggered epoll.
 pub(super) const EDGE: &str = "an edge-triggered epoll would lose its wake-up";
+/// Why a signal does not end a call on a non-blocking descriptor.
+const NOT_WAITING: &str = "a call that does not wait is not interrupted";
 /// What a descriptor is, as far as faults care.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nature {
@@ -167,6 +169,7 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
             libc::EAGAIN if may_block(fd, flags) && sys::socket_timeout(fd, libc::SO_RCVTIMEO).is_none() => {
                 Err("EAGAIN on a blocking socket")
             }
+            libc::EINTR if !may_block(fd, flags) => Err(NOT_WAITING),
             _ => Ok(()),
         };
     }
@@ -184,6 +187,7 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
         }
         libc::EINTR if op != Op::Close && !may_block(fd, flags) => Err(NO_WAIT),
         libc::EINTR if nature.is_file() && op != Op::Close => Err("EINTR on a file"),
+        libc::EINTR if op != Op::Close && !may_block(fd, flags) => Err(NOT_WAITING),
         libc::EPIPE if nature.is_file() || nature == Nature::Datagram => Err("EPIPE on what is no pipe or stream"),
         libc::ECONNRESET | libc::ETIMEDOUT | libc::ENOBUFS | libc::ENOTCONN if !nature.is_socket() => {
             Err("a socket's error on what is no socket")
