@@ -525,9 +525,9 @@ calls! {
     Fstat "fstat": fstat fstat64 __fxstat __fxstat64;
         syscalls [SYS_fstat] families [Disk] on Fd fails Errno [EIO ENOMEM] WAIT "stat(2), fstat(3p)"
     Statfs "statfs": statfs statfs64 statvfs statvfs64;
-        syscalls [SYS_statfs] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM EINTR] WAIT "statfs(2), statvfs(3)"
+        syscalls [SYS_statfs] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM] WAIT "statfs(2), statvfs(3)"
     Fstatfs "fstatfs": fstatfs fstatfs64 fstatvfs fstatvfs64;
-        syscalls [SYS_fstatfs] families [Disk] on Fd fails Errno [EIO ENOMEM EINTR] WAIT "statfs(2), statvfs(3)"
+        syscalls [SYS_fstatfs] families [Disk] on Fd fails Errno [EIO ENOMEM] WAIT "statfs(2), statvfs(3)"
     Access "access": access faccessat eaccess euidaccess;
         syscalls [SYS_access SYS_faccessat SYS_faccessat2] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM EPERM EROFS] WAIT "access(2)"
     Chmod "chmod": chmod fchmodat lchmod;
