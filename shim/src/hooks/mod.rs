@@ -5,14 +5,18 @@ pub mod data;
 pub mod descriptors;
 pub mod durability;
 pub mod file;
+mod formatted;
 pub mod ipc;
 pub mod memory;
 pub mod metadata;
+pub mod names;
 pub mod net;
 pub mod path;
 pub mod process;
 pub mod raw;
 mod raw_plain;
+pub mod ready;
+pub mod stdio;
 
 use crate::call::{self, First};
 use crate::effects::{self, Outcome};
@@ -29,7 +33,10 @@ pub fn resolve_all() {
         memory::SLOTS,
         file::SLOTS,
         net::SLOTS,
+        names::SLOTS,
+        ready::SLOTS,
         process::SLOTS,
+        stdio::SLOTS,
         raw::SLOTS,
         copy::SLOTS,
         descriptors::SLOTS,
@@ -42,7 +49,9 @@ pub fn resolve_all() {
             resolve(slot);
         }
     }
+    formatted::SLOTS.iter().copied().flatten().for_each(|slot| resolve(slot));
     net::resolve_declared();
+    ready::resolve_declared();
 }
 
 fn resolve(slot: &Slot) {
@@ -87,7 +96,8 @@ fn simple_hit<R>(
             effects::tell(&ticket, -1);
             failed(code)
         }
-        Outcome::Go | Outcome::End(_) | Outcome::Short(..) | Outcome::Corrupt(..) => real(),
+
+        _ => real(),
     }
 }
 
