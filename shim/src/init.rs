@@ -6,7 +6,7 @@
 use crate::children;
 use crate::session::{self, Session};
 use crate::tree::{self, Arrival, Lineage};
-use crate::{clock, fds, hooks, paths, real, standalone, sys};
+use crate::{clock, fds, hooks, paths, real, standalone, sys, wall};
 use chaos_table::calls::Op;
 use chaos_table::rule::{TRACK, arm};
 use chaos_table::session::SIZE_MAX;
@@ -162,10 +162,11 @@ pub fn may_fail_allocation(caller: usize) -> bool {
 /// From now on the entries look at the rules.
 fn arm_now() {
     if let Some(session) = session::attached()
-        && tree::me().rules != 0
+        && tree::me().rules | tree::me().clocks != 0
         && session.enabled()
         && !session.is_over()
     {
+        wall::prepare(session);
         real::WORDS.store(session.words(), Ordering::Relaxed);
     }
 }

@@ -6,6 +6,7 @@ mod wait;
 
 pub use change::{flip, shortened};
 pub use suits::fitting;
+pub use wait::cancel_here;
 
 use crate::fds::PeerBuffer;
 use crate::guard::{Token, thread};
@@ -39,9 +40,13 @@ pub fn status_of(effect: Effect) -> u8 {
     match effect {
         Effect::Signal(_) | Effect::Exit(_) => status::DELIVERED,
         Effect::Error(_) | Effect::Memory(_) | Effect::Files(_) => status::FIRED,
-        Effect::Latency(_) | Effect::Hang(_) | Effect::Short(_) | Effect::Corrupt(_) | Effect::Reset | Effect::End => {
-            status::PENDING
-        }
+        Effect::Latency(_)
+        | Effect::Hang(_)
+        | Effect::Short(_)
+        | Effect::Corrupt(_)
+        | Effect::Reset
+        | Effect::End
+        | Effect::Freeze(_) => status::PENDING,
     }
 }
 
@@ -52,14 +57,19 @@ pub fn number_of(effect: Effect) -> i32 {
         Effect::Memory(_) => libc::ENOMEM,
         Effect::Files(_) => libc::EMFILE,
         Effect::Reset => libc::ECONNRESET,
-        Effect::Latency(_) | Effect::Hang(_) | Effect::Short(_) | Effect::Corrupt(_) | Effect::End => 0,
+        Effect::Latency(_)
+        | Effect::Hang(_)
+        | Effect::Short(_)
+        | Effect::Corrupt(_)
+        | Effect::End
+        | Effect::Freeze(_) => 0,
     }
 }
 
 /// What a record names as requested: ns for waits, else the bytes of the call.
 pub fn requested(effect: Effect, asked: u64) -> u64 {
     match effect {
-        Effect::Latency(ns) | Effect::Hang(ns) => ns,
+        Effect::Latency(ns) | Effect::Hang(ns) | Effect::Freeze(ns) => ns,
         Effect::Error(_)
         | Effect::Memory(_)
         | Effect::Files(_)
@@ -125,6 +135,12 @@ pub fn carry_out(
             Outcome::Go
         }
         Effect::Exit(code) => sys::exit(code as i32),
+        Effect::Freeze(ns) => {
+            if sys::freeze(ns) {
+                delivered(session, &ticket, 0);
+            }
+            Outcome::Go
+        }
     }
 }
 

@@ -29,11 +29,13 @@ unsafe extern "C-unwind" {
 
 /// A thread that waits by our doing can be cancelled where it could be in the call itself. No token is held, and
 /// nothing lives that would need dropping.
-fn cancel_here(op: Op) {
+pub fn cancel_here(op: Op) {
     let is_cancellation_point = match op.row().subject {
         Subject::Fd | Subject::Peer => true,
         Subject::Path => op == Op::Open,
-        Subject::Nothing => op == Op::Wait,
+        Subject::Nothing => {
+            matches!(op, Op::Wait | Op::Nanosleep | Op::Sleep | Op::ClockNanosleep | Op::SemTimedwait | Op::MqTimed)
+        }
         Subject::Name | Subject::Memory | Subject::Program => false,
     };
     if is_cancellation_point {

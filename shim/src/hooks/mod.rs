@@ -1,23 +1,26 @@
 //! Typed hooks, one for each symbol of the table of calls.
 
 pub mod data;
+pub mod deadline;
 pub mod file;
 pub mod memory;
 pub mod net;
 pub mod process;
 pub mod raw;
+pub mod time;
 
-use crate::call::{self, First};
+use crate::call::{self, First, Quick};
 use crate::effects::{self, Outcome};
 use crate::real::{Slot, word};
 use crate::select::Target;
 use chaos_table::calls::Op;
 use chaos_table::rule::TRACK;
+use libc::c_long;
 
 /// Finds every real function now, so that no look-up happens in a signal handler or a forked child.
 pub fn resolve_all() {
     // The allocator first: on old libcs the look-up of a missing symbol allocates.
-    for slots in [memory::SLOTS, file::SLOTS, net::SLOTS, process::SLOTS, raw::SLOTS] {
+    for slots in [memory::SLOTS, file::SLOTS, net::SLOTS, process::SLOTS, raw::SLOTS, time::SLOTS, deadline::SLOTS] {
         for slot in slots {
             resolve(slot);
         }
@@ -71,8 +74,37 @@ fn simple_hit<R>(
     }
 }
 
+/// As [`with_flags`], for a call that costs a few ns: what passes is one jump.
+#[inline(always)]
+fn quickly<R>(op: Op, flags: i32, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
+    match call::quick(op, Target::Nothing) {
+        Quick::Pass => real(),
+        quick => quickly_hit(quick, op, flags, real, failed),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn quickly_hit<R>(
+    quick: Quick,
+    op: Op,
+    flags: i32,
+    real: impl FnOnce() -> R,
+    failed: impl FnOnce(i32) -> R,
+) -> R {
+    match quick.resolve(op, Target::Nothing, 0) {
+        None => real(),
+        Some(first) => simple_hit(first, Target::Nothing, flags, real, failed),
+    }
+}
+
 /// -1 and errno.
 fn minus_one(errno: i32) -> i32 {
     crate::real::set_errno(errno);
     -1
+}
+
+/// The same of a raw system call.
+fn minus_one_long(errno: i32) -> c_long {
+    c_long::from(minus_one(errno))
 }

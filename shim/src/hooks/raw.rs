@@ -188,6 +188,19 @@ unsafe extern "C-unwind" fn handle(
             || again(whole),
             |errno| c_long::from(super::minus_one(errno)),
         ),
+        libc::SYS_kill => super::simple(Op::Kill, crate::select::Target::Nothing, || again(whole), super::minus_one_long),
+        libc::SYS_tgkill | libc::SYS_tkill => {
+            super::simple(Op::Tgkill, crate::select::Target::Nothing, || again(whole), super::minus_one_long)
+        }
+        libc::SYS_setrlimit => {
+            super::simple(Op::Setrlimit, crate::select::Target::Nothing, || again(whole), super::minus_one_long)
+        }
+        libc::SYS_getrlimit => {
+            super::simple(Op::Getrlimit, crate::select::Target::Nothing, || again(whole), super::minus_one_long)
+        }
+        libc::SYS_prlimit64 => {
+            super::simple(Op::Prlimit, crate::select::Target::Nothing, || again(whole), super::minus_one_long)
+        }
         libc::SYS_fork => c_long::from(forking(|| again(whole) as libc::pid_t)),
         libc::SYS_execve => {
             let mut run = |list: *const *mut c_char| again([a, b, list as usize, d, e, f]) as c_int;
@@ -199,6 +212,15 @@ unsafe extern "C-unwind" fn handle(
             // SAFETY: the program's own arguments of execveat.
             c_long::from(unsafe { executing(b as *const c_char, false, d as *const *mut c_char, &mut run) })
         }
-        _ => again(whole),
+        libc::SYS_futex | libc::SYS_futex_waitv | libc::SYS_mq_timedsend | libc::SYS_mq_timedreceive => {
+            // SAFETY: the program's own arguments.
+            unsafe { super::deadline::raw(number, whole, again) }
+        }
+        libc::SYS_timer_settime | libc::SYS_timerfd_settime | libc::SYS_clock_nanosleep | libc::SYS_clock_settime => {
+            // SAFETY: as above.
+            unsafe { super::deadline::raw(number, whole, again) }
+        }
+        // SAFETY: as above.
+        _ => unsafe { super::time::raw(number, whole, again) },
     }
 }
