@@ -230,7 +230,11 @@ fn when(rule: &Rule) -> String {
 
 /// When the launcher acts.
 fn launcher_when(rule: &Rule) -> String {
-    let whom = if rule.has(flag::PROCESS) { "" } else { ", to the first process" };
+    let whom = match rule.has(flag::PROCESS) {
+        true => "",
+        false if rule.fault == FaultKind::Freeze as u8 => ", to the whole tree",
+        false => ", to the first process",
+    };
     let mut line = format!("{whom}, from {}", time(rule.from_ns));
     if rule.period_ns > 0 {
         line += &format!(", every {}", time(rule.period_ns));

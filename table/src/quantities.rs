@@ -237,6 +237,9 @@ impl Value for Offset {
             Some(amount) => (-1, amount),
             None => (1, trimmed.strip_prefix('+').unwrap_or(trimmed)),
         };
+        if !amount.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+            return Err(Problem::new(format!("{} is no offset", quoted(text))).help("such as +1h or -30s"));
+        }
         let Time(ns) = Time::from_text(amount)?;
         match i64::try_from(ns) {
             Ok(0) => Err(Problem::new(format!("{} changes nothing", quoted(text))).help("such as +1h or -30s")),

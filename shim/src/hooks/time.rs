@@ -56,17 +56,19 @@ fn seconds(now: time_t) -> time_t {
     wall::shown(Op::Time, libc::CLOCK_REALTIME_COARSE, coarse) / SECOND
 }
 
+/// The time of day that is shown, in ns: from the clock itself, since a fraction that was cut off would be multiplied by
+/// a pace.
+fn time_of_day() -> i64 {
+    wall::shown(Op::Gettimeofday, libc::CLOCK_REALTIME, clock::read(libc::CLOCK_REALTIME) as i64)
+}
+
 /// # Safety
 /// `time` must be NULL or what a gettimeofday has filled.
 unsafe fn put_timeval_off(time: *mut timeval) {
     if wall::is_off() && !time.is_null() {
+        let shown = time_of_day();
         // SAFETY: the call has filled it.
-        unsafe {
-            let now = (*time).tv_sec.saturating_mul(SECOND).saturating_add((*time).tv_usec.saturating_mul(1000));
-            let shown = wall::shown(Op::Gettimeofday, libc::CLOCK_REALTIME, now);
-            (*time).tv_sec = shown / SECOND;
-            (*time).tv_usec = shown % SECOND / 1000;
-        }
+        unsafe { *time = timeval { tv_sec: shown / SECOND, tv_usec: shown % SECOND / 1000 } };
     }
 }
 
@@ -166,8 +168,7 @@ hooks! {
     Gettimeofday, ftime(time: *mut Timeb) -> c_int, real => {
         let result = quickly(Op::Gettimeofday, 0, || real(time), minus_one);
         if wall::is_off() {
-            let now = (*time).time.saturating_mul(SECOND).saturating_add(i64::from((*time).milliseconds) * 1_000_000);
-            let shown = wall::shown(Op::Gettimeofday, libc::CLOCK_REALTIME, now);
+            let shown = time_of_day();
             (*time).time = shown / SECOND;
             (*time).milliseconds = (shown % SECOND / 1_000_000) as u16;
         }
