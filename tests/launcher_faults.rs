@@ -50,7 +50,8 @@ fn a_signal_waits_for_a_process_that_matches_and_leaves_the_others_alone() {
     let fault = "signal signal=TERM process=sleep from=600ms";
     let done = scene.under(&[fault]).go(&[&bash, "-c", line]).said("143");
     assert_eq!(only(&done)["process"], "sleep");
-    let done = scene.under(&["signal signal=TERM process=nobody"]).go(&[&bash, "-c", "sleep 0.3; echo well"]).said("well");
+    let done =
+        scene.under(&["signal signal=TERM process=nobody"]).go(&[&bash, "-c", "sleep 0.3; echo well"]).said("well");
     assert!(done.injections().is_empty());
     assert!(done.err.contains("no process matched"), "{}", done.story());
 }
@@ -109,7 +110,10 @@ fn a_process_stands_still_at_a_call_and_goes_on() {
     assert!(took[1] >= 699 && start.elapsed() < Duration::from_secs(50), "{}", done.story());
     assert!(done.out.lines().all(|line| line.ends_with(" 1 0")), "the calls go on: {}", done.story());
     let injection = only(&done);
-    assert_eq!((injection["effect"].as_str(), injection["requested"].as_u64()), (Some("freeze 700ms"), Some(700_000_000)));
+    assert_eq!(
+        (injection["effect"].as_str(), injection["requested"].as_u64()),
+        (Some("freeze 700ms"), Some(700_000_000))
+    );
     assert_eq!(injection["delivered"], true);
 }
 
@@ -258,7 +262,8 @@ gate.set()
 #[test]
 fn threads_of_threads_h_have_an_ordinal_of_their_own() {
     let scene = Scene::new();
-    let go = || scene.under(&["error calls=read rate=30% per=thread"]).go(&[&guest("ordinals"), "6", "30"]).ended(0).out;
+    let go =
+        || scene.under(&["error calls=read rate=30% per=thread"]).go(&[&guest("ordinals"), "6", "30"]).ended(0).out;
     let (one, again) = (go(), go());
     assert_eq!(one, again, "the same seed gives the same faults");
     let streams: std::collections::BTreeSet<&str> = one.lines().filter_map(|line| line.split(' ').nth(1)).collect();
@@ -270,7 +275,10 @@ fn check_says_what_the_launcher_will_do() {
     let scene = Scene::new();
     for (fault, words) in [
         ("signal signal=TERM from=5s", "send SIGTERM by the launcher, to the first process, from 5s, once"),
-        ("signal process=worker period=2s times=3", "send SIGKILL by the launcher, in process worker, from 0s, every 2s, 3 times"),
+        (
+            "signal process=worker period=2s times=3",
+            "send SIGKILL by the launcher, in process worker, from 0s, every 2s, 3 times",
+        ),
         ("freeze for=2s from=1s", "stand still for 2s by the launcher, to the whole tree, from 1s, once"),
         ("read=freeze", "stand still for 1s at read"),
         ("clock offset=-90s", "put the wall clock off by -1m 30s"),

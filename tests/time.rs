@@ -147,7 +147,8 @@ fn a_wait_for_a_fast_or_slow_clock_ends_when_that_shows_its_moment() {
         (0..rounds).for_each(|_| command.extend(waits.map(str::to_owned)));
         let done = scene.under(&[fault]).go(&command.iter().map(String::as_str).collect::<Vec<_>>()).ended(0);
         for way in waits {
-            let took = done.out.lines().filter_map(|line| line.strip_prefix(way)?.split(' ').nth(1)?.parse::<i64>().ok());
+            let took =
+                done.out.lines().filter_map(|line| line.strip_prefix(way)?.split(' ').nth(1)?.parse::<i64>().ok());
             let shortest = took.min().unwrap();
             assert!((least..most).contains(&shortest), "{fault}: {way} {shortest} ms");
         }
@@ -271,7 +272,8 @@ fn a_sleep_that_is_interrupted_tells_the_rest_and_comes_to_its_end() {
 fn random_numbers_fail_only_as_the_kernel_could_fail_them() {
     let scene = Scene::new();
     let random = |fault: &str, script: &str| {
-        let script = format!("import os\ntry:\n    print(len({script}))\nexcept OSError as error:\n    print(error.errno)");
+        let script =
+            format!("import os\ntry:\n    print(len({script}))\nexcept OSError as error:\n    print(error.errno)");
         scene.under(&[fault]).go(&[&python(), "-c", &script]).ended(0)
     };
     let done = random("getrandom=EAGAIN", "os.getrandom(16)");

@@ -401,8 +401,7 @@ impl Session {
     /// Takes one of the faults that `--max-faults` leaves; false when there is none left.
     pub fn take_budget(&self) -> bool {
         let budget = self.counter(offset_of!(Header, budget));
-        !self.limited
-            || budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        !self.limited || budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     /// A counter of the header; `field` is an offset in [`Header`].

@@ -73,10 +73,30 @@ pub fn sleep(ns: u64) -> bool {
 
 /// Stops this process for `ns`, then goes on; false when the kernel has no timer for it.
 ///
-/// A timer of the kernel's sends SIGCONT, so that nobody else has to be alive then. It comes again and again, in case
-/// the first came before the process stood still.
+/// A timer of the kernel's sends SIGCONT, so that nobody else has to be alive then. More of them come after it, in case
+/// this thread was held up and stopped the process when the first had gone by. One that repeats would not do: where
+/// SIGCONT has no handler, new kernels do not start it again.
 pub fn freeze(ns: u64) -> bool {
-    const AGAIN_NS: i64 = 10_000_000;
+    const SHORTEST: u64 = 1_000_000;
+    const LATER: [u64; 4] = [0, 20_000_000, 500_000_000, 10_000_000_000];
+    let mut timers = [None; LATER.len()];
+    for (timer, later) in timers.iter_mut().zip(LATER) {
+        *timer = continue_after(ns.max(SHORTEST).saturating_add(later));
+    }
+    let is_set = timers.iter().any(Option::is_some);
+    if is_set {
+        // To this thread: it stands still before it can take the timers away.
+        tgkill(getpid(), gettid(), libc::SIGSTOP);
+    }
+    for timer in timers.into_iter().flatten() {
+        // SAFETY: takes no pointer.
+        unsafe { raw!(SYS_timer_delete, timer) };
+    }
+    is_set
+}
+
+/// Lets the kernel send SIGCONT to this process in `ns`; the timer that does.
+fn continue_after(ns: u64) -> Option<i32> {
     #[repr(C)]
     struct Event {
         value: u64,
@@ -86,23 +106,21 @@ pub fn freeze(ns: u64) -> bool {
     }
     let event = Event { value: 0, signal: libc::SIGCONT, notify: libc::SIGEV_SIGNAL, rest: [0; 6] };
     let time = libc::itimerspec {
-        it_interval: libc::timespec { tv_sec: 0, tv_nsec: AGAIN_NS },
-        it_value: libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000).max(1) as i64 },
+        it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
+        it_value: libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 },
     };
     let mut timer = 0i32;
     // SAFETY: all three live through the calls, and are laid out as the kernel has them.
     unsafe {
         if raw!(SYS_timer_create, libc::CLOCK_MONOTONIC, &raw const event, &raw mut timer) != 0 {
-            return false;
+            return None;
         }
-        let is_set = raw!(SYS_timer_settime, timer, 0usize, &raw const time, 0usize) == 0;
-        if is_set {
-            // To this thread: it stands still before it can take the timer away.
-            tgkill(getpid(), gettid(), libc::SIGSTOP);
+        if raw!(SYS_timer_settime, timer, 0usize, &raw const time, 0usize) != 0 {
+            raw!(SYS_timer_delete, timer);
+            return None;
         }
-        raw!(SYS_timer_delete, timer);
-        is_set
     }
+    Some(timer)
 }
 
 /// Sleeps until a moment of CLOCK_MONOTONIC, as a blocking read would: false when a handler without SA_RESTART has run.

@@ -118,7 +118,11 @@ impl FaultKind {
         ("disconnect", FaultKind::Disconnect, "the connection is reset, or ends silently, and stays so"),
         ("dns", FaultKind::Dns, "getaddrinfo answers not-found or try-again, or hangs"),
         ("exhaust", FaultKind::Exhaust, "memory, files (descriptors), processes or threads run out at a limit"),
-        ("signal", FaultKind::Signal, "a signal is sent to the process at a call; without `calls` by the launcher at `from`"),
+        (
+            "signal",
+            FaultKind::Signal,
+            "a signal is sent to the process at a call; without `calls` by the launcher at `from`",
+        ),
         ("exit", FaultKind::Exit, "the process exits with a code at a call"),
         ("clock", FaultKind::Clock, "the wall clock is off: by an offset, by jumps, or in its pace"),
         ("freeze", FaultKind::Freeze, "the process is stopped for a while, at a call or by the launcher at `from`"),
@@ -144,8 +148,7 @@ impl FaultKind {
 }
 
 /// Any call can be slow, end its process, or fail.
-const ANY: u32 =
-    FaultKind::Latency.bit() | FaultKind::Signal.bit() | FaultKind::Exit.bit() | FaultKind::Freeze.bit();
+const ANY: u32 = FaultKind::Latency.bit() | FaultKind::Signal.bit() | FaultKind::Exit.bit() | FaultKind::Freeze.bit();
 const FAIL: u32 = ANY | FaultKind::Error.bit();
 const WAIT: u32 = FAIL | FaultKind::Hang.bit();
 const DATA: u32 = WAIT | FaultKind::Short.bit() | FaultKind::Corrupt.bit() | FaultKind::Disconnect.bit();

@@ -152,11 +152,7 @@ fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
         ("pace", fault.pace.is_some(), FaultKind::Clock),
         ("clocks", fault.clocks.is_some(), FaultKind::Clock),
         // A signal and a freeze may have it as well.
-        (
-            "period",
-            fault.period.is_some() && !matches!(kind, FaultKind::Signal | FaultKind::Freeze),
-            FaultKind::Clock,
-        ),
+        ("period", fault.period.is_some() && !matches!(kind, FaultKind::Signal | FaultKind::Freeze), FaultKind::Clock),
     ];
     if let Some((key, _, owner)) = given.iter().find(|(_, is_given, owner)| *is_given && *owner != kind) {
         let problem = Problem::new(format!("`{key}` is a parameter of {}, not of {}", owner.name(), kind.name()));
@@ -245,7 +241,8 @@ fn monotonic(fault: &Fault) -> Result<(), Problem> {
 
 /// What the launcher does by itself knows no call, so nothing that is said of calls.
 fn without_calls(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
-    let what = format!("needs `calls`: without them the launcher acts, which knows only processes and time ({})", kind.name());
+    let what =
+        format!("needs `calls`: without them the launcher acts, which knows only processes and time ({})", kind.name());
     let keys = ["path", "to", "fd", "rate", "every", "nth", "after", "per"];
     refuse(fault, &keys, &what, "add `calls`, or use `process`, `from`, `times` and `period`")?;
     if fault.times.is_some_and(|times| times.0 > 1) && fault.period.is_none() {

@@ -12,8 +12,8 @@ use crate::fault::Fault;
 use crate::presets::DEFAULT_RATE;
 use crate::quantities::Time;
 use crate::rule::{
-    ALWAYS, Delay, MAX_RULES, OP_ROOM, Plan, PlanHeader, Rule, Span, TRACK, Weighted, arm, clocks, exhaust, flag, matcher, per,
-    shape,
+    ALWAYS, Delay, MAX_RULES, OP_ROOM, Plan, PlanHeader, Rule, Span, TRACK, Weighted, arm, clocks, exhaust, flag,
+    matcher, per, shape,
 };
 use crate::runtimes::{DEFAULT_PROTECT, RUNTIMES};
 use crate::schema::{Arm, Protect, Table};
@@ -336,7 +336,8 @@ fn set_clock(rule: &mut Rule, fault: &Fault) {
         Clock::Realtime => clocks::REALTIME,
         Clock::Monotonic => clocks::MONOTONIC,
     };
-    rule.clocks = fault.clocks.as_ref().map_or(clocks::REALTIME, |all| all.iter().fold(0, |bits, clock| bits | bit(clock)));
+    rule.clocks =
+        fault.clocks.as_ref().map_or(clocks::REALTIME, |all| all.iter().fold(0, |bits, clock| bits | bit(clock)));
 }
 
 fn set_errnos(rule: &mut Rule, fault: &Fault) {

@@ -274,7 +274,7 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
     let key = match kind {
         FaultKind::Error => "errno",
         FaultKind::Latency => "delay",
-        FaultKind::Hang => "for",
+        FaultKind::Hang | FaultKind::Freeze => "for",
         FaultKind::Short => "keep",
         FaultKind::Corrupt => "flip",
         FaultKind::Disconnect => "mode",
@@ -282,7 +282,6 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
         FaultKind::Exhaust => "limit",
         FaultKind::Signal => "signal",
         FaultKind::Exit => "code",
-        FaultKind::Freeze => "for",
         FaultKind::Refuse => return Err(Problem::new("refuse takes no parameter")),
         // Its calls are refused in a moment, with a better message.
         FaultKind::Clock => "offset",

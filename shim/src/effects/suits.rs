@@ -87,9 +87,7 @@ pub fn fitting(
             Target::Fd(fd) if !may_block(fd, flags) => Err("a non-blocking descriptor does not hang"),
             Target::Peer(fd, ..) if !may_block(fd, 0) => Err("a non-blocking connect does not hang"),
             Target::Nothing if op == Op::Wait && flags & libc::WNOHANG != 0 => Err("WNOHANG does not wait"),
-            Target::Nothing if op == Op::Getrandom && flags & GRND_NONBLOCK != 0 => {
-                Err("GRND_NONBLOCK does not wait")
-            }
+            Target::Nothing if op == Op::Getrandom && flags & GRND_NONBLOCK != 0 => Err("GRND_NONBLOCK does not wait"),
             _ => Ok(effect),
         },
         Effect::Corrupt(_)

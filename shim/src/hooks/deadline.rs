@@ -40,44 +40,34 @@ unsafe fn waiting_or_interrupted<R>(
     simple(op, Target::Nothing, || real(deadline), failed)
 }
 
-/// A timer is set to a moment, or for a time. `id` is its descriptor; its clock is found out by `clock_of`.
+/// A timer is set to a moment, or for a time. Its clock the timer knows, and shows it to nobody: see [`likely_clock`].
 ///
 /// # Safety
 /// `new` must be the program's argument for an itimerspec.
 unsafe fn setting<R>(
     op: Op,
-    is_moment: bool,
-    clock: c_int,
+    flags: c_int,
     new: *const itimerspec,
     real: impl FnOnce(*const itimerspec) -> R,
     failed: impl FnOnce(i32) -> R,
 ) -> R {
+    const _: () = assert!(libc::TIMER_ABSTIME == libc::TFD_TIMER_ABSTIME);
+    let is_moment = flags & libc::TIMER_ABSTIME != 0;
     if !wall::is_off() || !is_moment || new.is_null() || !sys::is_readable(new.cast(), size_of::<itimerspec>()) {
         return simple(op, Target::Nothing, || real(new), failed);
     }
     // SAFETY: it can be read.
     let mut own = unsafe { *new };
-    // Zero switches the timer off.
+    // SAFETY: a moment of our own.
+    let clock = unsafe { likely_clock(&raw const own.it_value) };
+    // Zero switches the timer off, so no moment may become zero.
     if (own.it_value.tv_sec, own.it_value.tv_nsec) != (0, 0)
-        && let Some(mut moment) = true_moment(clock, own.it_value)
+        && let Some(moment) = true_moment(clock, own.it_value)
     {
-        moment.tv_nsec = if moment.tv_sec == 0 { moment.tv_nsec.max(1) } else { moment.tv_nsec };
         own.it_value = moment;
+        own.it_value.tv_nsec += c_long::from((moment.tv_sec, moment.tv_nsec) == (0, 0));
     }
     simple(op, Target::Nothing, || real(&raw const own), failed)
-}
-
-/// The clock of a timer that the program has set to a moment: the timer knows, and shows it to nobody. Times of day
-/// and times since the start of the machine are decades apart.
-///
-/// # Safety
-/// `new` must be the program's argument for an itimerspec.
-unsafe fn timer_clock(new: *const itimerspec) -> c_int {
-    if new.is_null() || !sys::is_readable(new.cast(), size_of::<itimerspec>()) {
-        return WALL;
-    }
-    // SAFETY: it can be read.
-    unsafe { likely_clock(&raw const (*new).it_value) }
 }
 
 /// clock_nanosleep.
@@ -122,6 +112,26 @@ unsafe fn setting_clock<R>(
     unsafe { waiting_or_interrupted(Op::ClockSettime, clock, time, real, failed) }
 }
 
+/// As [`setting_clock`], for settimeofday.
+unsafe fn setting_time_of_day<R>(
+    time: *const timeval,
+    real: impl FnOnce(*const timeval) -> R,
+    failed: impl FnOnce(i32) -> R,
+) -> R {
+    if !wall::is_off() || time.is_null() || !sys::is_readable(time.cast(), size_of::<timeval>()) {
+        return simple(Op::ClockSettime, Target::Nothing, || real(time), failed);
+    }
+    // SAFETY: it can be read; `at` is the moment given, or one of ours.
+    unsafe {
+        let given = timespec { tv_sec: (*time).tv_sec, tv_nsec: (*time).tv_usec.saturating_mul(1000) };
+        let set = |at: *const timespec| {
+            let own = timeval { tv_sec: (*at).tv_sec, tv_usec: (*at).tv_nsec / 1000 };
+            real(&raw const own)
+        };
+        setting_clock(WALL, &raw const given, set, failed)
+    }
+}
+
 hooks! {
     Timedwait, pthread_cond_timedwait(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t, at: *const timespec) -> c_int,
         real => waiting(likely_clock(at), at, |at| real(cond, mutex, at));
@@ -158,21 +168,13 @@ hooks! {
     ClockNanosleep, clock_nanosleep(clock: c_int, flags: c_int, request: *const timespec, rest: *mut timespec) -> c_int,
         real => sleeping_on(clock, flags, request, rest, |request| real(clock, flags, request, rest), |code| code);
     TimerSettime, timer_settime(timer: *mut c_void, flags: c_int, new: *const itimerspec, old: *mut itimerspec) -> c_int,
-        real => setting(Op::TimerSettime, flags & libc::TIMER_ABSTIME != 0, timer_clock(new), new, |new| real(timer, flags, new, old), minus_one);
+        real => setting(Op::TimerSettime, flags, new, |new| real(timer, flags, new, old), minus_one);
     TimerfdSettime, timerfd_settime(fd: c_int, flags: c_int, new: *const itimerspec, old: *mut itimerspec) -> c_int,
-        real => setting(Op::TimerfdSettime, flags & libc::TFD_TIMER_ABSTIME != 0, timer_clock(new), new, |new| real(fd, flags, new, old), minus_one);
+        real => setting(Op::TimerfdSettime, flags, new, |new| real(fd, flags, new, old), minus_one);
     ClockSettime, clock_settime(clock: c_int, time: *const timespec) -> c_int, real =>
         setting_clock(clock, time, |time| real(clock, time), minus_one);
-    ClockSettime, settimeofday(time: *const timeval, zone: *const c_void) -> c_int, real => {
-        if !wall::is_off() || time.is_null() || !sys::is_readable(time.cast(), size_of::<timeval>()) {
-            return simple(Op::ClockSettime, Target::Nothing, || real(time, zone), minus_one);
-        }
-        let given = timespec { tv_sec: (*time).tv_sec, tv_nsec: (*time).tv_usec.saturating_mul(1000) };
-        setting_clock(WALL, &raw const given, |at| {
-            let own = timeval { tv_sec: (*at).tv_sec, tv_usec: (*at).tv_nsec / 1000 };
-            real(&raw const own, zone)
-        }, minus_one)
-    };
+    ClockSettime, settimeofday(time: *const timeval, zone: *const c_void) -> c_int, real =>
+        setting_time_of_day(time, |time| real(time, zone), minus_one);
 }
 
 /// In place of a function of pthread.h that libc lacks: it says so as they do, by its result.
@@ -216,6 +218,9 @@ pub(super) unsafe fn raw(number: c_long, args: [usize; 6], again: impl Fn([usize
                 let time = b as *const timespec;
                 setting_clock(a as c_int, time, |time| with(1, time as usize), minus_one_long)
             }
+            libc::SYS_settimeofday => {
+                setting_time_of_day(a as *const timeval, |time| with(0, time as usize), minus_one_long)
+            }
             libc::SYS_clock_nanosleep => {
                 let request = |at: *const timespec| with(2, at as usize);
                 sleeping_on(a as c_int, b as c_int, c as *const _, d as *mut _, request, minus_one_long)
@@ -223,9 +228,7 @@ pub(super) unsafe fn raw(number: c_long, args: [usize; 6], again: impl Fn([usize
             libc::SYS_timer_settime | libc::SYS_timerfd_settime => {
                 let new = c as *const itimerspec;
                 let op = if number == libc::SYS_timer_settime { Op::TimerSettime } else { Op::TimerfdSettime };
-                // TFD_TIMER_ABSTIME has the same value.
-                let is_moment = b as c_int & libc::TIMER_ABSTIME != 0;
-                setting(op, is_moment, timer_clock(new), new, |new| with(2, new as usize), minus_one_long)
+                setting(op, b as c_int, new, |new| with(2, new as usize), minus_one_long)
             }
             _ => again(args),
         }
@@ -235,9 +238,7 @@ pub(super) unsafe fn raw(number: c_long, args: [usize; 6], again: impl Fn([usize
 /// A raw wait until the moment at this address.
 unsafe fn wait_raw(op: Op, clock: c_int, deadline: usize, real: impl FnOnce(usize) -> c_long) -> c_long {
     // SAFETY: the program's own deadline.
-    unsafe {
-        waiting_or_interrupted(op, clock, deadline as *const timespec, |at| real(at as usize), minus_one_long)
-    }
+    unsafe { waiting_or_interrupted(op, clock, deadline as *const timespec, |at| real(at as usize), minus_one_long) }
 }
 
 /// The clock of a futex operation that waits until a moment; the others wait for a time, or not at all.

@@ -85,13 +85,7 @@ fn quickly<R>(op: Op, flags: i32, real: impl FnOnce() -> R, failed: impl FnOnce(
 
 #[cold]
 #[inline(never)]
-fn quickly_hit<R>(
-    quick: Quick,
-    op: Op,
-    flags: i32,
-    real: impl FnOnce() -> R,
-    failed: impl FnOnce(i32) -> R,
-) -> R {
+fn quickly_hit<R>(quick: Quick, op: Op, flags: i32, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
     match quick.resolve(op, Target::Nothing, 0) {
         None => real(),
         Some(first) => simple_hit(first, Target::Nothing, flags, real, failed),

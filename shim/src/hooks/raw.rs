@@ -39,13 +39,18 @@ const HANDLE: usize = 1;
 /// It has failed already.
 const FAILED: usize = 2;
 
+/// The operation that a system call is, when it is one.
+fn operation(number: c_long) -> Option<Op> {
+    let row = usize::try_from(number).ok().and_then(|number| OPERATIONS.get(number)).copied()?;
+    row.checked_sub(1).and_then(Op::from_number)
+}
+
 /// Whether a system call is handled here; forks that pass are counted for their child's lineage.
 unsafe extern "C" fn route(number: c_long, first: usize) -> usize {
     if attached().is_none() {
         return PASS;
     }
-    let op = usize::try_from(number).ok().and_then(|number| OPERATIONS.get(number)).copied().unwrap_or(0);
-    let Some(op) = op.checked_sub(1).and_then(Op::from_number) else { return PASS };
+    let Some(op) = operation(number) else { return PASS };
     match number {
         libc::SYS_execve | libc::SYS_execveat | libc::SYS_fork | libc::SYS_epoll_ctl => HANDLE,
         // These may return twice, on one stack: they cannot be made below a frame of ours.
@@ -188,18 +193,14 @@ unsafe extern "C-unwind" fn handle(
             || again(whole),
             |errno| c_long::from(super::minus_one(errno)),
         ),
-        libc::SYS_kill => super::simple(Op::Kill, crate::select::Target::Nothing, || again(whole), super::minus_one_long),
-        libc::SYS_tgkill | libc::SYS_tkill => {
-            super::simple(Op::Tgkill, crate::select::Target::Nothing, || again(whole), super::minus_one_long)
-        }
-        libc::SYS_setrlimit => {
-            super::simple(Op::Setrlimit, crate::select::Target::Nothing, || again(whole), super::minus_one_long)
-        }
-        libc::SYS_getrlimit => {
-            super::simple(Op::Getrlimit, crate::select::Target::Nothing, || again(whole), super::minus_one_long)
-        }
-        libc::SYS_prlimit64 => {
-            super::simple(Op::Prlimit, crate::select::Target::Nothing, || again(whole), super::minus_one_long)
+        libc::SYS_kill
+        | libc::SYS_tkill
+        | libc::SYS_tgkill
+        | libc::SYS_setrlimit
+        | libc::SYS_getrlimit
+        | libc::SYS_prlimit64 => {
+            let op = operation(number).unwrap_or(Op::Kill);
+            super::simple(op, crate::select::Target::Nothing, || again(whole), super::minus_one_long)
         }
         libc::SYS_fork => c_long::from(forking(|| again(whole) as libc::pid_t)),
         libc::SYS_execve => {
@@ -216,7 +217,11 @@ unsafe extern "C-unwind" fn handle(
             // SAFETY: the program's own arguments.
             unsafe { super::deadline::raw(number, whole, again) }
         }
-        libc::SYS_timer_settime | libc::SYS_timerfd_settime | libc::SYS_clock_nanosleep | libc::SYS_clock_settime => {
+        libc::SYS_timer_settime
+        | libc::SYS_timerfd_settime
+        | libc::SYS_clock_nanosleep
+        | libc::SYS_clock_settime
+        | libc::SYS_settimeofday => {
             // SAFETY: as above.
             unsafe { super::deadline::raw(number, whole, again) }
         }

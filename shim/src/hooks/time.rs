@@ -270,13 +270,11 @@ pub(super) unsafe fn raw(number: c_long, args: [usize; 6], again: impl Fn([usize
             libc::SYS_timer_create => simple(Op::TimerCreate, Target::Nothing, call, minus_one_long),
             libc::SYS_timerfd_create => making(Op::TimerfdCreate, || call() as c_int).into(),
             libc::SYS_timerfd_gettime => simple(Op::TimerfdGettime, Target::Nothing, call, minus_one_long),
-            libc::SYS_getrandom => {
-                drawing(a as *mut c_void, b, c as c_uint, |to, len| {
-                    let mut args = args;
-                    (args[0], args[1]) = (to as usize, len);
-                    again(args) as isize
-                }) as c_long
-            }
+            libc::SYS_getrandom => drawing(a as *mut c_void, b, c as c_uint, |to, len| {
+                let mut args = args;
+                (args[0], args[1]) = (to as usize, len);
+                again(args) as isize
+            }) as c_long,
             _ => call(),
         }
     }
