@@ -19,6 +19,8 @@ const ATTACHED_WITHIN: u64 = 1_000_000_000;
 pub struct Actor {
     plan: Plan,
     start_ns: u64,
+    /// When the tree was armed by its sign, ns since the start of the run: windows count from there.
+    armed_ns: u64,
     acts: Vec<Act>,
     keepers: Vec<Keeper>,
 }
@@ -66,8 +68,8 @@ impl Actor {
             done: 0,
         };
         let ours = plan.rules.iter().enumerate().filter(|(_, rule)| rule.has(flag::LAUNCHER));
-        let acts = if plan.header.enabled == 0 { Vec::new() } else { ours.map(act).collect() };
-        Actor { plan: plan.clone(), start_ns, acts, keepers: Vec::new() }
+        let acts = ours.map(act).collect();
+        Actor { plan: plan.clone(), start_ns, armed_ns: 0, acts, keepers: Vec::new() }
     }
 
     /// How long until something is due; `None` when nothing will be, or is but waits for a process that matches.
@@ -81,9 +83,10 @@ impl Actor {
     /// Does what is due. A rule whose time has come and that no process matches waits for one.
     pub fn act(&mut self, collector: &mut Collector, root: i32) {
         let now = self.now();
-        if !self.acts.iter().any(|act| act.is_open(now) && act.due <= now) {
+        if !self.acts.iter().any(|act| act.is_open(now) && act.due <= now) || !self.is_in_force(collector) {
             return;
         }
+        let now = self.now();
         let tree = descendants();
         let mut acts = std::mem::take(&mut self.acts);
         for act in acts.iter_mut().filter(|act| act.is_open(now) && act.due <= now) {
@@ -100,7 +103,21 @@ impl Actor {
         self.keepers.drain(..).for_each(Keeper::release);
     }
 
+    /// Whether the tree is armed and injection switched on; learns when it was armed.
+    fn is_in_force(&mut self, collector: &Collector) -> bool {
+        let session = collector.session();
+        let Ok(plan) = session.plan() else { return false };
+        self.armed_ns = plan.armed_ns;
+        plan.armed != 0 && plan.enabled != 0 && !session.is_over().unwrap_or(true)
+    }
+
+    /// ns since injection could begin, as rules count them.
     fn now(&self) -> u64 {
+        self.run_time().saturating_sub(self.armed_ns)
+    }
+
+    /// ns since the start of the run.
+    fn run_time(&self) -> u64 {
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
             let ns = i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec());
             u64::try_from(ns).unwrap_or(0)
@@ -124,14 +141,15 @@ impl Actor {
             if record.is_none() && now.saturating_sub(act.due) < ATTACHED_WITHIN {
                 return false;
             }
-            if !act.rule.has(flag::PROCESS) {
-                return act.rule.fault == FaultKind::Freeze as u8 || process.pid == root;
-            }
             let executable = executable(process.pid);
             let executable = executable.as_os_str().as_bytes();
             let program = record.map_or("", |(_, program)| program);
             let names = [program.as_bytes(), process.name.as_bytes(), last_component(executable), executable];
-            patterns.process(act.rule.processes, &names)
+            let named = match act.rule.has(flag::PROCESS) {
+                true => patterns.process(act.rule.processes, &names),
+                false => act.rule.fault == FaultKind::Freeze as u8 || process.pid == root,
+            };
+            named && !(act.rule.has(flag::EXCEPT) && patterns.process(act.rule.except.processes, &names))
         };
         let is_keeper = |process: &Survivor| self.keepers.iter().any(|keeper| keeper.pid() == process.pid);
         tree.iter().filter(|process| !is_keeper(process)).filter(wanted).collect()
@@ -164,7 +182,7 @@ impl Actor {
         for (pid, record, index) in &recorded {
             if reached.contains(pid) {
                 let told = Record { kind: kind::DELIVERY, status: status::DELIVERED, nth: *index, ..*record };
-                collector.add(Record { at_ns: self.now(), ..told }, b"");
+                collector.add(Record { at_ns: self.run_time(), ..told }, b"");
             }
         }
         !recorded.is_empty()
@@ -180,7 +198,7 @@ impl Actor {
             op: NO_CALL,
             // At most MAX_RULES.
             rule: act.index as u16,
-            at_ns: self.now(),
+            at_ns: self.run_time(),
             pid,
             tid: pid,
             process: collector.tally().processes.get(&pid).map_or(0, |(image, _)| *image),

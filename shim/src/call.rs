@@ -55,12 +55,12 @@ pub fn quick(op: Op, target: Target) -> Quick {
     let wanted = word & tree::me().rules;
     let thread = guard::thread();
     let session = session::armed();
-    if word & !RULE_BITS != 0 || thread.is_inside() || session.is_over() || !tree::is_own_slot(thread) {
+    if word & !RULE_BITS != 0 || thread.is_inside() || session.is_over() {
         return Quick::Ask;
     }
     let hit = match target {
-        Target::Memory(caller) => {
-            if !crate::init::may_fail_allocation(caller) {
+        Target::Memory => {
+            if !crate::init::may_fail_allocation(thread.caller.get()) {
                 return Quick::Pass;
             }
             wanted
@@ -80,9 +80,19 @@ pub fn quick(op: Op, target: Target) -> Quick {
             }
         }
         Target::Nothing => wanted,
-        Target::Path(..) | Target::Peer(..) | Target::Name(_) | Target::Program(_) => return Quick::Ask,
+        Target::Path(..)
+        | Target::Entry(..)
+        | Target::Entries(..)
+        | Target::Fds(..)
+        | Target::Peer(..)
+        | Target::Name(_)
+        | Target::Program(_) => return Quick::Ask,
     };
-    if hit & session.complex != 0 {
+    // A thread that no rule has hit yet has no slot, and needs none.
+    if hit == 0 {
+        return Quick::Pass;
+    }
+    if hit & session.complex != 0 || !tree::is_own_slot(thread) {
         return Quick::Ask;
     }
     let token = Token::enter_free(thread);
@@ -145,7 +155,7 @@ fn ask(token: &Token, op: Op, wanted: u64, target: Target, amount: u64) -> bool 
         real::disarm();
         return false;
     }
-    let (hit, protected) = select(session, op, wanted, target);
+    let (hit, protected) = select(session, op, wanted, target, amount);
     hit | protected != 0 && put_to_rules(token.thread, hit, protected, amount)
 }
 
@@ -178,7 +188,7 @@ fn put_to_rules(thread: &Thread, hit: u64, protected: u64, amount: u64) -> bool 
     let session = session::armed();
     let Some(slot) = tree::thread_slot(session, thread) else { return false };
     count_protected(session, slot, protected);
-    let now = if session.windowed & hit == 0 { 0 } else { clock::coarse().saturating_sub(session.start_ns) };
+    let now = if session.windowed & hit == 0 { 0 } else { session.run_time(clock::coarse()) };
     if session.windowed & hit != 0 && (now >= session.until_ns || now < session.arm_ns) {
         return false;
     }
@@ -349,13 +359,13 @@ impl Subjected<'_> {
     /// Checks the identity, refuses what does not fit, and publishes the record.
     #[inline(always)]
     fn prepare(&self, thread: &Thread) -> Option<(Effect, Ticket)> {
-        if let Target::Fd(fd) = self.target
-            && self.session.needs_fd() & (1 << self.index) != 0
-        {
-            let standing = fds::refresh(self.session, fd);
-            let (hit, _) =
-                standing.select(1 << self.index, self.session.only_files(self.op), self.session.only_sockets(self.op));
-            if hit == 0 {
+        if self.session.needs_fd() & (1 << self.index) != 0 {
+            let is_hit = match self.target {
+                Target::Fd(fd) => self.still_matches(fd),
+                Target::Fds(to, from) => self.still_matches(to) || self.still_matches(from),
+                _ => true,
+            };
+            if !is_hit {
                 return None;
             }
         }
@@ -375,7 +385,7 @@ impl Subjected<'_> {
         record.status = effects::status_of(effect);
         record.effect = effects::number_of(effect);
         record.requested = effects::requested(effect, self.asked);
-        if matches!(self.target, Target::Memory(_) | Target::Nothing) {
+        if matches!(self.target, Target::Memory | Target::Nothing) {
             return log::publish(self.session, thread, &mut record, &[]).map(|ticket| (effect, ticket));
         }
         let published = paths::with_desk(|desk| {
@@ -383,6 +393,15 @@ impl Subjected<'_> {
             log::publish(self.session, thread, &mut record, &[desk.path.bytes()])
         });
         published.flatten().map(|ticket| (effect, ticket))
+    }
+
+    /// Whether the rule matches what the kernel says that a descriptor is.
+    #[inline(always)]
+    fn still_matches(&self, fd: i32) -> bool {
+        let standing = fds::refresh(self.session, fd);
+        let (hit, _) =
+            standing.select(1 << self.index, self.session.only_files(self.op), self.session.only_sockets(self.op));
+        hit != 0
     }
 
     fn record(&self, kind: u8) -> Record {

@@ -4,10 +4,14 @@
 //! calls pass, and there is no destructor of ours.
 
 use crate::children;
+use crate::guard::{self, Token};
+use crate::select::Target;
 use crate::session::{self, Session};
+use crate::text::Text;
 use crate::tree::{self, Arrival, Lineage};
-use crate::{clock, fds, hooks, paths, real, standalone, sys, wall};
+use crate::{clock, fds, hooks, log, paths, real, standalone, sys, wall};
 use chaos_table::calls::Op;
+use chaos_table::record::{self, Record};
 use chaos_table::rule::{TRACK, arm};
 use chaos_table::session::SIZE_MAX;
 use chaos_table::{decide, runtimes};
@@ -162,8 +166,7 @@ pub fn may_fail_allocation(caller: usize) -> bool {
 /// From now on the entries look at the rules.
 fn arm_now() {
     if let Some(session) = session::attached()
-        && tree::me().rules | tree::me().clocks != 0
-        && session.enabled()
+        && (tree::me().rules | tree::me().clocks != 0 || session.awaits_sign())
         && !session.is_over()
     {
         wall::prepare(session);
@@ -190,8 +193,27 @@ unsafe extern "C" fn reached_main() -> usize {
     MAIN.load(Ordering::Relaxed)
 }
 
+/// Calls that no runtime makes on unprotected paths while it boots: the first one is the user's program at work.
+const SIGNS: [Op; 15] = [
+    Op::Opendir,
+    Op::Scandir,
+    Op::Mkstemp,
+    Op::Mkdtemp,
+    Op::Rename,
+    Op::Unlink,
+    Op::Link,
+    Op::Symlink,
+    Op::Mkdir,
+    Op::Rmdir,
+    Op::Mknod,
+    Op::Truncate,
+    Op::Chmod,
+    Op::Chown,
+    Op::Utimens,
+];
+
 fn wait_for_sign() {
-    for op in [Op::Open, Op::Fopen, Op::Connect, Op::Listen] {
+    for op in [Op::Open, Op::Fopen, Op::Connect, Op::Listen].into_iter().chain(SIGNS) {
         if let Some(word) = real::WAITING.of(op as usize) {
             word.store(TRACK, Ordering::Relaxed);
         }
@@ -213,19 +235,74 @@ pub fn sign() {
     }
 }
 
-/// An open: the user's program is at work when the path is not the runtime's own.
+/// Whether an open or a listen can be a sign: that the user's program is at work, or that the tree is to be armed.
+#[inline(always)]
+pub fn awaits_sign() -> bool {
+    is_waiting() || session::attached().is_some_and(Session::awaits_sign)
+}
+
+/// A call on a name, before it is put to the rules: it may be the sign itself.
+#[inline(always)]
+pub fn before_call_on_name(op: Op, target: Target) {
+    if is_waiting()
+        && SIGNS.contains(&op)
+        && let Target::Path(dirfd, path) | Target::Entry(dirfd, path) | Target::Entries(_, (dirfd, path)) = target
+    {
+        // SAFETY: the program's own argument of a call that is being made.
+        unsafe { sign_of_path(dirfd, path, false) };
+    }
+}
+
+/// A path was looked for, and `opened` if it was there. The user's program is at work when it is not the runtime's own.
 ///
 /// # Safety
 /// `path` must be NULL or a C string.
 #[cold]
-pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char) {
+pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char, opened: bool) {
     let Some(session) = session::attached() else { return };
-    // SAFETY: the caller says so.
-    let own = paths::with_desk(|desk| unsafe {
-        desk.absolute(dirfd, path) && !fds::is_protected(session, desk.path.bytes())
+    paths::with_desk(|desk| {
+        // SAFETY: the caller says so.
+        if !unsafe { desk.absolute(dirfd, path, true) } {
+            return;
+        }
+        if is_waiting() && !fds::is_protected(session, desk.path.bytes()) {
+            sign();
+        }
+        let awaited = opened && session.arm() == arm::PATH && session.awaits_sign();
+        if awaited && session.patterns().path(session.sign_paths(), desk.path.bytes()) {
+            arm_tree(session, b"armed: opened ", desk.path.bytes());
+        }
     });
-    if own == Some(true) {
-        sign();
+}
+
+/// The program listens on a socket: which port it is may be the sign for the tree.
+#[cold]
+pub fn sign_of_listening(fd: c_int) {
+    let Some(session) = session::attached() else { return };
+    if session.arm() != arm::LISTEN || !session.awaits_sign() {
+        return;
+    }
+    let mut buffer = fds::PeerBuffer::new();
+    if let decide::Peer::V4(_, port) | decide::Peer::V6(_, port) = buffer.of_socket(fd)
+        && session.is_sign_port(port)
+    {
+        let mut text = Text::<8>::EMPTY;
+        text.push_number(port.into());
+        arm_tree(session, b"armed: listening on port ", text.bytes());
+    }
+}
+
+/// The whole tree is armed by what this process has done; the log tells by what.
+fn arm_tree(session: &Session, what: &[u8], which: &[u8]) {
+    let token = Token::enter();
+    let mut text = Text::<{ record::MAX_TEXT }>::EMPTY;
+    text.push(what);
+    text.push(which);
+    let mut mark = Record { kind: record::kind::MARK, ..Record::default() };
+    log::publish(session, guard::thread(), &mut mark, &[text.bytes()]);
+    session.arm_tree(clock::exact());
+    if let Some(token) = token {
+        token.leave();
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Slot {
 pub enum Missing {
     /// Fails with ENOSYS, as a kernel without the call would.
     NoSys,
+    /// Returns NULL or 0, and sets errno to ENOSYS: for a call whose -1 would be taken for success.
+    Null,
     /// Another of our slots does the same with the same arguments (an alias such as `open64`).
     Use(fn() -> &'static Slot),
 }
@@ -90,6 +92,7 @@ pub unsafe extern "C" fn resolve(slot: &Slot) -> *mut c_void {
         _ if !found.is_null() => found,
         // Not kept: before glibc 2.34 a library that is loaded later may bring it (pthread_create).
         Missing::NoSys => return no_sys as *mut c_void,
+        Missing::Null => return no_sys_null as *mut c_void,
         // SAFETY: slots are static; an alias names a slot that every libc has.
         Missing::Use(other) => unsafe { resolve(other()) },
     };
@@ -105,6 +108,11 @@ extern "C" fn nothing() -> *mut c_void {
 extern "C" fn no_sys() -> isize {
     set_errno(libc::ENOSYS);
     -1
+}
+
+extern "C" fn no_sys_null() -> usize {
+    set_errno(libc::ENOSYS);
+    0
 }
 
 /// The common end of the stubs: r11 holds the slot; all argument registers survive.
@@ -130,13 +138,20 @@ pub unsafe extern "C" fn resolve_and_jump() {
     )
 }
 
+/// At the entry of a call: stores its return address in the thread's block. r10 and r11 are free there.
+macro_rules! note_caller {
+    () => {
+        "mov r11, qword ptr [rip + chaos_shim_thread@GOTTPOFF]\nmov r10, qword ptr [rsp]\nmov qword ptr fs:[r11 + {caller}], r10"
+    };
+}
+pub(crate) use note_caller;
+
 /// Declares hooks: for each symbol its slot, the stub that resolves it, the armed function, and the exported entry.
 ///
 /// `Op, symbol(arguments) -> result, real => body;` - the entry jumps to the real function when the operation's word is
-/// zero, and to `body` otherwise; in it `real` is the real function. Before the operation may stand
-/// `[always]`: the word is not asked (calls that the tree hangs on), or
-/// `[caller "REG"]`: the return address comes as one more argument, in the register that the convention wants.
-/// `or alias` names the hook whose real function serves where libc lacks the symbol.
+/// zero, and to `body` otherwise, the return address stored in the thread's block; in `body`, `real` is the real function.
+/// Before the operation may stand `[always]`: the word is not asked (calls that the tree hangs on).
+/// `or alias` names the hook whose real function serves where libc lacks the symbol; `or null`: it then returns NULL.
 macro_rules! hooks {
     ($(
         $([$($mode:tt)*])? $op:ident, $symbol:ident $(or $alias:ident)?
@@ -160,7 +175,7 @@ macro_rules! hooks {
                 }
 
                 unsafe extern "C-unwind" fn armed($($arg: $type),*) -> $result {
-                    type Real = $crate::real::hooks!(@type [$($($mode)*)?] ($($arg: $type),*) -> $result);
+                    type Real = unsafe extern "C-unwind" fn($($type),*) -> $result;
                     // SAFETY: the slot holds the function of this symbol, whose C signature is written here.
                     let $real: Real = unsafe {
                         std::mem::transmute(SLOT.target.load(std::sync::atomic::Ordering::Relaxed))
@@ -177,24 +192,22 @@ macro_rules! hooks {
         pub static SLOTS: &[&$crate::real::Slot] = &[$(&$symbol::SLOT),*];
     };
     (@missing) => { Missing::NoSys };
+    (@missing null) => { Missing::Null };
     (@missing $alias:ident) => { Missing::Use(|| &super::$alias::SLOT) };
-    (@type [caller $register:literal] ($a:ident: $ta:ty, $caller:ident: $tc:ty) -> $result:ty) =>
-        { unsafe extern "C-unwind" fn($ta) -> $result };
-    (@type [caller $register:literal] ($a:ident: $ta:ty, $b:ident: $tb:ty, $caller:ident: $tc:ty) -> $result:ty) =>
-        { unsafe extern "C-unwind" fn($ta, $tb) -> $result };
-    (@type [caller $register:literal] ($a:ident: $ta:ty, $b:ident: $tb:ty, $c:ident: $t:ty, $caller:ident: $tc:ty) -> $result:ty) =>
-        { unsafe extern "C-unwind" fn($ta, $tb, $t) -> $result };
-    (@type [$($mode:tt)*] ($($arg:ident : $type:ty),*) -> $result:ty) =>
-        { unsafe extern "C-unwind" fn($($type),*) -> $result };
     (@entry $symbol:ident $op:ident [always]) => {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $symbol() {
-            std::arch::naked_asm!("jmp {armed}", armed = sym armed)
+            std::arch::naked_asm!(
+                $crate::real::note_caller!(),
+                "jmp {armed}",
+                caller = const std::mem::offset_of!($crate::guard::Thread, caller),
+                armed = sym armed,
+            )
         }
         const _: Op = Op::$op;
     };
-    (@entry $symbol:ident $op:ident [$(caller $register:literal)?]) => {
+    (@entry $symbol:ident $op:ident []) => {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $symbol() {
@@ -203,11 +216,13 @@ macro_rules! hooks {
                 "cmp qword ptr [r11 + {offset}], 0",
                 "jne 2f",
                 "jmp qword ptr [rip + {slot}]",
-                concat!("2: ", $("mov ", $register, ", qword ptr [rsp]")?),
+                "2:",
+                $crate::real::note_caller!(),
                 "jmp {armed}",
                 words = sym $crate::real::WORDS,
                 offset = const Op::$op as usize * 8,
                 slot = sym SLOT,
+                caller = const std::mem::offset_of!($crate::guard::Thread, caller),
                 armed = sym armed,
             )
         }

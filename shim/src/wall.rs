@@ -7,9 +7,9 @@
 use crate::guard::{self, Token};
 use crate::session::{self, Session};
 use crate::{clock, log, real, sys, tree};
-use chaos_table::calls::{FaultKind, Op};
+use chaos_table::calls::{CALLS, FaultKind, Op};
 use chaos_table::record::{Record, kind, status};
-use chaos_table::rule::{OP_ROOM, Rule, clocks};
+use chaos_table::rule::{Rule, clocks};
 use chaos_table::session::ProcessCounters;
 use chaos_table::wall::{Scope, Shift, shift, true_wait};
 use libc::{c_int, timespec};
@@ -40,11 +40,9 @@ pub fn prepare(session: &Session) {
     if steady == 0 {
         return;
     }
-    for op in 0..OP_ROOM {
-        // SAFETY: the session has that many words.
-        let word = unsafe { (*session.words().add(op)).load(Ordering::Relaxed) } & steady;
-        if let Some(kept) = real::STEADY.of(op) {
-            kept.store(word, Ordering::Relaxed);
+    for row in CALLS {
+        if let Some(kept) = real::STEADY.of(row.op as usize) {
+            kept.store(session.planned(row.op) & steady, Ordering::Relaxed);
         }
     }
     real::AFTERWARDS.store(real::STEADY.pointer(), Ordering::Relaxed);
@@ -157,7 +155,8 @@ pub fn spec(ns: i64) -> timespec {
 #[inline(always)]
 fn shift_at(kind: u32, now: i64, reading: Option<Op>) -> Shift {
     let mut total = Shift::default();
-    let mut rest = tree::me().clocks;
+    // Which of them are in force: all calls about clocks have the same rules.
+    let mut rest = tree::me().clocks & real::word(Op::ClockGettime as usize);
     if rest == 0 {
         return total;
     }
@@ -165,7 +164,7 @@ fn shift_at(kind: u32, now: i64, reading: Option<Op>) -> Shift {
     let session = session::armed();
     let steady = kind == clocks::MONOTONIC;
     let start = if steady { session.start_ns } else { session.start_wall_ns };
-    let passed = u64::try_from(now).unwrap_or(0).saturating_sub(start);
+    let passed = u64::try_from(now).unwrap_or(0).saturating_sub(start).saturating_sub(session.armed_ns());
     let is_over = session.is_over();
     if is_over {
         real::disarm();

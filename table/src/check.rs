@@ -29,7 +29,8 @@ pub(crate) struct Resolved {
     pub by_launcher: bool,
 }
 
-const READS: &[Op] = &[Op::Read, Op::Readv, Op::Pread, Op::Preadv, Op::Recv, Op::Recvfrom];
+const READS: &[Op] =
+    &[Op::Read, Op::Readv, Op::Pread, Op::Preadv, Op::Recv, Op::Recvfrom, Op::Fread, Op::Fgets, Op::Getline];
 const SHORT: &[Op] = &[
     Op::Read,
     Op::Readv,
@@ -43,6 +44,9 @@ const SHORT: &[Op] = &[
     Op::Sendto,
     Op::Recv,
     Op::Recvfrom,
+    Op::Sendfile,
+    Op::Splice,
+    Op::CopyFileRange,
 ];
 const CONNECTION: &[Op] = &[
     Op::Read,
@@ -55,9 +59,26 @@ const CONNECTION: &[Op] = &[
     Op::Recv,
     Op::Recvfrom,
     Op::Recvmsg,
+    Op::Sendfile,
 ];
 const ALLOCATOR: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign];
-const DESCRIPTORS: &[Op] = &[Op::Open, Op::Socket, Op::Accept, Op::Dup, Op::Pipe];
+const DESCRIPTORS: &[Op] = &[
+    Op::Open,
+    Op::Fopen,
+    Op::Socket,
+    Op::Accept,
+    Op::Dup,
+    Op::Pipe,
+    Op::Eventfd,
+    Op::Signalfd,
+    Op::TimerfdCreate,
+    Op::InotifyInit,
+    Op::MemfdCreate,
+    Op::ShmOpen,
+    Op::IoUringSetup,
+    Op::Mkstemp,
+    Op::Tmpfile,
+];
 const PROCESSES: &[Op] = &[Op::Fork, Op::Vfork, Op::Spawn, Op::System, Op::Popen];
 /// What shows a clock, and what takes a moment of one: off together, or a program would see two times at once.
 const CLOCKS: &[Op] = &[
@@ -128,8 +149,33 @@ pub(crate) fn resolve(fault: &Fault) -> Result<Resolved, Problem> {
         // Where a descriptor can be anything, these are about sockets alone.
         hit.only_sockets |= hit.op.row().works_on_any_fd() && (kind == FaultKind::Disconnect || fault.to.is_some());
     }
+    leave_out(fault, &mut resolved)?;
     unusual(fault, &mut resolved);
     Ok(resolved)
+}
+
+/// Takes away the operations that `direction` and `not` leave out.
+fn leave_out(fault: &Fault, resolved: &mut Resolved) -> Result<(), Problem> {
+    let Some(not) = &fault.not else { return Ok(()) };
+    let calls = not.calls.as_ref().map_or(&[][..], |calls| calls.0.as_slice());
+    let is_out = |row: &Call| {
+        let named = calls.iter().any(|name| match name {
+            CallName::Op(op) => *op == row.op,
+            CallName::Family(family) => row.is_in(*family) && !row.works_on_any_fd(),
+        });
+        named || (not.direction.is_some() && not.direction == row.direction())
+    };
+    // A call on any descriptor leaves a family as the descriptor says.
+    for hit in resolved.hits.iter_mut().filter(|hit| hit.op.row().works_on_any_fd()) {
+        hit.only_sockets |= calls.contains(&CallName::Family(Family::Disk));
+        hit.only_files |= calls.contains(&CallName::Family(Family::Network));
+    }
+    resolved.hits.retain(|hit| !(is_out(hit.op.row()) || (hit.only_files && hit.only_sockets)));
+    if resolved.hits.is_empty() {
+        let problem = Problem::new("`not` leaves out every call of the fault");
+        return Err(problem.help("name fewer in `not`, or more in `calls`"));
+    }
+    Ok(())
 }
 
 /// Parameters belong to their fault; some faults need one.
@@ -206,7 +252,7 @@ fn clock(fault: &Fault) -> Result<(), Problem> {
     }
     refuse(
         fault,
-        &["every", "nth", "after", "times", "per"],
+        &["every", "nth", "after", "times", "per", "size", "caller", "direction"],
         "does not apply to clock: the clock is off, not a call",
         "`from` and `for` say when; a `jump` with a `period` comes and goes",
     )?;
@@ -243,7 +289,7 @@ fn monotonic(fault: &Fault) -> Result<(), Problem> {
 fn without_calls(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
     let what =
         format!("needs `calls`: without them the launcher acts, which knows only processes and time ({})", kind.name());
-    let keys = ["path", "to", "fd", "rate", "every", "nth", "after", "per"];
+    let keys = ["path", "to", "fd", "size", "caller", "direction", "rate", "every", "nth", "after", "per"];
     refuse(fault, &keys, &what, "add `calls`, or use `process`, `from`, `times` and `period`")?;
     if fault.times.is_some_and(|times| times.0 > 1) && fault.period.is_none() {
         let problem = Problem::new(format!("`times` of a {} without `calls` needs a `period`", kind.name()));
@@ -256,10 +302,13 @@ fn without_calls(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The first of these keys that is given is an error.
+/// The first of these keys that is given is an error; so is what `not` says of calls.
 fn refuse(fault: &Fault, keys: &[&str], why: &str, help: &str) -> Result<(), Problem> {
-    match fault.words().iter().find(|(key, _)| keys.contains(key)) {
-        Some((key, _)) => Err(Problem::new(format!("`{key}` {why}")).help(help)),
+    let words = fault.words();
+    let mut given = words.iter().map(|(key, _)| key.as_str());
+    let is_refused = |key: &str| keys.contains(&key) || (key.starts_with("not.") && key != "not.process");
+    match given.find(|key| is_refused(key)) {
+        Some(key) => Err(Problem::new(format!("`{key}` {why}")).help(help)),
         None => Ok(()),
     }
 }
@@ -377,6 +426,13 @@ fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> R
     if fault.fd.is_some() && row.subject != Subject::Fd {
         return Err(never("fd", name, "an open descriptor"));
     }
+    if fault.size.is_some() && !row.has_size() {
+        return Err(never("size", name, "an amount of bytes"));
+    }
+    if fault.direction.is_some_and(|direction| row.direction() != Some(direction)) {
+        let problem = Problem::new(format!("the call `{name}` moves no data in that direction"));
+        return Err(problem.help("`direction: in` is about reads and receives, `out` about writes and sends"));
+    }
     let eai = fault.errno.as_ref().and_then(|errnos| errnos.0.first()).map(|(errno, _)| errno.is_eai());
     match (eai, row.fails == Failure::Eai) {
         (Some(true), false) => {
@@ -399,7 +455,7 @@ fn never(selector: &str, call: &str, what: &str) -> Problem {
 pub(crate) fn takes_path(row: &Call) -> bool {
     match row.subject {
         Subject::Path => true,
-        Subject::Fd => row.is_in(Family::Disk),
+        Subject::Fd => row.is_in(Family::Disk) || row.is_in(Family::Stdio),
         Subject::Peer | Subject::Name | Subject::Memory | Subject::Program | Subject::Nothing => false,
     }
 }
@@ -408,7 +464,7 @@ pub(crate) fn takes_path(row: &Call) -> bool {
 fn takes_peer(row: &Call) -> bool {
     match row.subject {
         Subject::Peer | Subject::Name => true,
-        Subject::Fd => row.is_in(Family::Network),
+        Subject::Fd => row.is_in(Family::Network) || row.is_in(Family::Stdio),
         Subject::Path | Subject::Memory | Subject::Program | Subject::Nothing => false,
     }
 }

@@ -1,12 +1,12 @@
 //! Processes and threads: what the tree hangs on. Their entries do not ask for a rule first.
 
-use super::file::descriptor_of;
 use super::{minus_one, simple, with_flags};
 use crate::children::{self, Start};
 use crate::guard::{ORDINAL_TEXT, thread};
 use crate::real::{Slot, errno, hooks, set_errno};
 use crate::select::Target;
 use crate::session::{Session, attached};
+use crate::stream::descriptor_of;
 use crate::{fds, sys, tree};
 use chaos_table::calls::Op;
 use libc::{
@@ -95,6 +95,7 @@ extern "C" fn before_vfork() -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn vfork() {
     std::arch::naked_asm!(
+        crate::real::note_caller!(),
         "sub rsp, 8",
         "call {before}",
         "add rsp, 8",
@@ -102,6 +103,7 @@ unsafe extern "C" fn vfork() {
         "jne 2f",
         "jmp qword ptr [rip + {slot}]",
         "2: ret",
+        caller = const std::mem::offset_of!(crate::guard::Thread, caller),
         before = sym before_vfork,
         slot = sym VFORK,
     )
@@ -205,6 +207,7 @@ macro_rules! variadic {
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $symbol() {
             std::arch::naked_asm!(
+                crate::real::note_caller!(),
                 "mov r10, [rsp]",
                 "mov [rsp], r9",
                 "push r8",
@@ -223,6 +226,7 @@ macro_rules! variadic {
                 "add rsp, 32",
                 "mov [rsp], r10",
                 "ret",
+                caller = const std::mem::offset_of!(crate::guard::Thread, caller),
                 list = sym $list,
             )
         }

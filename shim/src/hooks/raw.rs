@@ -4,6 +4,7 @@ use super::data::{Memory, Vector, message, transfer, transfer_vector};
 use super::file::{closing, duplicating, making, opening};
 use super::net::{accepting, connecting, listening, pairing, watching};
 use super::process::{executing, forking};
+use super::raw_plain::calling;
 use crate::guard::thread;
 use crate::real::{Slot, word};
 use crate::session::attached;
@@ -33,17 +34,16 @@ const fn operations() -> [u16; NUMBERS] {
     table
 }
 
+fn operation(number: c_long) -> Option<Op> {
+    let op = usize::try_from(number).ok().and_then(|number| OPERATIONS.get(number)).copied().unwrap_or(0);
+    op.checked_sub(1).and_then(Op::from_number)
+}
+
 /// What to do with a raw system call.
 const PASS: usize = 0;
 const HANDLE: usize = 1;
 /// It has failed already.
 const FAILED: usize = 2;
-
-/// The operation that a system call is, when it is one.
-fn operation(number: c_long) -> Option<Op> {
-    let row = usize::try_from(number).ok().and_then(|number| OPERATIONS.get(number)).copied()?;
-    row.checked_sub(1).and_then(Op::from_number)
-}
 
 /// Whether a system call is handled here; forks that pass are counted for their child's lineage.
 unsafe extern "C" fn route(number: c_long, first: usize) -> usize {
@@ -52,7 +52,9 @@ unsafe extern "C" fn route(number: c_long, first: usize) -> usize {
     }
     let Some(op) = operation(number) else { return PASS };
     match number {
-        libc::SYS_execve | libc::SYS_execveat | libc::SYS_fork | libc::SYS_epoll_ctl => HANDLE,
+        libc::SYS_execve | libc::SYS_execveat | libc::SYS_fork | libc::SYS_epoll_ctl | libc::SYS_io_uring_setup => {
+            HANDLE
+        }
         // These may return twice, on one stack: they cannot be made below a frame of ours.
         libc::SYS_vfork => forks(Op::Vfork),
         libc::SYS_clone if first & libc::CLONE_THREAD as usize == 0 => forks(Op::Fork),
@@ -98,6 +100,7 @@ pub static SLOTS: &[&Slot] = &[&SYSCALL, &super::process::VFORK];
 #[unsafe(no_mangle)]
 unsafe extern "C" fn syscall() {
     std::arch::naked_asm!(
+        crate::real::note_caller!(),
         "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9",
         "sub rsp, 8",
         "call {route}",
@@ -110,6 +113,7 @@ unsafe extern "C" fn syscall() {
         "2: jmp {handle}",
         "3: mov rax, -1",
         "ret",
+        caller = const std::mem::offset_of!(crate::guard::Thread, caller),
         route = sym route,
         slot = sym SYSCALL,
         handle = sym handle,
@@ -160,7 +164,7 @@ unsafe extern "C-unwind" fn handle(
         libc::SYS_sendmmsg => message(Op::Sendmmsg, fd, d as c_int, || again(whole) as isize) as c_long,
         libc::SYS_recvmmsg => message(Op::Recvmmsg, fd, d as c_int, || again(whole) as isize) as c_long,
         libc::SYS_fcntl => c_long::from(duplicating(b as c_int, || again(whole) as c_int)),
-        libc::SYS_listen => c_long::from(listening(|| again(whole) as c_int)),
+        libc::SYS_listen => c_long::from(listening(fd, || again(whole) as c_int)),
         libc::SYS_epoll_ctl => {
             // SAFETY: the program's own event.
             c_long::from(unsafe { watching(b as c_int, c as c_int, d as *const _, || again(whole) as c_int) })
@@ -225,7 +229,20 @@ unsafe extern "C-unwind" fn handle(
             // SAFETY: as above.
             unsafe { super::deadline::raw(number, whole, again) }
         }
-        // SAFETY: as above.
-        _ => unsafe { super::time::raw(number, whole, again) },
+        libc::SYS_time
+        | libc::SYS_gettimeofday
+        | libc::SYS_clock_gettime
+        | libc::SYS_clock_getres
+        | libc::SYS_nanosleep
+        | libc::SYS_timer_create
+        | libc::SYS_timerfd_gettime
+        | libc::SYS_getrandom => {
+            // SAFETY: as above.
+            unsafe { super::time::raw(number, whole, again) }
+        }
+        _ => match operation(number) {
+            Some(op) => calling(op, number, whole, again),
+            None => again(whole),
+        },
     }
 }

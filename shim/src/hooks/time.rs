@@ -1,6 +1,5 @@
 //! Clocks, sleeps and random numbers.
 
-use super::file::making;
 use super::{minus_one, minus_one_long, quickly, simple};
 use crate::call;
 use crate::effects::{self, Outcome};
@@ -185,8 +184,6 @@ hooks! {
     Sleep, sleep(length: c_uint) -> c_uint, real => simple(Op::Sleep, Target::Nothing, || real(length), |_| length);
     TimerCreate, timer_create(clock: c_int, event: *mut sigevent, timer: *mut *mut c_void) -> c_int, real =>
         simple(Op::TimerCreate, Target::Nothing, || real(clock, event, timer), minus_one);
-    TimerfdCreate, timerfd_create(clock: c_int, flags: c_int) -> c_int, real =>
-        making(Op::TimerfdCreate, || real(clock, flags));
     TimerfdGettime, timerfd_gettime(fd: c_int, time: *mut itimerspec) -> c_int, real =>
         simple(Op::TimerfdGettime, Target::Nothing, || real(fd, time), minus_one);
     Getrandom, getrandom(buffer: *mut c_void, len: usize, flags: c_uint) -> isize, real =>
@@ -268,7 +265,6 @@ pub(super) unsafe fn raw(number: c_long, args: [usize; 6], again: impl Fn([usize
             libc::SYS_clock_getres => quickly(Op::ClockGetres, a as c_int, call, minus_one_long),
             libc::SYS_nanosleep => sleeping_for(Op::Nanosleep, a as *const _, b as *mut _, call, minus_one_long),
             libc::SYS_timer_create => simple(Op::TimerCreate, Target::Nothing, call, minus_one_long),
-            libc::SYS_timerfd_create => making(Op::TimerfdCreate, || call() as c_int).into(),
             libc::SYS_timerfd_gettime => simple(Op::TimerfdGettime, Target::Nothing, call, minus_one_long),
             libc::SYS_getrandom => drawing(a as *mut c_void, b, c as c_uint, |to, len| {
                 let mut args = args;
