@@ -118,10 +118,7 @@ impl Actor {
 
     /// ns since the start of the run.
     fn run_time(&self) -> u64 {
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
-            let ns = i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec());
-            u64::try_from(ns).unwrap_or(0)
-        });
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| Duration::from(time).as_nanos() as u64);
         now.saturating_sub(self.start_ns)
     }
 
