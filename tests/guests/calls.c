@@ -521,7 +521,10 @@ static long numbered_call(long number) {
     case SYS_execveat: return syscall(number, AT_FDCWD, "/bin/true", true_argv, no_environment, 0);
     case SYS_wait4: child(); return syscall(number, -1, NULL, 0, NULL);
     case SYS_waitid: child(); return syscall(number, P_ALL, 0, NULL, WEXITED, NULL);
-    default: result = numbered_time_call(number); return result == -2 ? fs_numbered(number) : result;
+    default: {
+        long made = numbered_time_call(number);
+        return made == -2 ? fs_numbered(number) : made;
+    }
     }
 }
 
