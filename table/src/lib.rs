@@ -10,6 +10,7 @@ mod check;
 pub mod compile;
 pub mod counts;
 pub mod decide;
+pub mod elf;
 pub mod env;
 pub mod environment;
 pub mod errno;

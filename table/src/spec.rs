@@ -271,7 +271,7 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
     }
     let Some(parameter) = parameter else { return Ok(()) };
     let key = match kind {
-        FaultKind::Error => "errno",
+        FaultKind::Error | FaultKind::Unreachable => "errno",
         FaultKind::Latency => "delay",
         FaultKind::Hang | FaultKind::Freeze => "for",
         FaultKind::Short => "keep",
@@ -281,6 +281,7 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
         FaultKind::Exhaust => "limit",
         FaultKind::Signal => "signal",
         FaultKind::Exit => "code",
+        FaultKind::Throttle => "bandwidth",
         FaultKind::Refuse => return Err(Problem::new("refuse takes no parameter")),
         // Its calls are refused in a moment, with a better message.
         FaultKind::Clock => "offset",

@@ -10,11 +10,13 @@ mod formatted;
 pub mod ipc;
 pub mod memory;
 pub mod metadata;
+pub mod names;
 pub mod net;
 pub mod path;
 pub mod process;
 pub mod raw;
 mod raw_plain;
+pub mod ready;
 pub mod stdio;
 pub mod time;
 
@@ -34,6 +36,8 @@ pub fn resolve_all() {
         memory::SLOTS,
         file::SLOTS,
         net::SLOTS,
+        names::SLOTS,
+        ready::SLOTS,
         process::SLOTS,
         stdio::SLOTS,
         raw::SLOTS,
@@ -52,6 +56,7 @@ pub fn resolve_all() {
     }
     formatted::SLOTS.iter().copied().flatten().for_each(|slot| resolve(slot));
     net::resolve_declared();
+    ready::resolve_declared();
 }
 
 fn resolve(slot: &Slot) {
@@ -96,7 +101,8 @@ fn simple_hit<R>(
             effects::tell(&ticket, -1);
             failed(code)
         }
-        Outcome::Go | Outcome::End(_) | Outcome::Short(..) | Outcome::Corrupt(..) => real(),
+
+        _ => real(),
     }
 }
 

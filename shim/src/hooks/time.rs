@@ -139,7 +139,12 @@ fn drawing(buffer: *mut c_void, len: usize, flags: c_uint, real: impl Fn(*mut c_
             effects::tell(&ticket, n as i64);
             n
         }
-        Outcome::Go | Outcome::End(_) | Outcome::Corrupt(..) => real(buffer, len),
+        Outcome::Go
+        | Outcome::End(_)
+        | Outcome::Corrupt(..)
+        | Outcome::Cut(..)
+        | Outcome::Throttle(..)
+        | Outcome::FailConnect(..) => real(buffer, len),
     }
 }
 
