@@ -85,6 +85,7 @@ impl Summary<'_> {
             (0, _) if counters.protected > 0 => {
                 "only protected places were touched: name them with `path`, or `protect: none`"
             }
+            (0, _) if label.by_launcher => "no process matched in its time: check `process`, `from` and `for`",
             (0, _) => "no call matched: check `calls`, `path`, `to`, `process` and when it is armed",
             (_, 0) if counters.unsuitable > 0 => "where it was due, no kernel could have produced this fault",
             (_, 0) => "it matched and never fired: check `rate`, `nth`, `after`, `every`",

@@ -9,7 +9,7 @@ use crate::select::Target;
 use crate::session::{self, Session};
 use crate::text::Text;
 use crate::tree::{self, Arrival, Lineage};
-use crate::{clock, fds, hooks, log, paths, real, standalone, sys};
+use crate::{clock, fds, hooks, log, paths, real, standalone, sys, wall};
 use chaos_table::calls::Op;
 use chaos_table::record::{self, Record};
 use chaos_table::rule::{TRACK, arm};
@@ -188,9 +188,10 @@ pub fn may_fail_allocation(caller: usize) -> bool {
 /// From now on the entries look at the rules.
 fn arm_now() {
     if let Some(session) = session::attached()
-        && (tree::me().rules != 0 || session.awaits_sign())
+        && (tree::me().rules | tree::me().clocks != 0 || session.awaits_sign())
         && !session.is_over()
     {
+        wall::prepare(session);
         real::WORDS.store(session.words(), Ordering::Relaxed);
     }
 }
