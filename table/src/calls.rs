@@ -100,22 +100,35 @@ pub enum FaultKind {
     Signal = 10,
     /// The process exits.
     Exit = 11,
+    /// The call says success and does nothing.
+    Drop = 12,
+    /// A prefix is written, then the call fails or the process dies.
+    Torn = 13,
+    /// The call is not made and returns a given value.
+    Return = 18,
 }
 
 impl FaultKind {
     /// Every fault with its name and what it does, in the words of the documentation.
     pub const ALL: &'static [(&'static str, FaultKind, &'static str)] = &[
         ("error", FaultKind::Error, "the call fails with an errno: one, or a weighted choice of its usual ones"),
-        ("latency", FaultKind::Latency, "a delay (fixed, uniform or normal), then the call goes on"),
+        ("latency", FaultKind::Latency, "a delay (fixed, uniform, normal or pareto), then the call goes on"),
         ("hang", FaultKind::Hang, "blocks until `for`, the deadline or release, then the call goes on"),
         ("short", FaultKind::Short, "a true short read or write: the request is shortened, no byte is lost"),
-        ("corrupt", FaultKind::Corrupt, "bit flips in what is read or what is written"),
+        (
+            "corrupt",
+            FaultKind::Corrupt,
+            "flipped bits, zeroed ranges, repeated or missing data, in what is read or written",
+        ),
         ("refuse", FaultKind::Refuse, "connect fails with ECONNREFUSED"),
         ("disconnect", FaultKind::Disconnect, "the connection is reset, or ends silently, and stays so"),
         ("dns", FaultKind::Dns, "getaddrinfo answers not-found or try-again, or hangs"),
-        ("exhaust", FaultKind::Exhaust, "memory or files (descriptors) run out at a limit"),
+        ("exhaust", FaultKind::Exhaust, "memory, files (descriptors) or disk run out at a limit"),
         ("signal", FaultKind::Signal, "a signal is sent to the process at a call"),
         ("exit", FaultKind::Exit, "the process exits with a code at a call"),
+        ("drop", FaultKind::Drop, "says success, does nothing: a lost write, a lying fsync, a lost datagram"),
+        ("torn", FaultKind::Torn, "writes a prefix, then fails or kills the process"),
+        ("return", FaultKind::Return, "the call is not made and returns a given value"),
     ];
 
     /// The fault with this number in a record.
@@ -141,7 +154,12 @@ impl FaultKind {
 const ANY: u32 = FaultKind::Latency.bit() | FaultKind::Signal.bit() | FaultKind::Exit.bit();
 const FAIL: u32 = ANY | FaultKind::Error.bit();
 const WAIT: u32 = FAIL | FaultKind::Hang.bit();
-const DATA: u32 = WAIT | FaultKind::Short.bit() | FaultKind::Corrupt.bit() | FaultKind::Disconnect.bit();
+/// Returning any value makes no sense where success fills memory, starts a process or changes where the program goes on.
+const RETURN: u32 = FAIL | FaultKind::Return.bit();
+const DATA: u32 = WAIT | RETURN | FaultKind::Short.bit() | FaultKind::Corrupt.bit() | FaultKind::Disconnect.bit();
+/// Data from or to what may be a datagram socket, which may lose it.
+const DATAGRAM: u32 = DATA | FaultKind::Drop.bit();
+const WRITE: u32 = DATAGRAM | FaultKind::Torn.bit() | FaultKind::Exhaust.bit();
 const FILES: u32 = FAIL | FaultKind::Exhaust.bit();
 
 /// One row: an operation.
@@ -221,21 +239,21 @@ macro_rules! calls {
 // (EBADF, EFAULT, EINVAL and the like are left out: a correct program cannot get them).
 calls! {
     Read "read": read __read_chk;
-        syscalls [SYS_read] families [Disk Network] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] DATA "read(2), recv(2)"
+        syscalls [SYS_read] families [Disk Network] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] DATAGRAM "read(2), recv(2)"
     Pread "pread": pread pread64 __pread_chk __pread64_chk;
         syscalls [SYS_pread64] families [Disk] on Fd fails Errno [EIO] DATA "pread(2), read(2)"
     Readv "readv": readv;
-        syscalls [SYS_readv] families [Disk Network] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] DATA "readv(2), read(2)"
+        syscalls [SYS_readv] families [Disk Network] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] DATAGRAM "readv(2), read(2)"
     Preadv "preadv": preadv preadv64 preadv2 preadv64v2;
         syscalls [SYS_preadv SYS_preadv2] families [Disk] on Fd fails Errno [EIO] DATA "readv(2), read(2)"
     Write "write": write;
-        syscalls [SYS_write] families [Disk Network] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] DATA "write(2), send(2)"
+        syscalls [SYS_write] families [Disk Network] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] WRITE "write(2), send(2)"
     Pwrite "pwrite": pwrite pwrite64;
-        syscalls [SYS_pwrite64] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] DATA "pwrite(2), write(2)"
+        syscalls [SYS_pwrite64] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] WRITE "pwrite(2), write(2)"
     Writev "writev": writev;
-        syscalls [SYS_writev] families [Disk Network] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] DATA "writev(2), write(2)"
+        syscalls [SYS_writev] families [Disk Network] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] WRITE "writev(2), write(2)"
     Pwritev "pwritev": pwritev pwritev64 pwritev2 pwritev64v2;
-        syscalls [SYS_pwritev SYS_pwritev2] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] DATA "writev(2), write(2)"
+        syscalls [SYS_pwritev SYS_pwritev2] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] WRITE "writev(2), write(2)"
     Open "open": open open64 openat openat64 creat creat64 __open_2 __open64_2 __openat_2 __openat64_2;
         syscalls [SYS_open SYS_openat SYS_creat SYS_openat2] families [Disk] on Path fails Errno [EACCES ENOENT EMFILE ENFILE ENOSPC EIO EROFS ENOMEM] OPEN "open(2)"
     Close "close": close;
@@ -245,7 +263,7 @@ calls! {
     Dup "dup": dup dup2 dup3;
         syscalls [SYS_dup SYS_dup2 SYS_dup3] families [] on Nothing fails Errno [EMFILE] FILES "dup(2)"
     Fcntl "fcntl": fcntl fcntl64;
-        syscalls [SYS_fcntl] families [] on Nothing fails Errno [EMFILE ENOLCK EAGAIN EINTR] FAIL "fcntl(2)"
+        syscalls [SYS_fcntl] families [] on Nothing fails Errno [EMFILE ENOLCK EAGAIN EINTR] RETURN "fcntl(2)"
     Pipe "pipe": pipe pipe2;
         syscalls [SYS_pipe SYS_pipe2] families [] on Nothing fails Errno [EMFILE ENFILE] FILES "pipe(2)"
     Opendir "opendir": opendir fdopendir;
@@ -259,29 +277,29 @@ calls! {
     Socket "socket": socket socketpair;
         syscalls [SYS_socket SYS_socketpair] families [Network] on Nothing fails Errno [EMFILE ENFILE ENOBUFS ENOMEM EACCES] FILES "socket(2), socketpair(2)"
     Listen "listen": listen;
-        syscalls [SYS_listen] families [Network] on Nothing fails Errno [EADDRINUSE] FAIL "listen(2)"
+        syscalls [SYS_listen] families [Network] on Nothing fails Errno [EADDRINUSE] RETURN "listen(2)"
     Connect "connect": connect;
         syscalls [SYS_connect] families [Network] on Peer fails Errno [ECONNREFUSED ETIMEDOUT ENETUNREACH EHOSTUNREACH ECONNRESET EADDRNOTAVAIL] CONNECT "connect(2), ip(7), tcp(7)"
     Accept "accept": accept accept4;
         syscalls [SYS_accept SYS_accept4] families [Network] on Fd fails Errno [ECONNABORTED EMFILE ENFILE ENOBUFS ENOMEM EAGAIN EINTR] ACCEPT "accept(2)"
     Send "send": send;
-        syscalls [] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] DATA "send(2)"
+        syscalls [] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] DATAGRAM "send(2)"
     Sendto "sendto": sendto;
-        syscalls [SYS_sendto] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] DATA "send(2)"
+        syscalls [SYS_sendto] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] DATAGRAM "send(2)"
     Sendmsg "sendmsg": sendmsg;
         syscalls [SYS_sendmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] MESSAGE "send(2)"
     Sendmmsg "sendmmsg": sendmmsg;
-        syscalls [SYS_sendmmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] MESSAGE "sendmmsg(2), send(2)"
+        syscalls [SYS_sendmmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] LOSABLE "sendmmsg(2), send(2)"
     Recv "recv": recv __recv_chk;
-        syscalls [] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] DATA "recv(2), tcp(7)"
+        syscalls [] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] DATAGRAM "recv(2), tcp(7)"
     Recvfrom "recvfrom": recvfrom __recvfrom_chk;
-        syscalls [SYS_recvfrom] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] DATA "recv(2), tcp(7)"
+        syscalls [SYS_recvfrom] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] DATAGRAM "recv(2), tcp(7)"
     Recvmsg "recvmsg": recvmsg;
         syscalls [SYS_recvmsg] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] MESSAGE "recv(2), tcp(7)"
     Recvmmsg "recvmmsg": recvmmsg;
-        syscalls [SYS_recvmmsg] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] MESSAGE "recvmmsg(2), recv(2)"
+        syscalls [SYS_recvmmsg] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] MESSAGES "recvmmsg(2), recv(2)"
     EpollCtl "epoll_ctl": epoll_ctl;
-        syscalls [SYS_epoll_ctl] families [] on Nothing fails Errno [ENOMEM ENOSPC] FAIL "epoll_ctl(2)"
+        syscalls [SYS_epoll_ctl] families [] on Nothing fails Errno [ENOMEM ENOSPC] RETURN "epoll_ctl(2)"
     Getaddrinfo "getaddrinfo": getaddrinfo;
         syscalls [] families [Network] on Name fails Eai [EAI_NONAME EAI_AGAIN EAI_FAIL] NAME "getaddrinfo(3)"
     Malloc "malloc": malloc;
@@ -305,7 +323,7 @@ calls! {
     Spawn "spawn": posix_spawn posix_spawnp;
         syscalls [] families [Process] on Program fails Code [ENOENT EACCES EAGAIN ENOMEM] FAIL "posix_spawn(3), fork(2), execve(2)"
     System "system": system;
-        syscalls [] families [Process] on Program fails Errno [EAGAIN ENOMEM] FAIL "system(3), fork(2)"
+        syscalls [] families [Process] on Program fails Errno [EAGAIN ENOMEM] RETURN "system(3), fork(2)"
     Popen "popen": popen;
         syscalls [] families [Process] on Program fails Null [EAGAIN ENOMEM EMFILE] FAIL "popen(3), fork(2), pipe(2)"
     Pclose "pclose": pclose;
@@ -317,12 +335,14 @@ calls! {
 }
 
 const NOTHING: u32 = 0;
-const OPEN: u32 = WAIT | FaultKind::Exhaust.bit();
-const CONNECT: u32 = WAIT | FaultKind::Refuse.bit();
+const OPEN: u32 = WAIT | RETURN | FaultKind::Exhaust.bit();
+const CONNECT: u32 = WAIT | RETURN | FaultKind::Refuse.bit();
 const ACCEPT: u32 = WAIT | FaultKind::Exhaust.bit();
-const MESSAGE: u32 = WAIT | FaultKind::Disconnect.bit();
+const MESSAGES: u32 = WAIT | FaultKind::Disconnect.bit();
+const LOSABLE: u32 = MESSAGES | FaultKind::Drop.bit();
+const MESSAGE: u32 = LOSABLE | FaultKind::Corrupt.bit();
 const NAME: u32 = WAIT | FaultKind::Dns.bit();
-const ALLOC: u32 = FAIL | FaultKind::Exhaust.bit();
+const ALLOC: u32 = RETURN | FaultKind::Exhaust.bit();
 
 /// How many rows there are.
 pub const OPS: usize = CALLS.len();

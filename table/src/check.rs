@@ -1,11 +1,12 @@
 //! Whether a fault makes sense by itself, and which operations it is about.
 
 use crate::calls::{CALLS, Call, Failure, Family, FaultKind, Op, Subject};
+use crate::counts::Returned;
 use crate::errnos::Errno;
 use crate::error::{Problem, quoted};
 use crate::fault::Fault;
 use crate::value::{Many, Value};
-use crate::words::{Answer, CallName, Resource};
+use crate::words::{Answer, CallName, Per, Resource, Then};
 
 /// An operation that a fault is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,10 @@ const SHORT: &[Op] = &[
     Op::Recv,
     Op::Recvfrom,
 ];
+const WRITES: &[Op] = &[Op::Write, Op::Writev, Op::Pwrite, Op::Pwritev];
+/// What can lose a datagram, when a peer is named.
+const DATAGRAMS: &[Op] =
+    &[Op::Send, Op::Sendto, Op::Sendmsg, Op::Sendmmsg, Op::Recv, Op::Recvfrom, Op::Recvmsg, Op::Read, Op::Write];
 const CONNECTION: &[Op] = &[
     Op::Read,
     Op::Write,
@@ -55,16 +60,32 @@ const ALLOCATOR: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op
 const DESCRIPTORS: &[Op] = &[Op::Open, Op::Socket, Op::Accept, Op::Dup, Op::Pipe];
 
 /// The operations of a fault when it names none; `None` when it must.
-fn default_ops(kind: FaultKind, what: Option<Resource>) -> Option<&'static [Op]> {
+fn default_ops(fault: &Fault, kind: FaultKind) -> Option<&'static [Op]> {
+    let what = fault.what;
     match kind {
         FaultKind::Short => Some(SHORT),
         FaultKind::Corrupt => Some(READS),
         FaultKind::Refuse => Some(&[Op::Connect]),
         FaultKind::Dns => Some(&[Op::Getaddrinfo]),
         FaultKind::Disconnect => Some(CONNECTION),
-        FaultKind::Exhaust if what == Some(Resource::Memory) => Some(ALLOCATOR),
-        FaultKind::Exhaust => Some(DESCRIPTORS),
-        FaultKind::Error | FaultKind::Latency | FaultKind::Hang | FaultKind::Signal | FaultKind::Exit => None,
+        FaultKind::Drop if fault.to.is_some() => Some(DATAGRAMS),
+        FaultKind::Drop | FaultKind::Torn => Some(WRITES),
+        FaultKind::Exhaust => Some(users_of(what.unwrap_or(Resource::Files))),
+        FaultKind::Error
+        | FaultKind::Latency
+        | FaultKind::Hang
+        | FaultKind::Signal
+        | FaultKind::Exit
+        | FaultKind::Return => None,
+    }
+}
+
+/// The operations that use up a resource.
+fn users_of(what: Resource) -> &'static [Op] {
+    match what {
+        Resource::Memory => ALLOCATOR,
+        Resource::Files => DESCRIPTORS,
+        Resource::Disk => WRITES,
     }
 }
 
@@ -85,8 +106,11 @@ pub(crate) fn resolve(fault: &Fault) -> Result<Resolved, Problem> {
         None => by_default(fault, kind, &mut resolved)?,
     }
     for hit in &mut resolved.hits {
-        // Where a descriptor can be anything, these are about sockets alone.
-        hit.only_sockets |= hit.op.row().works_on_any_fd() && (kind == FaultKind::Disconnect || fault.to.is_some());
+        // Where a descriptor can be anything, these are about sockets alone, or about files alone.
+        let any = hit.op.row().works_on_any_fd();
+        hit.only_sockets |= any && (kind == FaultKind::Disconnect || fault.to.is_some());
+        let lost_write = kind == FaultKind::Drop && fault.calls.is_none() && fault.to.is_none();
+        hit.only_files |= any && (lost_write || fault.what == Some(Resource::Disk));
     }
     unusual(fault, &mut resolved);
     Ok(resolved)
@@ -94,23 +118,32 @@ pub(crate) fn resolve(fault: &Fault) -> Result<Resolved, Problem> {
 
 /// Parameters belong to their fault; some faults need one.
 fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
-    let given = [
-        ("errno", fault.errno.is_some(), FaultKind::Error),
-        ("delay", fault.delay.is_some(), FaultKind::Latency),
-        ("jitter", fault.jitter.is_some(), FaultKind::Latency),
-        ("distribution", fault.distribution.is_some(), FaultKind::Latency),
-        ("keep", fault.keep.is_some(), FaultKind::Short),
-        ("flip", fault.flip.is_some(), FaultKind::Corrupt),
-        ("answer", fault.answer.is_some(), FaultKind::Dns),
-        ("mode", fault.mode.is_some(), FaultKind::Disconnect),
-        ("what", fault.what.is_some(), FaultKind::Exhaust),
-        ("limit", fault.limit.is_some(), FaultKind::Exhaust),
-        ("signal", fault.signal.is_some(), FaultKind::Signal),
-        ("code", fault.code.is_some(), FaultKind::Exit),
+    let given: [(&str, bool, &[FaultKind]); 17] = [
+        ("errno", fault.errno.is_some(), &[FaultKind::Error, FaultKind::Torn, FaultKind::Return]),
+        ("delay", fault.delay.is_some(), &[FaultKind::Latency]),
+        ("jitter", fault.jitter.is_some(), &[FaultKind::Latency]),
+        ("distribution", fault.distribution.is_some(), &[FaultKind::Latency]),
+        ("keep", fault.keep.is_some(), &[FaultKind::Short, FaultKind::Torn]),
+        ("flip", fault.flip.is_some(), &[FaultKind::Corrupt]),
+        ("zero", fault.zero.is_some(), &[FaultKind::Corrupt]),
+        ("duplicate", fault.duplicate.is_some(), &[FaultKind::Corrupt]),
+        ("truncate", fault.truncate.is_some(), &[FaultKind::Corrupt]),
+        ("then", fault.then.is_some(), &[FaultKind::Torn]),
+        ("value", fault.value.is_some(), &[FaultKind::Return]),
+        ("answer", fault.answer.is_some(), &[FaultKind::Dns]),
+        ("mode", fault.mode.is_some(), &[FaultKind::Disconnect]),
+        ("what", fault.what.is_some(), &[FaultKind::Exhaust]),
+        ("limit", fault.limit.is_some(), &[FaultKind::Exhaust]),
+        ("signal", fault.signal.is_some(), &[FaultKind::Signal]),
+        ("code", fault.code.is_some(), &[FaultKind::Exit]),
     ];
-    if let Some((key, _, owner)) = given.iter().find(|(_, is_given, owner)| *is_given && *owner != kind) {
-        let problem = Problem::new(format!("`{key}` is a parameter of {}, not of {}", owner.name(), kind.name()));
-        return Err(problem.help(match parameter_names(kind, &given).as_slice() {
+    if let Some((key, _, owners)) = given.iter().find(|(_, is_given, owners)| *is_given && !owners.contains(&kind)) {
+        let owners: Vec<&str> = owners.iter().map(|owner| owner.name()).collect();
+        let problem =
+            Problem::new(format!("`{key}` is a parameter of {}, not of {}", owners.join(" and "), kind.name()));
+        let own: Vec<&str> =
+            given.iter().filter(|(_, _, owners)| owners.contains(&kind)).map(|(key, ..)| *key).collect();
+        return Err(problem.help(match own.as_slice() {
             [] => format!("{} has no parameters", kind.name()),
             own => format!("{} has {}", kind.name(), own.join(", ")),
         }));
@@ -120,29 +153,63 @@ fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
         return Err(Problem::new("a `distribution` needs a `jitter`").help("such as jitter=20ms"));
     }
     if fault.jitter.is_some() && fault.distribution.is_some() && !shaped {
-        return Err(Problem::new("a fixed delay has no `jitter`").help("distribution: uniform or normal"));
+        return Err(Problem::new("a fixed delay has no `jitter`").help("distribution: uniform, normal or pareto"));
     }
-    if kind == FaultKind::Exhaust { exhaust_parameters(fault) } else { Ok(()) }
+    match kind {
+        FaultKind::Exhaust => exhaust_parameters(fault),
+        FaultKind::Corrupt => corrupt_parameters(fault),
+        FaultKind::Torn if fault.then == Some(Then::Kill) && fault.errno.is_some() => {
+            Err(Problem::new("what is killed gets no `errno`").help("leave out `errno`, or write then=fail"))
+        }
+        FaultKind::Return => return_parameters(fault),
+        _ => Ok(()),
+    }
 }
 
-fn parameter_names(kind: FaultKind, all: &[(&'static str, bool, FaultKind)]) -> Vec<&'static str> {
-    all.iter().filter(|(_, _, owner)| *owner == kind).map(|(key, _, _)| *key).collect()
+fn corrupt_parameters(fault: &Fault) -> Result<(), Problem> {
+    let given = [
+        ("flip", fault.flip.is_some()),
+        ("zero", fault.zero.is_some()),
+        ("duplicate", fault.duplicate.is_some()),
+        ("truncate", fault.truncate.is_some()),
+    ];
+    let given: Vec<&str> = given.iter().filter(|(_, is_given)| *is_given).map(|(key, _)| *key).collect();
+    match given.as_slice() {
+        [first, second, ..] => Err(Problem::new(format!("`{first}` and `{second}` do not mix"))
+            .help("corrupt does one of flip, zero, duplicate, truncate; make two faults of it")),
+        _ => Ok(()),
+    }
+}
+
+fn return_parameters(fault: &Fault) -> Result<(), Problem> {
+    match (fault.value, &fault.errno) {
+        (None, _) => {
+            Err(Problem::new("return says not what is returned").help("such as value=0, or value=-1 errno=EIO"))
+        }
+        (Some(Returned(value)), Some(_)) if value > 0 => {
+            Err(Problem::new(format!("a call that returns {value} sets no `errno`")).help("leave out `errno`"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn exhaust_parameters(fault: &Fault) -> Result<(), Problem> {
     let Some(what) = fault.what else {
-        return Err(Problem::new("exhaust says not what runs out").help("what: memory or files"));
+        return Err(Problem::new("exhaust says not what runs out").help("what: memory, files or disk"));
     };
     let example = match what {
-        Resource::Memory => "a size such as limit=100MB",
+        Resource::Memory | Resource::Disk => "a size such as limit=100MB",
         Resource::Files => "a count such as limit=64",
     };
     match fault.limit {
         None => Err(Problem::new(format!("exhaust of {} needs a limit", what.to_text())).help(example)),
-        Some(limit) if limit.is_size != (what == Resource::Memory) => {
+        Some(limit) if limit.is_size == (what == Resource::Files) => {
             let problem =
                 Problem::new(format!("the limit {} does not fit {}", quoted(&limit.to_text()), what.to_text()));
             Err(problem.help(example))
+        }
+        Some(_) if what == Resource::Disk && fault.per.is_some_and(|per| per != Per::Tree) => {
+            Err(Problem::new("the disk runs out for the whole tree").help("leave out `per`"))
         }
         Some(_) => Ok(()),
     }
@@ -223,7 +290,7 @@ fn of_family(fault: &Fault, kind: FaultKind, family: Family) -> Result<Vec<Hit>,
 }
 
 fn by_default(fault: &Fault, kind: FaultKind, resolved: &mut Resolved) -> Result<(), Problem> {
-    let Some(ops) = default_ops(kind, fault.what) else {
+    let Some(ops) = default_ops(fault, kind) else {
         let problem = Problem::new(format!("{} needs `calls`", kind.name()));
         return Err(match kind {
             FaultKind::Signal => problem.help("a signal without a call is not supported in this version"),
@@ -251,11 +318,12 @@ fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> R
         let problem = Problem::new(format!("{} does not fit the call `{name}`", kind.name()));
         return Err(problem.help(format!("it fits {}", fitting.join(", "))));
     }
-    let is_memory = row.subject == Subject::Memory;
-    if kind == FaultKind::Exhaust && is_memory != (fault.what == Some(Resource::Memory)) {
-        let what = fault.what.map_or_else(String::new, |what| what.to_text());
-        return Err(Problem::new(format!("exhaust of {what} does not fit the call `{name}`")));
+    if let (FaultKind::Exhaust, Some(what)) = (kind, fault.what)
+        && !users_of(what).contains(&row.op)
+    {
+        return Err(Problem::new(format!("exhaust of {} does not fit the call `{name}`", what.to_text())));
     }
+    returns(fault, row)?;
     if fault.path.is_some() && !(takes_path(row) && family != Some(Family::Network)) {
         return Err(never("path", name, "a file"));
     }
@@ -276,6 +344,23 @@ fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> R
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a row can return the value of a `return`.
+fn returns(fault: &Fault, row: &Call) -> Result<(), Problem> {
+    let Some(Returned(value)) = fault.value else { return Ok(()) };
+    let (name, fits, help) = match row.fails {
+        Failure::Null => (row.name, value == 0, "a pointer can only be forged as value=0, which is NULL"),
+        Failure::Code => (row.name, value > 0 && value < 4096, "it returns an errno, such as value=12"),
+        Failure::Errno | Failure::Eai | Failure::Never => (row.name, true, ""),
+    };
+    if !fits {
+        return Err(Problem::new(format!("`{name}` cannot return {value}")).help(help));
+    }
+    if value == 0 && row.fails == Failure::Errno && fault.errno.is_some() {
+        return Err(Problem::new(format!("`{name}` sets no `errno` when it returns 0")).help("value=-1, or no `errno`"));
+    }
+    Ok(())
 }
 
 fn never(selector: &str, call: &str, what: &str) -> Problem {

@@ -12,13 +12,13 @@ use crate::fault::Fault;
 use crate::presets::DEFAULT_RATE;
 use crate::quantities::Time;
 use crate::rule::{
-    ALWAYS, Delay, MAX_RULES, OP_ROOM, Plan, PlanHeader, Rule, Span, TRACK, Weighted, arm, exhaust, flag, matcher, per,
-    shape,
+    ALWAYS, Delay, MAX_RULES, OP_ROOM, Plan, PlanHeader, Rule, Span, TRACK, Weighted, arm, change, exhaust, flag,
+    matcher, per, shape,
 };
 use crate::runtimes::{DEFAULT_PROTECT, RUNTIMES};
 use crate::schema::{Arm, Protect, Table};
 use crate::value::Many;
-use crate::words::{Answer, Distribution, Mode, Per, Resource};
+use crate::words::{Answer, Distribution, Mode, Per, Resource, Then};
 use bytemuck::Zeroable;
 use patterns::Patterns;
 use std::path::Path;
@@ -64,6 +64,9 @@ const IDENTITY: &[Op] = &[
 ];
 /// The operations that change how much memory is allocated.
 const ALLOCATION: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign, Op::Free];
+
+/// The operations that make files grow or shrink.
+const SIZES: &[Op] = &[Op::Write, Op::Writev, Op::Pwrite, Op::Pwritev, Op::Open, Op::Fopen, Op::Close, Op::Fclose];
 
 /// Compiles a table. Rules stand in the order of `faults`, then those of the presets: the first that fires wins.
 ///
@@ -255,6 +258,9 @@ impl Compiler<'_> {
         if self.rules.iter().any(|rule| rule.what == exhaust::MEMORY) {
             tracked(&mut self.header.ops, ALLOCATION);
         }
+        if self.rules.iter().any(|rule| rule.what == exhaust::DISK) {
+            tracked(&mut self.header.ops, SIZES);
+        }
         if self.patterns.has_hosts() {
             tracked(&mut self.header.ops, &[Op::Getaddrinfo]);
         }
@@ -298,8 +304,18 @@ fn set_what(rule: &mut Rule, fault: &Fault) {
         FaultKind::Latency => rule.delay = delay(fault),
         FaultKind::Hang => rule.delay.base_ns = fault.r#for.map_or(0, |longest| longest.0.0),
         FaultKind::Short => rule.keep_ppm = fault.keep.map_or(500_000, |keep| keep.0),
-        FaultKind::Corrupt => {
-            (rule.flip_bits, rule.flip_per) = fault.flip.map_or((1, 64 << 10), |flip| (flip.bits, flip.per));
+        FaultKind::Corrupt => set_change(rule, fault),
+        FaultKind::Drop => {}
+        FaultKind::Torn => {
+            rule.keep_ppm = fault.keep.map_or(500_000, |keep| keep.0);
+            set_errnos(rule, fault);
+            if fault.then == Some(Then::Kill) {
+                rule.flags |= flag::KILLS;
+            }
+        }
+        FaultKind::Return => {
+            rule.value = fault.value.map_or(0, |value| value.0);
+            set_errnos(rule, fault);
         }
         FaultKind::Disconnect if fault.mode == Some(Mode::End) => rule.flags |= flag::SILENT,
         FaultKind::Disconnect | FaultKind::Refuse => {}
@@ -311,12 +327,27 @@ fn set_what(rule: &mut Rule, fault: &Fault) {
         FaultKind::Exhaust => {
             rule.what = match fault.what {
                 Some(Resource::Memory) => exhaust::MEMORY,
+                Some(Resource::Disk) => exhaust::DISK,
                 Some(Resource::Files) | None => exhaust::FILES,
             };
             rule.limit = fault.limit.map_or(u64::MAX, |limit| limit.amount);
         }
         FaultKind::Signal => rule.code = fault.signal.map_or(libc::SIGKILL, |signal| signal.0),
         FaultKind::Exit => rule.code = fault.code.map_or(1, |code| i32::from(code.0)),
+    }
+}
+
+fn set_change(rule: &mut Rule, fault: &Fault) {
+    (rule.flip_bits, rule.flip_per) = fault.flip.map_or((1, 64 << 10), |flip| (flip.bits, flip.per));
+    if let Some(zero) = fault.zero {
+        rule.change = change::ZERO;
+        (rule.flip_bits, rule.flip_per) = (zero.len, zero.per);
+    }
+    if let Some(repeat) = fault.duplicate {
+        (rule.change, rule.keep_ppm) = (change::DUPLICATE, repeat.0);
+    }
+    if let Some(cut) = fault.truncate {
+        (rule.change, rule.keep_ppm) = (change::TRUNCATE, cut.0);
     }
 }
 
@@ -334,6 +365,7 @@ fn delay(fault: &Fault) -> Delay {
     let spread_ns = fault.jitter.map_or(0, |jitter| jitter.0);
     let shape = match (fault.distribution, fault.jitter) {
         (Some(Distribution::Normal), _) => shape::NORMAL,
+        (Some(Distribution::Pareto), _) => shape::PARETO,
         (Some(Distribution::Uniform), _) | (None, Some(_)) => shape::UNIFORM,
         (Some(Distribution::Fixed), _) | (None, None) => shape::FIXED,
     };

@@ -64,6 +64,8 @@ pub mod flag {
     pub const CALLER: u32 = 512;
     /// Has exclusions.
     pub const EXCEPT: u32 = 1024;
+    /// A torn write kills the process.
+    pub const KILLS: u32 = 1 << 16;
 }
 
 /// What runs out; value of [`Rule::what`].
@@ -72,6 +74,8 @@ pub mod exhaust {
     pub const MEMORY: u8 = 1;
     /// File descriptors.
     pub const FILES: u8 = 2;
+    /// Bytes in files.
+    pub const DISK: u8 = 3;
 }
 
 /// Shape of a delay; value of [`Delay::shape`].
@@ -82,6 +86,20 @@ pub mod shape {
     pub const UNIFORM: u32 = 1;
     /// Normal around `base` with the standard deviation `spread`, never below zero.
     pub const NORMAL: u32 = 2;
+    /// `base`, and on top of it a Lomax (Pareto II) share of shape 2 whose mean is `spread`.
+    pub const PARETO: u32 = 3;
+}
+
+/// What `corrupt` does; value of [`Rule::change`].
+pub mod change {
+    /// Flips `flip_bits` bits in each `flip_per` bytes.
+    pub const FLIP: u32 = 0;
+    /// Zeroes `flip_bits` bytes in each `flip_per` bytes.
+    pub const ZERO: u32 = 1;
+    /// `keep_ppm` of the data comes twice.
+    pub const DUPLICATE: u32 = 2;
+    /// `keep_ppm` of the data is cut off.
+    pub const TRUNCATE: u32 = 3;
 }
 
 /// How long a delay is, in nanoseconds.
@@ -94,7 +112,7 @@ pub struct Delay {
     pub reserved: u32,
     /// The middle.
     pub base_ns: u64,
-    /// Half width (uniform) or standard deviation (normal).
+    /// Half width (uniform), standard deviation (normal), or mean of what comes on top (pareto).
     pub spread_ns: u64,
 }
 
@@ -188,11 +206,11 @@ pub struct Rule {
     pub errnos: [Weighted; 8],
     /// How many of `errnos` are used.
     pub errno_count: u32,
-    /// `short`: parts per million of the request that stay.
+    /// `short`, `torn`: parts per million of the request that stay. `corrupt`: those that [`change`] is about.
     pub keep_ppm: u32,
     /// `latency`: the delay. `hang` and `dns` hang: `base_ns` is the longest block, 0 for no end.
     pub delay: Delay,
-    /// `corrupt`: so many bits ...
+    /// `corrupt`: so many bits (or bytes, to zero) ...
     pub flip_bits: u32,
     /// ... in each so many bytes (0: in each call).
     pub flip_per: u32,
@@ -200,7 +218,7 @@ pub struct Rule {
     pub code: i32,
     /// Zero.
     pub reserved_three: u32,
-    /// `exhaust`: the limit in bytes or descriptors.
+    /// `exhaust`: the limit in bytes or descriptors. Disk is counted in whole blocks.
     pub limit: u64,
     /// Name of the rule in the text area (bytes).
     pub name: Span,
@@ -208,8 +226,12 @@ pub struct Rule {
     pub component: Span,
     /// The table's own `message` label.
     pub message: Span,
+    /// `corrupt`: one of [`change`].
+    pub change: u32,
+    /// `return`: the value.
+    pub value: i32,
     /// Room for what comes.
-    pub room: [u64; 21],
+    pub room: [u64; 20],
 }
 
 const _: () = assert!(size_of::<Rule>() == 512);

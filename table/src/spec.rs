@@ -282,7 +282,11 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
         FaultKind::Exhaust => "limit",
         FaultKind::Signal => "signal",
         FaultKind::Exit => "code",
-        FaultKind::Refuse => return Err(Problem::new("refuse takes no parameter")),
+        FaultKind::Torn => "keep",
+        FaultKind::Return => "value",
+        FaultKind::Refuse | FaultKind::Drop => {
+            return Err(Problem::new(format!("{} takes no parameter", kind.name())));
+        }
     };
     let items = parameter.split(',').map(str::to_owned).collect();
     fault.set_word(key, &Word { whole: parameter.to_owned(), items })

@@ -7,7 +7,7 @@ use crate::presets::{self, Preset};
 use crate::value::{Value, values};
 
 /// Faults that a later version will know.
-const LATER_FAULTS: &[&str] = &["drop", "torn", "unreachable", "throttle", "clock", "freeze", "return"];
+const LATER_FAULTS: &[&str] = &["unreachable", "throttle", "clock", "freeze"];
 
 pub(crate) fn not_yet(what: &str, word: &str) -> Problem {
     Problem::new(format!("{what} `{word}` is not supported in this version"))
@@ -182,8 +182,10 @@ choices! {
         /// Evenly between delay - jitter and delay + jitter.
         Uniform = "uniform",
         /// Normal; jitter is the standard deviation.
-        Normal = "normal" | "gaussian"
-    } later ["pareto"]
+        Normal = "normal" | "gaussian",
+        /// At least the delay; jitter is the mean of what comes on top, with a long tail.
+        Pareto = "pareto"
+    } later []
 
     /// What a look-up answers.
     Answer "answer" {
@@ -208,8 +210,18 @@ choices! {
         /// Bytes from the allocator.
         Memory = "memory",
         /// File descriptors.
-        Files = "files" | "fds"
-    } later ["disk" "processes" "threads"]
+        Files = "files" | "fds",
+        /// Bytes in files.
+        Disk = "disk"
+    } later ["processes" "threads"]
+
+    /// How a torn write ends.
+    Then "ending" {
+        /// The call fails.
+        Fail = "fail",
+        /// The process is killed.
+        Kill = "kill"
+    } later []
 
     /// How strong the presets are.
     Intensity "intensity" {
@@ -224,4 +236,4 @@ choices! {
     } later []
 }
 
-values! { FaultKind CallName Signal Label PresetName Per Distribution Answer Mode Resource Intensity }
+values! { FaultKind CallName Signal Label PresetName Per Distribution Answer Mode Resource Then Intensity }
