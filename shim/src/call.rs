@@ -9,7 +9,7 @@ use crate::resource::describe;
 use crate::select::{Target, select};
 use crate::session::{self, Session};
 use crate::tree;
-use crate::{clock, log, real};
+use crate::{clock, disk, log, real};
 use chaos_table::calls::{FaultKind, Op};
 use chaos_table::decide::{self, Counters, Effect, Shot};
 use chaos_table::record::{Record, kind, status};
@@ -219,7 +219,7 @@ impl Asking {
         if self.now < rule.from_ns || self.now >= rule.until_ns {
             return None;
         }
-        if rule.fault == FaultKind::Exhaust as u8 && !is_exhausted(session, rule, self.amount) {
+        if rule.fault == FaultKind::Exhaust as u8 && !is_exhausted(session, index, rule, self.amount) {
             return None;
         }
         let mut counters = InSession { session, slot: self.slot, rule, index, process: tree::me().slot };
@@ -237,12 +237,15 @@ fn count_protected(session: &Session, slot: *mut ThreadSlot, mut protected: u64)
     }
 }
 
-fn is_exhausted(session: &Session, rule: &Rule, amount: u64) -> bool {
-    if rule.what == exhaust::MEMORY {
-        let live = session.live_bytes(tree::me().slot).load(Ordering::Relaxed).max(0) as u64;
-        return live.saturating_add(amount) > rule.limit;
+fn is_exhausted(session: &Session, index: usize, rule: &Rule, amount: u64) -> bool {
+    match rule.what {
+        exhaust::MEMORY => {
+            let live = session.live_bytes(tree::me().slot).load(Ordering::Relaxed).max(0) as u64;
+            live.saturating_add(amount) > rule.limit
+        }
+        exhaust::DISK => disk::is_exhausted(session, index, rule.limit),
+        _ => crate::sys::lowest_free_fd().is_none_or(|fd| fd as u64 >= rule.limit),
     }
-    crate::sys::lowest_free_fd().is_none_or(|fd| fd as u64 >= rule.limit)
 }
 
 /// Counters of one rule where they live: in the session.
@@ -356,7 +359,10 @@ impl Subjected<'_> {
                 return None;
             }
         }
-        let effect = decide::effect(self.rule, self.op, self.shot.draw);
+        let effect = match decide::effect(self.rule, self.op, self.shot.draw) {
+            Effect::Disk(limit) => disk::crossing(self.session, self.index, limit),
+            effect => effect,
+        };
         let effect =
             match effects::fitting(self.op, effect, self.target, self.rule, self.shot.draw, self.asked, self.flags) {
                 Ok(effect) => effect,

@@ -20,7 +20,17 @@ fn refused(first: First, size: usize) -> Option<i32> {
             effects::tell(&ticket, 0);
             Some(errno)
         }
-        Outcome::Go | Outcome::End(_) | Outcome::Short(..) | Outcome::Corrupt(..) => None,
+        Outcome::Return(value, errno, ticket) => {
+            effects::tell(&ticket, value.into());
+            Some(if errno != 0 { errno } else { value })
+        }
+        Outcome::Go
+        | Outcome::End(_)
+        | Outcome::Short(..)
+        | Outcome::Cut(..)
+        | Outcome::Corrupt(..)
+        | Outcome::Drop(_)
+        | Outcome::Torn(..) => None,
     }
 }
 

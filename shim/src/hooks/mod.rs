@@ -40,13 +40,19 @@ fn tracked(op: Op) -> bool {
 ///
 /// `failed` makes the call's own way of failing out of an errno or code.
 #[inline(always)]
-fn simple<R>(op: Op, target: Target, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
+fn simple<R: Answer>(op: Op, target: Target, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
     with_flags(op, target, 0, real, failed)
 }
 
 /// As [`simple`], for a call whose command or options say which faults it can meet.
 #[inline(always)]
-fn with_flags<R>(op: Op, target: Target, flags: i32, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
+fn with_flags<R: Answer>(
+    op: Op,
+    target: Target,
+    flags: i32,
+    real: impl FnOnce() -> R,
+    failed: impl FnOnce(i32) -> R,
+) -> R {
     match call::judge(op, target, 0) {
         None => real(),
         Some(first) => simple_hit(first, target, flags, real, failed),
@@ -55,7 +61,7 @@ fn with_flags<R>(op: Op, target: Target, flags: i32, real: impl FnOnce() -> R, f
 
 #[cold]
 #[inline(never)]
-fn simple_hit<R>(
+fn simple_hit<R: Answer>(
     first: First,
     target: Target,
     flags: i32,
@@ -67,8 +73,46 @@ fn simple_hit<R>(
             effects::tell(&ticket, -1);
             failed(code)
         }
-        Outcome::Go | Outcome::End(_) | Outcome::Short(..) | Outcome::Corrupt(..) => real(),
+        Outcome::Return(value, errno, ticket) => R::of(effects::give(value, errno, &ticket)),
+        Outcome::Drop(ticket) => {
+            effects::tell(&ticket, 0);
+            R::of(0)
+        }
+        Outcome::Go
+        | Outcome::End(_)
+        | Outcome::Short(..)
+        | Outcome::Cut(..)
+        | Outcome::Corrupt(..)
+        | Outcome::Torn(..) => real(),
     }
+}
+
+/// What a call returns, made of a number.
+trait Answer {
+    fn of(value: i64) -> Self;
+}
+
+macro_rules! answers {
+    ($($type:ty)*) => {$(
+        impl Answer for $type {
+            fn of(value: i64) -> $type {
+                value as $type
+            }
+        }
+    )*};
+}
+
+answers! { i32 u32 i64 u64 isize usize }
+
+impl<T> Answer for *mut T {
+    /// The only pointer that may be forged.
+    fn of(_: i64) -> *mut T {
+        std::ptr::null_mut()
+    }
+}
+
+impl Answer for () {
+    fn of(_: i64) {}
 }
 
 /// -1 and errno.
