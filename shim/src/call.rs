@@ -146,7 +146,7 @@ fn ask(token: &Token, op: Op, wanted: u64, target: Target, amount: u64) -> bool 
         real::disarm();
         return false;
     }
-    let (hit, protected) = select(session, op, wanted, target);
+    let (hit, protected) = select(session, op, wanted, target, amount);
     hit | protected != 0 && put_to_rules(token.thread, hit, protected, amount)
 }
 
@@ -179,7 +179,7 @@ fn put_to_rules(thread: &Thread, hit: u64, protected: u64, amount: u64) -> bool 
     let session = session::armed();
     let Some(slot) = tree::thread_slot(session, thread) else { return false };
     count_protected(session, slot, protected);
-    let now = if session.windowed & hit == 0 { 0 } else { clock::coarse().saturating_sub(session.start_ns) };
+    let now = if session.windowed & hit == 0 { 0 } else { session.run_time(clock::coarse()) };
     if session.windowed & hit != 0 && (now >= session.until_ns || now < session.arm_ns) {
         return false;
     }

@@ -4,10 +4,13 @@
 //! calls pass, and there is no destructor of ours.
 
 use crate::children;
+use crate::guard::{self, Token};
 use crate::session::{self, Session};
+use crate::text::Text;
 use crate::tree::{self, Arrival, Lineage};
-use crate::{clock, fds, hooks, paths, real, standalone, sys};
+use crate::{clock, fds, hooks, log, paths, real, standalone, sys};
 use chaos_table::calls::Op;
+use chaos_table::record::{self, Record};
 use chaos_table::rule::{TRACK, arm};
 use chaos_table::session::SIZE_MAX;
 use chaos_table::{decide, runtimes};
@@ -162,8 +165,7 @@ pub fn may_fail_allocation(caller: usize) -> bool {
 /// From now on the entries look at the rules.
 fn arm_now() {
     if let Some(session) = session::attached()
-        && tree::me().rules != 0
-        && session.enabled()
+        && (tree::me().rules != 0 || session.awaits_sign())
         && !session.is_over()
     {
         real::WORDS.store(session.words(), Ordering::Relaxed);
@@ -212,19 +214,62 @@ pub fn sign() {
     }
 }
 
-/// An open: the user's program is at work when the path is not the runtime's own.
+/// Whether an open or a listen can be a sign: that the user's program is at work, or that the tree is to be armed.
+#[inline(always)]
+pub fn awaits_sign() -> bool {
+    is_waiting() || session::attached().is_some_and(Session::awaits_sign)
+}
+
+/// A path was looked for, and `opened` if it was there. The user's program is at work when it is not the runtime's own.
 ///
 /// # Safety
 /// `path` must be NULL or a C string.
 #[cold]
-pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char) {
+pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char, opened: bool) {
     let Some(session) = session::attached() else { return };
-    // SAFETY: the caller says so.
-    let own = paths::with_desk(|desk| unsafe {
-        desk.absolute(dirfd, path) && !fds::is_protected(session, desk.path.bytes())
+    paths::with_desk(|desk| {
+        // SAFETY: the caller says so.
+        if !unsafe { desk.absolute(dirfd, path) } {
+            return;
+        }
+        if is_waiting() && !fds::is_protected(session, desk.path.bytes()) {
+            sign();
+        }
+        let awaited = opened && session.arm() == arm::PATH && session.awaits_sign();
+        if awaited && session.patterns().path(session.sign_paths(), desk.path.bytes()) {
+            arm_tree(session, b"armed: opened ", desk.path.bytes());
+        }
     });
-    if own == Some(true) {
-        sign();
+}
+
+/// The program listens on a socket: which port it is may be the sign for the tree.
+#[cold]
+pub fn sign_of_listening(fd: c_int) {
+    let Some(session) = session::attached() else { return };
+    if session.arm() != arm::LISTEN || !session.awaits_sign() {
+        return;
+    }
+    let mut buffer = fds::PeerBuffer::new();
+    if let decide::Peer::V4(_, port) | decide::Peer::V6(_, port) = buffer.of_socket(fd)
+        && session.is_sign_port(port)
+    {
+        let mut text = Text::<8>::EMPTY;
+        text.push_number(port.into());
+        arm_tree(session, b"armed: listening on port ", text.bytes());
+    }
+}
+
+/// The whole tree is armed by what this process has done; the log tells by what.
+fn arm_tree(session: &Session, what: &[u8], which: &[u8]) {
+    let token = Token::enter();
+    let mut text = Text::<{ record::MAX_TEXT }>::EMPTY;
+    text.push(what);
+    text.push(which);
+    let mut mark = Record { kind: record::kind::MARK, ..Record::default() };
+    log::publish(session, guard::thread(), &mut mark, &[text.bytes()]);
+    session.arm_tree(clock::exact());
+    if let Some(token) = token {
+        token.leave();
     }
 }
 

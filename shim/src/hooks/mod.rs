@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod file;
+pub mod ipc;
 pub mod memory;
 pub mod net;
 pub mod process;
@@ -17,7 +18,7 @@ use chaos_table::rule::TRACK;
 /// Finds every real function now, so that no look-up happens in a signal handler or a forked child.
 pub fn resolve_all() {
     // The allocator first: on old libcs the look-up of a missing symbol allocates.
-    for slots in [memory::SLOTS, file::SLOTS, net::SLOTS, process::SLOTS, raw::SLOTS] {
+    for slots in [memory::SLOTS, file::SLOTS, net::SLOTS, process::SLOTS, raw::SLOTS, ipc::SLOTS] {
         for slot in slots {
             resolve(slot);
         }

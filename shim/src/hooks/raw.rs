@@ -162,7 +162,7 @@ unsafe extern "C-unwind" fn handle(
         libc::SYS_sendmmsg => messages(Op::Sendmmsg, fd, d as c_int, many, || again(whole) as isize) as c_long,
         libc::SYS_recvmmsg => messages(Op::Recvmmsg, fd, d as c_int, many, || again(whole) as isize) as c_long,
         libc::SYS_fcntl => c_long::from(duplicating(b as c_int, || again(whole) as c_int)),
-        libc::SYS_listen => c_long::from(listening(|| again(whole) as c_int)),
+        libc::SYS_listen => c_long::from(listening(fd, || again(whole) as c_int)),
         libc::SYS_epoll_ctl => {
             // SAFETY: the program's own event.
             c_long::from(unsafe { watching(b as c_int, c as c_int, d as *const _, || again(whole) as c_int) })
