@@ -5,6 +5,7 @@ use crate::counts::Returned;
 use crate::errnos::Errno;
 use crate::error::{Problem, quoted};
 use crate::fault::Fault;
+use crate::quantities::Repeat;
 use crate::value::{Many, Value};
 use crate::words::{Answer, CallName, Per, Resource, Then};
 
@@ -41,6 +42,8 @@ const SHORT: &[Op] = &[
     Op::Recvfrom,
 ];
 const WRITES: &[Op] = &[Op::Write, Op::Writev, Op::Pwrite, Op::Pwritev];
+/// What can be done a second time behind the first.
+const TWICE: &[Op] = &[Op::Write, Op::Writev, Op::Send, Op::Sendto, Op::Sendmsg];
 /// What can lose a datagram, when a peer is named.
 const DATAGRAMS: &[Op] =
     &[Op::Send, Op::Sendto, Op::Sendmsg, Op::Sendmmsg, Op::Recv, Op::Recvfrom, Op::Recvmsg, Op::Read, Op::Write];
@@ -81,7 +84,7 @@ fn default_ops(fault: &Fault, kind: FaultKind) -> Option<&'static [Op]> {
 }
 
 /// The operations that use up a resource.
-fn users_of(what: Resource) -> &'static [Op] {
+pub(crate) fn users_of(what: Resource) -> &'static [Op] {
     match what {
         Resource::Memory => ALLOCATOR,
         Resource::Files => DESCRIPTORS,
@@ -164,8 +167,7 @@ fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
     ];
     if let Some((key, _, owners)) = given.iter().find(|(_, is_given, owners)| *is_given && !owners.contains(&kind)) {
         let owners: Vec<&str> = owners.iter().map(|owner| owner.name()).collect();
-        let problem =
-            Problem::new(format!("`{key}` is a parameter of {}, not of {}", owners.join(" and "), kind.name()));
+        let problem = Problem::new(format!("`{key}` is a parameter of {}, not of {}", in_words(&owners), kind.name()));
         let own: Vec<&str> =
             given.iter().filter(|(_, _, owners)| owners.contains(&kind)).map(|(key, ..)| *key).collect();
         return Err(problem.help(match own.as_slice() {
@@ -188,6 +190,14 @@ fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
         }
         FaultKind::Return => return_parameters(fault),
         _ => Ok(()),
+    }
+}
+
+/// "a", "a and b", "a, b and c".
+fn in_words(names: &[&str]) -> String {
+    match names {
+        [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => names.concat(),
     }
 }
 
@@ -349,6 +359,11 @@ fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> R
         return Err(Problem::new(format!("exhaust of {} does not fit the call `{name}`", what.to_text())));
     }
     returns(fault, row)?;
+    let twice = fault.duplicate.is_some_and(|repeat| repeat.0 == Repeat::WHOLE);
+    if twice && !TWICE.contains(&row.op) {
+        return Err(Problem::new(format!("`{name}` has no room for its data twice"))
+            .help("duplicate=100% is for write, writev, send, sendto and sendmsg; up to 50% for all"));
+    }
     if fault.path.is_some() && !(takes_path(row) && family != Some(Family::Network)) {
         return Err(never("path", name, "a file"));
     }

@@ -291,14 +291,21 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
     fault.set_word(key, &Word { whole: parameter.to_owned(), items })
 }
 
-/// What runs out when calls are named in the short form: the allocator's memory, or descriptors.
+/// What runs out when calls are named in the short form: the allocator's memory, disk, or descriptors.
 fn exhausted(fault: &Fault) -> Resource {
     let is_memory = |name: &CallName| match name {
         CallName::Op(op) => op.row().is_in(Family::Memory),
         CallName::Family(family) => *family == Family::Memory,
     };
-    if fault.calls.as_ref().is_some_and(|calls| calls.iter().any(is_memory)) {
+    let is_disk = |name: &CallName| match name {
+        CallName::Op(op) => crate::check::users_of(Resource::Disk).contains(op),
+        CallName::Family(family) => *family == Family::Disk,
+    };
+    let any = |is_it: &dyn Fn(&CallName) -> bool| fault.calls.as_ref().is_some_and(|calls| calls.iter().any(is_it));
+    if any(&is_memory) {
         Resource::Memory
+    } else if any(&is_disk) {
+        Resource::Disk
     } else {
         Resource::Files
     }
