@@ -58,7 +58,7 @@ fn every_usual_errno_that_does_not_depend_on_the_moment_is_delivered() {
             continue;
         }
         // A file has no connection to reset and no reader to lose: those are a socket's, tested with disconnect.
-        let on_file = ["read", "readv", "write", "writev", "close"].contains(&call.name);
+        let on_file = ["read", "readv", "write", "writev", "close", "sendfile", "splice"].contains(&call.name);
         let codes: Vec<i32> =
             codes.into_iter().filter(|code| !on_file || ![libc::ECONNRESET, libc::EPIPE].contains(code)).collect();
         // The guest's fcntl duplicates; a lock's error is none of that.
@@ -69,9 +69,9 @@ fn every_usual_errno_that_does_not_depend_on_the_moment_is_delivered() {
             .enumerate()
             .map(|(at, code)| format!("error calls={} errno={} nth={}", call.name, error_name(call, *code), at + 1))
             .collect();
-        let way = call.symbols[0];
+        let way = &ways(call)[0];
         let mut command = vec![guest("calls")];
-        command.extend(codes.iter().map(|_| way.to_owned()));
+        command.extend(codes.iter().map(|_| way.clone()));
         let faults: Vec<&str> = faults.iter().map(String::as_str).collect();
         let done = scene.under(&faults).go(&command.iter().map(String::as_str).collect::<Vec<_>>());
         let wanted: Vec<String> = codes.iter().map(|code| failed_line(call, way, *code)).collect();

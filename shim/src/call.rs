@@ -79,9 +79,14 @@ pub fn quick(op: Op, target: Target) -> Quick {
                 hit | (wanted ^ asking)
             }
         }
-        Target::Path(..) | Target::Peer(..) | Target::Name(_) | Target::Program(_) | Target::Nothing => {
-            return Quick::Ask;
-        }
+        Target::Path(..)
+        | Target::Entry(..)
+        | Target::Entries(..)
+        | Target::Fds(..)
+        | Target::Peer(..)
+        | Target::Name(_)
+        | Target::Program(_)
+        | Target::Nothing => return Quick::Ask,
     };
     if hit & session.complex != 0 {
         return Quick::Ask;
@@ -349,13 +354,13 @@ impl Subjected<'_> {
     /// Checks the identity, refuses what does not fit, and publishes the record.
     #[inline(always)]
     fn prepare(&self, thread: &Thread) -> Option<(Effect, Ticket)> {
-        if let Target::Fd(fd) = self.target
-            && self.session.needs_fd() & (1 << self.index) != 0
-        {
-            let standing = fds::refresh(self.session, fd);
-            let (hit, _) =
-                standing.select(1 << self.index, self.session.only_files(self.op), self.session.only_sockets(self.op));
-            if hit == 0 {
+        if self.session.needs_fd() & (1 << self.index) != 0 {
+            let is_hit = match self.target {
+                Target::Fd(fd) => self.still_matches(fd),
+                Target::Fds(to, from) => self.still_matches(to) || self.still_matches(from),
+                _ => true,
+            };
+            if !is_hit {
                 return None;
             }
         }
@@ -386,6 +391,15 @@ impl Subjected<'_> {
             log::publish(self.session, thread, &mut record, &[desk.path.bytes()])
         });
         published.flatten().map(|ticket| (effect, ticket))
+    }
+
+    /// Whether the rule matches what the kernel says that a descriptor is.
+    #[inline(always)]
+    fn still_matches(&self, fd: i32) -> bool {
+        let standing = fds::refresh(self.session, fd);
+        let (hit, _) =
+            standing.select(1 << self.index, self.session.only_files(self.op), self.session.only_sockets(self.op));
+        hit != 0
     }
 
     fn record(&self, kind: u8) -> Record {

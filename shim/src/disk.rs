@@ -43,6 +43,8 @@ pub struct Claim {
     len: u64,
     /// Blocks that all of it would add.
     need: u64,
+    /// It happens as a whole or not at all.
+    is_whole: bool,
     /// Rules whose quota it counts against.
     asked: Cell<u64>,
     /// Those of them that had room for all of it.
@@ -53,13 +55,13 @@ pub struct Claim {
 
 impl Claim {
     /// The claim of a write; `None` when it is none to a regular file.
-    pub fn of(fd: i32, place: Place, len: usize) -> Option<Claim> {
+    pub fn of(fd: i32, place: Place, len: usize, is_whole: bool) -> Option<Claim> {
         let stat = sys::fstat(fd)?;
         if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
             return None;
         }
         let size = stat.st_size as u64;
-        let appends = sys::status_flags(fd) & libc::O_APPEND != 0;
+        let appends = !is_whole && sys::status_flags(fd) & libc::O_APPEND != 0;
         let start = match place {
             // Linux appends even what names an offset.
             _ if appends => size,
@@ -74,6 +76,7 @@ impl Claim {
             start,
             len: len as u64,
             need: 0,
+            is_whole,
             asked: Cell::new(0),
             reserved: Cell::new(0),
             granted: Cell::new((0, 0)),
@@ -224,6 +227,9 @@ pub fn is_exhausted(session: &Session, rule: usize, limit: u64) -> bool {
 pub fn crossing(session: &Session, rule: usize, limit: u64) -> Effect {
     let full = Effect::Error(libc::ENOSPC.into());
     let Some(claim) = current() else { return full };
+    if claim.is_whole {
+        return full;
+    }
     let granted = take(session, rule, limit, claim.need, false);
     claim.granted.set((rule, granted));
     match claim.bytes_within(granted) {
@@ -339,7 +345,7 @@ fn file_of(stat: &libc::stat) -> File {
 }
 
 /// What a call gives back if it succeeds.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum Freed {
     /// Nothing.
     Nothing,
@@ -393,6 +399,30 @@ impl Freed {
             Some(stat) if stat.st_nlink == 0 => Freed::Name(stat.st_dev, stat.st_ino),
             _ => Freed::Nothing,
         }
+    }
+
+    /// A hole in a file.
+    pub fn by_hole(fd: i32, at: i64, len: i64) -> Freed {
+        let Some(stat) = session().and_then(|_| sys::fstat(fd)).filter(is_regular) else { return Freed::Nothing };
+        let there = (stat.st_size as u64).div_ceil(BLOCK);
+        let (first, end) = ((at.max(0) as u64).div_ceil(BLOCK), (at.saturating_add(len).max(0) as u64) / BLOCK);
+        let end = end.min(there);
+        let held = end.saturating_sub(first).saturating_sub(missing(fd, first, end));
+        Freed::Blocks(stat.st_dev, stat.st_ino, held)
+    }
+
+    /// Makes the call, and gives back what it frees when it succeeds.
+    pub fn after<R: PartialEq + Default>(self, call: impl FnOnce() -> R) -> R {
+        let result = call();
+        if result == R::default() {
+            self.happened();
+        }
+        result
+    }
+
+    /// Whether both are about the same file.
+    pub fn is(self, other: Freed) -> bool {
+        self != Freed::Nothing && self == other
     }
 
     /// The call has succeeded.

@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::text::Text;
 use crate::{sys, tree};
 use chaos_table::decide::{Peer, is_below};
-use chaos_table::rule::{MAX_RULES, RULE_BITS, bytes_of, flag};
+use chaos_table::rule::{MAX_RULES, RULE_BITS, Rule, bytes_of, flag};
 use chaos_table::session::Name;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -92,6 +92,16 @@ pub fn forget(fd: i32) {
     changed(fd);
     if is_watched_by_edges(fd) {
         watched(fd, false);
+    }
+}
+
+/// A file has another name now: no descriptor's path is known any more.
+pub fn renamed() {
+    for entry in &TABLE {
+        // Looked at first: a store would take the line from other threads.
+        if entry.matching.load(Ordering::Relaxed) != 0 {
+            entry.matching.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -180,6 +190,38 @@ pub fn matching_path(session: &Session, path: &[u8], wanted: u64) -> (u64, u64) 
         }
     }
     (matching, protected)
+}
+
+/// Of the rules in `wanted`: those whose `not` names this path.
+pub fn spared_path(session: &Session, path: &[u8], wanted: u64) -> u64 {
+    let patterns = session.patterns();
+    spared_by(session, wanted, |rule| path.first() == Some(&b'/') && patterns.path(rule.except.paths, path))
+}
+
+/// Of the rules in `wanted`: those whose `not` names what this descriptor is.
+pub fn spared(session: &Session, fd: i32, wanted: u64) -> u64 {
+    if spared_by(session, wanted, |_| true) == 0 {
+        return 0;
+    }
+    let mut address = PeerBuffer::new();
+    let peer = address.of_socket(fd);
+    if !matches!(peer, Peer::Unknown) {
+        let hosts = peer.address().map_or(0, |address| hosts_of(session, &address));
+        return spared_by(session, wanted, |rule| session.patterns().peer(rule.except.peers, peer, hosts));
+    }
+    let spared = paths::with_desk(|desk| {
+        desk.descriptor(fd);
+        spared_path(session, desk.path.bytes(), wanted)
+    });
+    spared.unwrap_or(0)
+}
+
+/// Of the rules in `wanted` that have a `not`: those for which `is_spared` holds.
+fn spared_by(session: &Session, wanted: u64, is_spared: impl Fn(&Rule) -> bool) -> u64 {
+    session.rules().iter().enumerate().take(MAX_RULES).fold(0, |bits, (index, rule)| {
+        let spared = wanted & (1 << index) != 0 && rule.has(flag::EXCEPT) && is_spared(rule);
+        bits | (u64::from(spared) << index)
+    })
 }
 
 /// Whether `protect` leaves a path alone: by its globs, or because the executable is or owns it. The system's and the

@@ -229,7 +229,7 @@ pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char, opened: bool) {
     let Some(session) = session::attached() else { return };
     paths::with_desk(|desk| {
         // SAFETY: the caller says so.
-        if !unsafe { desk.absolute(dirfd, path) } {
+        if !unsafe { desk.absolute(dirfd, path, true) } {
             return;
         }
         if is_waiting() && !fds::is_protected(session, desk.path.bytes()) {

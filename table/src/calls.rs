@@ -6,9 +6,9 @@
 /// What a call acts on; decides which selectors can match it and what its log line names as the resource.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Subject {
-    /// An open file descriptor (`path`, `to` and `fd` apply).
+    /// An open file descriptor (`path`, `to` and `fd` apply); of two (copies) either.
     Fd,
-    /// A path that is being opened or named.
+    /// A path that is being opened or named; of two (rename, link) `path` matches either.
     Path,
     /// A peer address being connected to.
     Peer,
@@ -238,7 +238,7 @@ impl Call {
 
 macro_rules! calls {
     ($(
-        $op:ident $name:literal: $($symbol:ident)+;
+        $op:ident $name:literal: $($symbol:ident)*;
         syscalls [$($sys:ident)*] families [$($family:ident)*] on $subject:ident fails $fails:ident
         [$($errno:ident)*] $faults:ident $source:literal
     )*) => {
@@ -376,6 +376,148 @@ calls! {
         syscalls [SYS_msgsnd] families [] on Nothing fails Errno [EIDRM ENOMEM] FAIL "msgop(2)"
     Msgrcv "msgrcv": msgrcv;
         syscalls [SYS_msgrcv] families [] on Nothing fails Errno [EIDRM] FAIL "msgop(2)"
+
+    // Descriptors: positions, locks, commands, and calls that make one.
+    Lseek "lseek": lseek lseek64;
+        syscalls [SYS_lseek] families [] on Fd fails Errno [ENXIO] FAIL "lseek(2)"
+    Flock "flock": flock;
+        syscalls [SYS_flock] families [Disk] on Fd fails Errno [ENOLCK EAGAIN EINTR] SAY "flock(2)"
+    Lockf "lockf": lockf lockf64;
+        syscalls [] families [Disk] on Fd fails Errno [ENOLCK EAGAIN EDEADLK EINTR] SAY "lockf(3), fcntl(2)"
+    Ioctl "ioctl": ioctl;
+        syscalls [SYS_ioctl] families [] on Fd fails Errno [ENOTTY EIO] FAIL "ioctl(2), ioctl_tty(2)"
+    Eventfd "eventfd": eventfd;
+        syscalls [SYS_eventfd SYS_eventfd2] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "eventfd(2)"
+    Signalfd "signalfd": signalfd;
+        syscalls [SYS_signalfd SYS_signalfd4] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "signalfd(2)"
+    TimerfdCreate "timerfd_create": timerfd_create;
+        syscalls [SYS_timerfd_create] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "timerfd_create(2)"
+    InotifyInit "inotify_init": inotify_init inotify_init1;
+        syscalls [SYS_inotify_init SYS_inotify_init1] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "inotify_init(2)"
+    MemfdCreate "memfd_create": memfd_create;
+        syscalls [SYS_memfd_create] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "memfd_create(2)"
+    ShmOpen "shm_open": shm_open;
+        syscalls [] families [] on Nothing fails Errno [EACCES ENOENT EMFILE ENFILE] FILES "shm_open(3)"
+    ShmUnlink "shm_unlink": shm_unlink;
+        syscalls [] families [] on Nothing fails Errno [EACCES ENOENT] FAIL "shm_open(3)"
+    IoUringSetup "io_uring_setup": ;
+        syscalls [SYS_io_uring_setup] families [] on Nothing fails Errno [ENOSYS EPERM ENOMEM EMFILE ENFILE] FILES "io_uring_setup(2)"
+    Mkstemp "mkstemp": mkstemp mkstemp64 mkostemp mkostemp64 mkstemps mkstemps64 mkostemps mkostemps64;
+        syscalls [] families [Disk] on Path fails Errno [EACCES EEXIST EMFILE ENFILE ENOENT ENOSPC EDQUOT EIO EROFS] OPEN "mkstemp(3), open(2)"
+    Mkdtemp "mkdtemp": mkdtemp;
+        syscalls [] families [Disk] on Path fails Null [EACCES EEXIST ENOENT ENOSPC EDQUOT EROFS] WAIT "mkdtemp(3), mkdir(2)"
+    Tmpfile "tmpfile": tmpfile tmpfile64;
+        syscalls [] families [Stdio] on Nothing fails Null [EACCES EEXIST EMFILE ENFILE ENOSPC EROFS] FILES "tmpfile(3)"
+
+    // Durability, sizes, and copies that the kernel makes.
+    Fsync "fsync": fsync;
+        syscalls [SYS_fsync] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] SYNC "fsync(2)"
+    Fdatasync "fdatasync": fdatasync;
+        syscalls [SYS_fdatasync] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] SYNC "fsync(2)"
+    SyncFileRange "sync_file_range": sync_file_range;
+        syscalls [SYS_sync_file_range] families [Disk] on Fd fails Errno [EIO ENOMEM ENOSPC] SYNC "sync_file_range(2)"
+    Syncfs "syncfs": syncfs;
+        syscalls [SYS_syncfs] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] SYNC "sync(2)"
+    Sync "sync": sync;
+        syscalls [SYS_sync] families [Disk] on Nothing fails Never [] LAZY "sync(2)"
+    Msync "msync": msync;
+        syscalls [SYS_msync] families [Disk] on Nothing fails Errno [EIO EBUSY] SYNC "msync(2), fsync(2)"
+    Ftruncate "ftruncate": ftruncate ftruncate64;
+        syscalls [SYS_ftruncate] families [Disk] on Fd fails Errno [EIO EFBIG EPERM] SAY "truncate(2)"
+    Truncate "truncate": truncate truncate64;
+        syscalls [SYS_truncate] families [Disk] on Path fails Errno [EACCES ENOENT EIO EFBIG EPERM EROFS ETXTBSY] SAY "truncate(2)"
+    Fallocate "fallocate": fallocate fallocate64;
+        syscalls [SYS_fallocate] families [Disk] on Fd fails Errno [ENOSPC EDQUOT EIO EFBIG EOPNOTSUPP EINTR] GROW "fallocate(2), write(2)"
+    PosixFallocate "posix_fallocate": posix_fallocate posix_fallocate64;
+        syscalls [] families [Disk] on Fd fails Code [ENOSPC EFBIG EINTR] GROW "posix_fallocate(3)"
+    Sendfile "sendfile": sendfile sendfile64;
+        syscalls [SYS_sendfile] families [Disk Network] on Fd fails Errno [EIO ENOMEM EAGAIN EINTR EPIPE ECONNRESET ENOSPC] SENDFILE "sendfile(2), read(2), write(2), send(2)"
+    Splice "splice": splice;
+        syscalls [SYS_splice] families [Disk Network] on Fd fails Errno [ENOMEM EIO EAGAIN EINTR EPIPE ECONNRESET ENOSPC] COPY "splice(2), read(2), write(2), send(2)"
+    Tee "tee": tee;
+        syscalls [SYS_tee] families [] on Fd fails Errno [ENOMEM EAGAIN EINTR EPIPE] MOVE "tee(2), write(2)"
+    Vmsplice "vmsplice": vmsplice;
+        syscalls [SYS_vmsplice] families [] on Fd fails Errno [ENOMEM EAGAIN EINTR EPIPE] WAIT "vmsplice(2), write(2)"
+    CopyFileRange "copy_file_range": copy_file_range;
+        syscalls [SYS_copy_file_range] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT EXDEV EFBIG ENOMEM EOPNOTSUPP] COPY "copy_file_range(2), write(2)"
+
+    // Names: what directories hold.
+    Rename "rename": rename renameat renameat2;
+        syscalls [SYS_rename SYS_renameat SYS_renameat2] families [Disk] on Path fails Errno [EACCES ENOENT ENOSPC EDQUOT EXDEV EBUSY EPERM EROFS EIO] SAY "rename(2), rename(3p)"
+    Unlink "unlink": unlink unlinkat remove;
+        syscalls [SYS_unlink SYS_unlinkat] families [Disk] on Path fails Errno [EACCES ENOENT EBUSY EIO EPERM EROFS] SAY "unlink(2), remove(3)"
+    Link "link": link linkat;
+        syscalls [SYS_link SYS_linkat] families [Disk] on Path fails Errno [EACCES EEXIST ENOENT ENOSPC EDQUOT EMLINK EIO EPERM EROFS EXDEV] SAY "link(2)"
+    Symlink "symlink": symlink symlinkat;
+        syscalls [SYS_symlink SYS_symlinkat] families [Disk] on Path fails Errno [EACCES EEXIST ENOENT ENOSPC EDQUOT EIO EPERM EROFS] SAY "symlink(2)"
+    Mkdir "mkdir": mkdir mkdirat;
+        syscalls [SYS_mkdir SYS_mkdirat] families [Disk] on Path fails Errno [EACCES EEXIST ENOENT ENOSPC EDQUOT EMLINK EPERM EROFS] SAY "mkdir(2)"
+    Rmdir "rmdir": rmdir;
+        syscalls [SYS_rmdir] families [Disk] on Path fails Errno [EACCES ENOENT ENOTEMPTY EBUSY EPERM EROFS EIO] SAY "rmdir(2), rmdir(3p)"
+    Mknod "mknod": mknod mknodat __xmknod __xmknodat mkfifo mkfifoat;
+        syscalls [SYS_mknod SYS_mknodat] families [Disk] on Path fails Errno [EACCES EEXIST ENOENT ENOSPC EDQUOT EPERM EROFS] SAY "mknod(2), mkfifo(3)"
+    Readlink "readlink": readlink readlinkat __readlink_chk __readlinkat_chk;
+        syscalls [SYS_readlink SYS_readlinkat] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM] WAIT "readlink(2)"
+    Realpath "realpath": realpath __realpath_chk canonicalize_file_name;
+        syscalls [] families [Disk] on Path fails Null [EACCES ENOENT EIO ENOMEM] WAIT "realpath(3)"
+    Readdir "readdir": readdir readdir64;
+        syscalls [] families [Disk] on Fd fails Null [EIO ENOENT] WAIT "readdir(3), readdir(3p), read(2)"
+    ReaddirR "readdir_r": readdir_r readdir64_r;
+        syscalls [] families [Disk] on Fd fails Code [EIO ENOENT] WAIT "readdir_r(3), readdir(3p), read(2)"
+    Getdents "getdents": getdents64;
+        syscalls [SYS_getdents SYS_getdents64] families [Disk] on Fd fails Errno [EIO ENOENT] WAIT "getdents(2), read(2)"
+    Scandir "scandir": scandir scandir64 scandirat scandirat64;
+        syscalls [] families [Disk] on Path fails Errno [EACCES ENOENT EMFILE ENFILE ENOMEM] WAIT "scandir(3), opendir(3)"
+    Chdir "chdir": chdir;
+        syscalls [SYS_chdir] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM] SAY "chdir(2)"
+    Fchdir "fchdir": fchdir;
+        syscalls [SYS_fchdir] families [Disk] on Fd fails Errno [EACCES] SAY "chdir(2)"
+    Chroot "chroot": chroot;
+        syscalls [SYS_chroot] families [Disk] on Path fails Errno [EPERM EACCES ENOENT EIO ENOMEM] WAIT "chroot(2)"
+    Getcwd "getcwd": getcwd __getcwd_chk get_current_dir_name;
+        syscalls [SYS_getcwd] families [Disk] on Nothing fails Null [ENOENT EACCES ENOMEM] FAIL "getcwd(3)"
+    InotifyAddWatch "inotify_add_watch": inotify_add_watch;
+        syscalls [SYS_inotify_add_watch] families [Disk] on Path fails Errno [ENOSPC EACCES ENOENT ENOMEM] FAIL "inotify_add_watch(2)"
+
+    // Metadata.
+    Stat "stat": stat stat64 lstat lstat64 fstatat fstatat64 statx __xstat __xstat64 __lxstat __lxstat64 __fxstatat __fxstatat64;
+        syscalls [SYS_stat SYS_lstat SYS_newfstatat SYS_statx] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM] WAIT "stat(2), stat(3p)"
+    Fstat "fstat": fstat fstat64 __fxstat __fxstat64;
+        syscalls [SYS_fstat] families [Disk] on Fd fails Errno [EIO ENOMEM] WAIT "stat(2), fstat(3p)"
+    Statfs "statfs": statfs statfs64 statvfs statvfs64;
+        syscalls [SYS_statfs] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM EINTR] WAIT "statfs(2), statvfs(3)"
+    Fstatfs "fstatfs": fstatfs fstatfs64 fstatvfs fstatvfs64;
+        syscalls [SYS_fstatfs] families [Disk] on Fd fails Errno [EIO ENOMEM EINTR] WAIT "statfs(2), statvfs(3)"
+    Access "access": access faccessat eaccess euidaccess;
+        syscalls [SYS_access SYS_faccessat SYS_faccessat2] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM EPERM EROFS] SAY "access(2)"
+    Chmod "chmod": chmod fchmodat lchmod;
+        syscalls [SYS_chmod SYS_fchmodat SYS_fchmodat2] families [Disk] on Path fails Errno [EPERM EACCES ENOENT EIO EROFS ENOMEM] SAY "chmod(2)"
+    Fchmod "fchmod": fchmod;
+        syscalls [SYS_fchmod] families [Disk] on Fd fails Errno [EPERM EIO EROFS] SAY "chmod(2)"
+    Chown "chown": chown lchown fchownat;
+        syscalls [SYS_chown SYS_lchown SYS_fchownat] families [Disk] on Path fails Errno [EPERM EACCES ENOENT EIO EROFS ENOMEM] SAY "chown(2)"
+    Fchown "fchown": fchown;
+        syscalls [SYS_fchown] families [Disk] on Fd fails Errno [EPERM EIO EROFS] SAY "chown(2)"
+    Utimens "utimensat": utimensat utime utimes lutimes futimesat;
+        syscalls [SYS_utimensat SYS_utime SYS_utimes SYS_futimesat] families [Disk] on Path fails Errno [EACCES ENOENT EPERM EROFS] SAY "utimensat(2), utime(2)"
+    Futimens "futimens": futimens futimes;
+        syscalls [] families [Disk] on Fd fails Errno [EACCES EPERM EROFS] SAY "utimensat(2), utime(2)"
+    Getxattr "getxattr": getxattr lgetxattr;
+        syscalls [SYS_getxattr SYS_lgetxattr] families [Disk] on Path fails Errno [ENODATA EOPNOTSUPP EACCES ENOENT] WAIT "getxattr(2), stat(2)"
+    Fgetxattr "fgetxattr": fgetxattr;
+        syscalls [SYS_fgetxattr] families [Disk] on Fd fails Errno [ENODATA EOPNOTSUPP] WAIT "getxattr(2)"
+    Setxattr "setxattr": setxattr lsetxattr;
+        syscalls [SYS_setxattr SYS_lsetxattr] families [Disk] on Path fails Errno [ENOSPC EDQUOT EOPNOTSUPP EPERM EACCES ENOENT] SAY "setxattr(2), stat(2)"
+    Fsetxattr "fsetxattr": fsetxattr;
+        syscalls [SYS_fsetxattr] families [Disk] on Fd fails Errno [ENOSPC EDQUOT EOPNOTSUPP EPERM] SAY "setxattr(2)"
+    Listxattr "listxattr": listxattr llistxattr;
+        syscalls [SYS_listxattr SYS_llistxattr] families [Disk] on Path fails Errno [EOPNOTSUPP EACCES ENOENT] WAIT "listxattr(2), stat(2)"
+    Flistxattr "flistxattr": flistxattr;
+        syscalls [SYS_flistxattr] families [Disk] on Fd fails Errno [EOPNOTSUPP] WAIT "listxattr(2)"
+    Removexattr "removexattr": removexattr lremovexattr;
+        syscalls [SYS_removexattr SYS_lremovexattr] families [Disk] on Path fails Errno [ENODATA EOPNOTSUPP EACCES ENOENT] SAY "removexattr(2), stat(2)"
+    Fremovexattr "fremovexattr": fremovexattr;
+        syscalls [SYS_fremovexattr] families [Disk] on Fd fails Errno [ENODATA EOPNOTSUPP] SAY "removexattr(2)"
 }
 
 const NOTHING: u32 = 0;
@@ -387,6 +529,15 @@ const LOSABLE: u32 = MESSAGES | FaultKind::Drop.bit();
 const MESSAGE: u32 = LOSABLE | FaultKind::Corrupt.bit();
 const NAME: u32 = WAIT | FaultKind::Dns.bit();
 const ALLOC: u32 = RETURN | FaultKind::Exhaust.bit();
+/// Cannot fail, but may take its time.
+const SLOW: u32 = ANY | FaultKind::Hang.bit();
+const MOVE: u32 = WAIT | FaultKind::Short.bit();
+const COPY: u32 = MOVE | FaultKind::Exhaust.bit();
+const SENDFILE: u32 = COPY | FaultKind::Disconnect.bit();
+const SAY: u32 = WAIT | RETURN;
+const SYNC: u32 = SAY | FaultKind::Drop.bit();
+const LAZY: u32 = SLOW | FaultKind::Drop.bit();
+const GROW: u32 = WAIT | FaultKind::Exhaust.bit();
 
 /// How many rows there are.
 pub const OPS: usize = CALLS.len();

@@ -40,8 +40,22 @@ const SHORT: &[Op] = &[
     Op::Sendto,
     Op::Recv,
     Op::Recvfrom,
+    Op::Sendfile,
+    Op::Splice,
+    Op::CopyFileRange,
 ];
 const WRITES: &[Op] = &[Op::Write, Op::Writev, Op::Pwrite, Op::Pwritev];
+const GROWING: &[Op] = &[
+    Op::Write,
+    Op::Writev,
+    Op::Pwrite,
+    Op::Pwritev,
+    Op::Sendfile,
+    Op::Splice,
+    Op::CopyFileRange,
+    Op::Fallocate,
+    Op::PosixFallocate,
+];
 /// What can be done a second time behind the first.
 const TWICE: &[Op] = &[Op::Write, Op::Writev, Op::Send, Op::Sendto, Op::Sendmsg];
 /// What can lose a datagram, when a peer is named.
@@ -58,9 +72,25 @@ const CONNECTION: &[Op] = &[
     Op::Recv,
     Op::Recvfrom,
     Op::Recvmsg,
+    Op::Sendfile,
 ];
 const ALLOCATOR: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign];
-const DESCRIPTORS: &[Op] = &[Op::Open, Op::Socket, Op::Accept, Op::Dup, Op::Pipe];
+const DESCRIPTORS: &[Op] = &[
+    Op::Open,
+    Op::Socket,
+    Op::Accept,
+    Op::Dup,
+    Op::Pipe,
+    Op::Eventfd,
+    Op::Signalfd,
+    Op::TimerfdCreate,
+    Op::InotifyInit,
+    Op::MemfdCreate,
+    Op::ShmOpen,
+    Op::IoUringSetup,
+    Op::Mkstemp,
+    Op::Tmpfile,
+];
 
 /// The operations of a fault when it names none; `None` when it must.
 fn default_ops(fault: &Fault, kind: FaultKind) -> Option<&'static [Op]> {
@@ -88,7 +118,7 @@ pub(crate) fn users_of(what: Resource) -> &'static [Op] {
     match what {
         Resource::Memory => ALLOCATOR,
         Resource::Files => DESCRIPTORS,
-        Resource::Disk => WRITES,
+        Resource::Disk => GROWING,
     }
 }
 

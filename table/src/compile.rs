@@ -62,12 +62,41 @@ const IDENTITY: &[Op] = &[
     Op::Recvmsg,
     Op::Recvmmsg,
     Op::Listen,
+    // These make a descriptor, or give an open file another name.
+    Op::Eventfd,
+    Op::Signalfd,
+    Op::TimerfdCreate,
+    Op::InotifyInit,
+    Op::MemfdCreate,
+    Op::ShmOpen,
+    Op::IoUringSetup,
+    Op::Mkstemp,
+    Op::Tmpfile,
+    Op::Rename,
 ];
 /// The operations that change how much memory is allocated.
 const ALLOCATION: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign, Op::Free];
 
 /// The operations that make files grow or shrink.
-const SIZES: &[Op] = &[Op::Write, Op::Writev, Op::Pwrite, Op::Pwritev, Op::Open, Op::Fopen, Op::Close, Op::Fclose];
+const SIZES: &[Op] = &[
+    Op::Write,
+    Op::Writev,
+    Op::Pwrite,
+    Op::Pwritev,
+    Op::Sendfile,
+    Op::Splice,
+    Op::CopyFileRange,
+    Op::Fallocate,
+    Op::PosixFallocate,
+    Op::Ftruncate,
+    Op::Truncate,
+    Op::Unlink,
+    Op::Rename,
+    Op::Open,
+    Op::Fopen,
+    Op::Close,
+    Op::Fclose,
+];
 
 /// Compiles a table. Rules stand in the order of `faults`, then those of the presets: the first that fires wins.
 ///

@@ -1,6 +1,7 @@
 /* Makes the calls that it is told to, by libc symbol or by `syscall()` number (`#0`), and says what each returned:
    "NAME RESULT ERRNO". Works in the current directory, which must hold data.bin of at least 64 bytes. */
 #include "guest.h"
+#include "fs_calls.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -81,8 +82,6 @@ static long code(int result) {
     errno = result;
     return result ? -1 : 0;
 }
-
-#define IS(symbol) (strcmp(name, #symbol) == 0)
 
 static long file_call(const char *name) {
     if (IS(read)) return read(file(), buffer, 16);
@@ -285,7 +284,7 @@ static long numbered_call(long number) {
     case SYS_execveat: return syscall(number, AT_FDCWD, "/bin/true", true_argv, no_environment, 0);
     case SYS_wait4: child(); return syscall(number, -1, NULL, 0, NULL);
     case SYS_waitid: child(); return syscall(number, P_ALL, 0, NULL, WEXITED, NULL);
-    default: return -2;
+    default: return fs_numbered(number);
     }
 }
 
@@ -302,6 +301,7 @@ int main(int argc, char **argv) {
             if (result == -2) result = socket_call(name);
             if (result == -2) result = memory_call(name);
             if (result == -2) result = process_call(name);
+            if (result == -2) result = fs_call(name);
         }
         int error = errno;
         if (result == -2 && strcmp(name, "getaddrinfo") != 0) {

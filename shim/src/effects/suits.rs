@@ -1,5 +1,6 @@
 //! Which faults a kernel could produce at a place: what a descriptor is, and what can happen to it.
 
+use super::files;
 use crate::select::Target;
 use crate::{fds, sys};
 use chaos_table::calls::{FaultKind, Op};
@@ -9,7 +10,7 @@ use chaos_table::rule::Rule;
 /// Writes up to this size into a pipe are atomic (POSIX; PIPE_BUF on Linux).
 const PIPE_BUF: u64 = 4096;
 /// Why data that is there cannot be withheld from an edge-triggered epoll.
-const EDGE: &str = "an edge-triggered epoll would lose its wake-up";
+pub(super) const EDGE: &str = "an edge-triggered epoll would lose its wake-up";
 /// What a descriptor is, as far as faults care.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nature {
@@ -51,7 +52,21 @@ impl Nature {
 }
 
 pub(super) const fn is_write(op: Op) -> bool {
-    matches!(op, Op::Write | Op::Writev | Op::Pwrite | Op::Pwritev | Op::Send | Op::Sendto | Op::Sendmsg | Op::Sendmmsg)
+    matches!(
+        op,
+        Op::Write
+            | Op::Writev
+            | Op::Pwrite
+            | Op::Pwritev
+            | Op::Send
+            | Op::Sendto
+            | Op::Sendmsg
+            | Op::Sendmmsg
+            | Op::Sendfile
+            | Op::Splice
+            | Op::Tee
+            | Op::Vmsplice
+    )
 }
 
 /// The effect that a kernel could produce here, or why none could.
@@ -82,11 +97,12 @@ pub fn fitting(
             Err("more bytes than were asked for")
         }
         Effect::Reset | Effect::End => match target {
-            Target::Fd(fd) if nature(fd) == Nature::Stream => Ok(effect),
+            Target::Fd(fd) | Target::Fds(fd, _) if nature(fd) == Nature::Stream => Ok(effect),
             _ => Err("only a connected stream can be cut"),
         },
         Effect::Hang(_) => match target {
-            Target::Fd(fd) if !may_block(fd, flags) => Err("a non-blocking descriptor does not hang"),
+            _ if files::waits(op) => files::may_hang(op, target, flags).map(|()| effect),
+
             Target::Peer(fd, ..) if !may_block(fd, 0) => Err("a non-blocking connect does not hang"),
             Target::Nothing if op == Op::Wait && flags & libc::WNOHANG != 0 => Err("WNOHANG does not wait"),
             _ => Ok(effect),
@@ -123,6 +139,9 @@ fn choose_usual(op: Op, target: Target, draw: u64, flags: i32) -> Result<Effect,
 
 /// Whether a kernel could fail this call with this errno at this descriptor, at this moment.
 fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static str> {
+    if let Some(verdict) = files::suits(op, errno, target, flags) {
+        return verdict;
+    }
     if let Target::Peer(fd, ..) = target {
         return match errno {
             libc::ECONNREFUSED | libc::ETIMEDOUT | libc::ECONNRESET if nature(fd) == Nature::Datagram => {
@@ -208,7 +227,7 @@ fn drop_fits(op: Op, target: Target, asked: u64, flags: i32) -> Result<(), &'sta
     let Target::Fd(fd) = target else { return Ok(()) };
     if !carries_data(op) && op != Op::Sendmmsg {
         // A call that carries no data: fsync and its kin.
-        return if is_file(fd) { Ok(()) } else { Err("only what is done to a file can be lost") };
+        return if nature(fd).is_file() { Ok(()) } else { Err("only what is done to a file can be lost") };
     }
     if is_file(fd) {
         let access = sys::status_flags(fd) & libc::O_ACCMODE;
@@ -258,6 +277,12 @@ fn truncate_fits(op: Op, target: Target) -> Result<(), &'static str> {
 }
 
 fn short_fits(op: Op, target: Target, asked: u64, flags: i32) -> Result<(), &'static str> {
+    if let Target::Fds(to, from) = target {
+        return match asked {
+            0 | 1 => Err("a request of one byte cannot be shortened"),
+            _ => files::short_copy(op, to, from),
+        };
+    }
     let Target::Fd(fd) = target else { return Err("no data to shorten") };
     if asked < 2 {
         return Err("a request of one byte cannot be shortened");

@@ -234,7 +234,7 @@ impl Moving {
     /// Asks the rules, with a claim on the disk where quotas are kept.
     fn put_to_rules(&self, quick: Quick, real: Real<'_>) -> isize {
         let claim = if self.vector.is_source && tracked(self.op) {
-            Claim::of(self.fd, self.vector.place, self.vector.total().min(MAX_MOVED))
+            Claim::of(self.fd, self.vector.place, self.vector.total().min(MAX_MOVED), false)
         } else {
             None
         };
@@ -313,7 +313,7 @@ impl Moving {
     /// Asks for less. Where the whole request would have got no more, nothing was hit.
     fn shorten(&self, wanted: usize, ticket: &Ticket, real: Real<'_>) -> isize {
         let n = self.first_bytes(wanted, real);
-        if n == wanted as isize { told(n, ticket) } else { n }
+        told_if_whole(n, wanted, ticket)
     }
 
     /// Writes a prefix, then fails or kills. A write that fails leaves the position where it was.
@@ -392,6 +392,11 @@ impl Moving {
         }
         told(if left < total { total as isize } else { n }, ticket)
     }
+}
+
+/// As [`told`], for a shortened request: one that would have got no more anyway was not hit.
+pub(super) fn told_if_whole(result: isize, wanted: usize, ticket: &Ticket) -> isize {
+    if result == wanted as isize { told(result, ticket) } else { result }
 }
 
 /// Tells what the caller gets, with errno as the real call left it.
