@@ -148,11 +148,21 @@ impl Claim {
     }
 }
 
-/// Blocks of a range that are holes. Looked up through a description of its own, so that no position moves.
+/// Blocks of a range that the file system has not given out.
 fn missing(fd: i32, first: u64, end: u64) -> u64 {
     if first >= end {
         return 0;
     }
+    let mut given = 0;
+    let known = sys::extents(fd, first * BLOCK, end * BLOCK, |from, to| {
+        given += (to.div_ceil(BLOCK).min(end)).saturating_sub((from / BLOCK).max(first));
+    });
+    if known { (end - first).saturating_sub(given) } else { holes(fd, first, end) }
+}
+
+/// The same where the file system has no map of extents. Looked up through a description of its own, so that no position
+/// moves.
+fn holes(fd: i32, first: u64, end: u64) -> u64 {
     let Some(fd) = sys::reopen(fd) else { return 0 };
     let (mut holes, mut at) = (0, first * BLOCK);
     let end = end * BLOCK;
