@@ -9,7 +9,7 @@ use crate::resource::describe;
 use crate::select::{Target, select};
 use crate::session::{self, Session};
 use crate::tree;
-use crate::{clock, disk, log, real};
+use crate::{clock, disk, log, memory, real};
 use chaos_table::calls::{FaultKind, Op};
 use chaos_table::decide::{self, Counters, Effect, Shot};
 use chaos_table::record::{Record, kind, status};
@@ -25,6 +25,13 @@ use std::sync::atomic::Ordering;
 #[must_use]
 pub struct First {
     op: Op,
+}
+
+impl First {
+    /// The operation.
+    pub const fn op(&self) -> Op {
+        self.op
+    }
 }
 
 /// The first rule that fired on a call; the rules behind it still have to advance.
@@ -244,6 +251,7 @@ fn count_protected(session: &Session, slot: *mut ThreadSlot, mut protected: u64)
 
 fn is_exhausted(session: &Session, index: usize, rule: &Rule, amount: u64) -> bool {
     match rule.what {
+        exhaust::MEMORY if memory::is_mapping() => memory::is_exhausted(rule.limit),
         exhaust::MEMORY => {
             let live = session.live_bytes(tree::me().slot).load(Ordering::Relaxed).max(0) as u64;
             live.saturating_add(amount) > rule.limit

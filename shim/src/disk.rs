@@ -45,6 +45,8 @@ pub struct Claim {
     need: u64,
     /// It happens as a whole or not at all.
     is_whole: bool,
+    /// The file has no name any more.
+    is_nameless: bool,
     /// Rules whose quota it counts against.
     asked: Cell<u64>,
     /// Those of them that had room for all of it.
@@ -77,6 +79,7 @@ impl Claim {
             len: len as u64,
             need: 0,
             is_whole,
+            is_nameless: stat.st_nlink == 0,
             asked: Cell::new(0),
             reserved: Cell::new(0),
             granted: Cell::new((0, 0)),
@@ -143,7 +146,7 @@ impl Claim {
                 _ => self.need,
             };
             used(session, rule).fetch_add(added.wrapping_sub(held), Ordering::Relaxed);
-            charge(session, self.file, rule, added);
+            charge(session, self.file, rule, added, self.is_nameless);
         }
     }
 }
@@ -225,12 +228,13 @@ pub fn is_exhausted(session: &Session, rule: usize, limit: u64) -> bool {
     if claim.need == 0 {
         return false;
     }
-    if take(session, rule, limit, claim.need, true) == claim.need {
-        claim.reserved.set(claim.reserved.get() | 1 << rule);
-        return false;
-    }
-    sweep(session);
-    true
+    let has_room = || take(session, rule, limit, claim.need, true) == claim.need;
+    let is_reserved = has_room() || {
+        sweep(session);
+        has_room()
+    };
+    claim.reserved.set(claim.reserved.get() | u64::from(is_reserved) << rule);
+    !is_reserved
 }
 
 /// What a write that crosses the quota meets: it is shortened to what is left, or the disk is full.
@@ -299,12 +303,17 @@ unsafe fn keeper<'a>(place: *mut Charge) -> &'a AtomicU32 {
     unsafe { AtomicU32::from_ptr(&raw mut (*place).keeper) }
 }
 
-fn charge(session: &Session, file: File, rule: usize, added: u64) {
+fn charge(session: &Session, file: File, rule: usize, added: u64, is_nameless: bool) {
     if added != 0
         && let Some(place) = account(session, file, rule, true)
     {
         // SAFETY: an account of the session.
-        unsafe { blocks(place) }.fetch_add(added, Ordering::Relaxed);
+        unsafe {
+            blocks(place).fetch_add(added, Ordering::Relaxed);
+            if is_nameless {
+                keeper(place).store(sys::getpid(), Ordering::Relaxed);
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::guard::{self, Token};
 use crate::session::{self, Session};
 use crate::text::Text;
 use crate::tree::{self, Arrival, Lineage};
-use crate::{clock, fds, hooks, log, paths, real, standalone, sys};
+use crate::{clock, fds, hooks, log, memory, paths, real, standalone, sys};
 use chaos_table::calls::Op;
 use chaos_table::record::{self, Record};
 use chaos_table::rule::{TRACK, arm};
@@ -168,6 +168,9 @@ fn arm_now() {
         && (tree::me().rules != 0 || session.awaits_sign())
         && !session.is_over()
     {
+        if session.memory_rules() != 0 {
+            memory::start();
+        }
         real::WORDS.store(session.words(), Ordering::Relaxed);
     }
 }

@@ -35,6 +35,7 @@ mod guard;
 mod hooks;
 mod init;
 mod log;
+mod memory;
 mod modules;
 mod paths;
 mod real;

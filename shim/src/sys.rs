@@ -404,6 +404,12 @@ pub unsafe fn munmap(at: *mut u8, len: usize) {
     unsafe { raw!(SYS_munmap, at, len) };
 }
 
+/// Where the heap of brk(2) ends.
+pub fn program_break() -> usize {
+    // SAFETY: what cannot be set only asks.
+    unsafe { raw!(SYS_brk, 0usize) as usize }
+}
+
 /// Makes the page at `at` read as zeros in a forked child; false on kernels before 4.14.
 pub fn wipe_on_fork(at: *mut u8, len: usize) -> bool {
     const MADV_WIPEONFORK: i32 = 18;

@@ -377,6 +377,24 @@ calls! {
     Msgrcv "msgrcv": msgrcv;
         syscalls [SYS_msgrcv] families [] on Nothing fails Errno [EIDRM] FAIL "msgop(2)"
 
+    // Memory that is mapped rather than allocated. (Unmapping fails where it would split too many mappings.)
+    Strdup "strdup": strdup strndup __strdup __strndup;
+        syscalls [] families [Memory] on Memory fails Null [ENOMEM] ALLOC "strdup(3)"
+    Mmap "mmap": mmap mmap64;
+        syscalls [SYS_mmap] families [Memory] on Memory fails Errno [ENOMEM] MAP "mmap(2)"
+    Mremap "mremap": mremap;
+        syscalls [SYS_mremap] families [Memory] on Memory fails Errno [ENOMEM] MAP "mremap(2)"
+    Brk "brk": brk sbrk;
+        syscalls [] families [Memory] on Memory fails Errno [ENOMEM] MAP "brk(2)"
+    Mprotect "mprotect": mprotect;
+        syscalls [SYS_mprotect] families [] on Memory fails Errno [ENOMEM] MAP "mprotect(2)"
+    Munmap "munmap": munmap;
+        syscalls [SYS_munmap] families [] on Memory fails Errno [ENOMEM] FAIL "mmap(2)"
+    Madvise "madvise": madvise;
+        syscalls [SYS_madvise] families [] on Memory fails Errno [EAGAIN ENOMEM] FAIL "madvise(2)"
+    Mlock "mlock": mlock mlock2 mlockall;
+        syscalls [SYS_mlock SYS_mlock2 SYS_mlockall] families [] on Memory fails Errno [ENOMEM EAGAIN EPERM] FAIL "mlock(2)"
+
     // Descriptors: positions, locks, commands, and calls that make one.
     Lseek "lseek": lseek lseek64;
         syscalls [SYS_lseek] families [] on Fd fails Errno [ENXIO] FAIL "lseek(2)"
@@ -534,6 +552,7 @@ const SLOW: u32 = ANY | FaultKind::Hang.bit();
 const MOVE: u32 = WAIT | FaultKind::Short.bit();
 const COPY: u32 = MOVE | FaultKind::Exhaust.bit();
 const SENDFILE: u32 = COPY | FaultKind::Disconnect.bit();
+const MAP: u32 = FAIL | FaultKind::Exhaust.bit();
 const SAY: u32 = WAIT | RETURN;
 const SYNC: u32 = SAY | FaultKind::Drop.bit();
 const LAZY: u32 = SLOW | FaultKind::Drop.bit();

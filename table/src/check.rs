@@ -74,7 +74,18 @@ const CONNECTION: &[Op] = &[
     Op::Recvmsg,
     Op::Sendfile,
 ];
-const ALLOCATOR: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign];
+const MEMORY: &[Op] = &[
+    Op::Malloc,
+    Op::Calloc,
+    Op::Realloc,
+    Op::Memalign,
+    Op::PosixMemalign,
+    Op::Strdup,
+    Op::Mmap,
+    Op::Mremap,
+    Op::Brk,
+    Op::Mprotect,
+];
 const DESCRIPTORS: &[Op] = &[
     Op::Open,
     Op::Socket,
@@ -116,7 +127,7 @@ fn default_ops(fault: &Fault, kind: FaultKind) -> Option<&'static [Op]> {
 /// The operations that use up a resource.
 pub(crate) fn users_of(what: Resource) -> &'static [Op] {
     match what {
-        Resource::Memory => ALLOCATOR,
+        Resource::Memory => MEMORY,
         Resource::Files => DESCRIPTORS,
         Resource::Disk => GROWING,
     }

@@ -275,7 +275,9 @@ impl Compiler<'_> {
         if about_files && !rule.has(flag::PATH) && !self.unprotected {
             rule.flags |= flag::PROTECTED;
         }
-        if rule.has(flag::FD) || self.unprotected {
+        // A shell's `> file` takes as much of a disk as any other.
+        let is_named_quota = rule.what == exhaust::DISK && rule.has(flag::PATH);
+        if rule.has(flag::FD) || self.unprotected || is_named_quota {
             rule.flags |= flag::STD_FDS;
             self.header.std_fds |= bit;
         }

@@ -2,6 +2,7 @@
 
 use super::data::{Memory, Vector, message, messages, transfer, transfer_vector};
 use super::file::{closing, duplicating, making, opening};
+use super::memory::{made_writable, mapped, mapping};
 use super::net::{accepting, connecting, listening, pairing, watching};
 use super::process::{executing, forking};
 use super::raw_plain::calling;
@@ -164,6 +165,15 @@ unsafe extern "C-unwind" fn handle(
         libc::SYS_preadv | libc::SYS_preadv2 => vector(Op::Preadv, sink),
         libc::SYS_writev => vector(Op::Writev, source),
         libc::SYS_pwritev | libc::SYS_pwritev2 => vector(Op::Pwritev, source_at),
+        libc::SYS_mmap => mapping(Op::Mmap, b, mapped(b, c as c_int, d as c_int), || again(whole) as isize) as c_long,
+        libc::SYS_mremap => mapping(Op::Mremap, c, c.saturating_sub(b), || again(whole) as isize) as c_long,
+        libc::SYS_mprotect => {
+            mapping(Op::Mprotect, b, made_writable(b, c as c_int), || again(whole) as isize) as c_long
+        }
+        libc::SYS_munmap => mapping(Op::Munmap, b, 0, || again(whole) as isize) as c_long,
+        libc::SYS_madvise => mapping(Op::Madvise, b, 0, || again(whole) as isize) as c_long,
+        libc::SYS_mlock | libc::SYS_mlock2 => mapping(Op::Mlock, b, 0, || again(whole) as isize) as c_long,
+        libc::SYS_mlockall => mapping(Op::Mlock, 0, 0, || again(whole) as isize) as c_long,
         libc::SYS_sendmsg => message(Op::Sendmsg, fd, c as c_int, b as *const libc::msghdr, header) as c_long,
         libc::SYS_recvmsg => message(Op::Recvmsg, fd, c as c_int, b as *const libc::msghdr, header) as c_long,
         libc::SYS_sendmmsg => messages(Op::Sendmmsg, fd, d as c_int, many, || again(whole) as isize) as c_long,
