@@ -295,7 +295,7 @@ calls! {
         syscalls [SYS_fcntl] families [] on Nothing fails Errno [EMFILE ENOLCK EAGAIN EINTR] RETURN "fcntl(2)"
     Pipe "pipe": pipe pipe2;
         syscalls [SYS_pipe SYS_pipe2] families [] on Nothing fails Errno [EMFILE ENFILE] FILES "pipe(2)"
-    Opendir "opendir": opendir fdopendir;
+    Opendir "opendir": opendir;
         syscalls [] families [Disk] on Path fails Null [EACCES ENOENT EMFILE ENFILE ENOMEM] FAIL "opendir(3)"
     Closedir "closedir": closedir;
         syscalls [] families [] on Nothing fails Never [] ANY "closedir(3)"
@@ -361,21 +361,6 @@ calls! {
         syscalls [SYS_wait4 SYS_waitid] families [Process] on Nothing fails Errno [EINTR] WAIT "wait(2)"
     PthreadCreate "pthread_create": pthread_create;
         syscalls [] families [Process] on Nothing fails Code [EAGAIN] FAIL "pthread_create(3)"
-    // System V IPC
-    Shmget "shmget": shmget;
-        syscalls [SYS_shmget] families [] on Nothing fails Errno [ENOMEM ENOSPC ENFILE EACCES ENOENT EEXIST] FAIL "shmget(2)"
-    Shmat "shmat": shmat;
-        syscalls [SYS_shmat] families [] on Nothing fails Errno [ENOMEM EACCES] FAIL "shmop(2)"
-    Semget "semget": semget;
-        syscalls [SYS_semget] families [] on Nothing fails Errno [ENOSPC ENOMEM EACCES ENOENT EEXIST] FAIL "semget(2)"
-    Semop "semop": semop semtimedop;
-        syscalls [SYS_semop SYS_semtimedop] families [] on Nothing fails Errno [EIDRM ENOMEM ENOSPC] FAIL "semop(2)"
-    Msgget "msgget": msgget;
-        syscalls [SYS_msgget] families [] on Nothing fails Errno [ENOMEM ENOSPC EACCES ENOENT EEXIST] FAIL "msgget(2)"
-    Msgsnd "msgsnd": msgsnd;
-        syscalls [SYS_msgsnd] families [] on Nothing fails Errno [EIDRM ENOMEM] FAIL "msgop(2)"
-    Msgrcv "msgrcv": msgrcv;
-        syscalls [SYS_msgrcv] families [] on Nothing fails Errno [EIDRM] FAIL "msgop(2)"
 
     // Memory that is mapped rather than allocated. (Unmapping fails where it would split too many mappings.)
     Strdup "strdup": strdup strndup __strdup __strndup;
@@ -486,6 +471,8 @@ calls! {
         syscalls [SYS_getdents SYS_getdents64] families [Disk] on Fd fails Errno [EIO ENOENT] WAIT "getdents(2), read(2)"
     Scandir "scandir": scandir scandir64 scandirat scandirat64;
         syscalls [] families [Disk] on Path fails Errno [EACCES ENOENT EMFILE ENFILE ENOMEM] WAIT "scandir(3), opendir(3)"
+    Fdopendir "fdopendir": fdopendir;
+        syscalls [] families [Disk] on Fd fails Null [ENOMEM] FAIL "fdopendir(3)"
     Chdir "chdir": chdir;
         syscalls [SYS_chdir] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM] SAY "chdir(2)"
     Fchdir "fchdir": fchdir;
@@ -536,6 +523,22 @@ calls! {
         syscalls [SYS_removexattr SYS_lremovexattr] families [Disk] on Path fails Errno [ENODATA EOPNOTSUPP EACCES ENOENT] SAY "removexattr(2), stat(2)"
     Fremovexattr "fremovexattr": fremovexattr;
         syscalls [SYS_fremovexattr] families [Disk] on Fd fails Errno [ENODATA EOPNOTSUPP] SAY "removexattr(2)"
+
+    // System V IPC
+    Shmget "shmget": shmget;
+        syscalls [SYS_shmget] families [] on Nothing fails Errno [ENOMEM ENOSPC ENFILE EACCES ENOENT EEXIST] FAIL "shmget(2)"
+    Shmat "shmat": shmat;
+        syscalls [SYS_shmat] families [] on Nothing fails Errno [ENOMEM EACCES] FAIL "shmop(2)"
+    Semget "semget": semget;
+        syscalls [SYS_semget] families [] on Nothing fails Errno [ENOSPC ENOMEM EACCES ENOENT EEXIST] FAIL "semget(2)"
+    Semop "semop": semop semtimedop;
+        syscalls [SYS_semop SYS_semtimedop] families [] on Nothing fails Errno [EIDRM ENOMEM ENOSPC] FAIL "semop(2)"
+    Msgget "msgget": msgget;
+        syscalls [SYS_msgget] families [] on Nothing fails Errno [ENOMEM ENOSPC EACCES ENOENT EEXIST] FAIL "msgget(2)"
+    Msgsnd "msgsnd": msgsnd;
+        syscalls [SYS_msgsnd] families [] on Nothing fails Errno [EIDRM ENOMEM] FAIL "msgop(2)"
+    Msgrcv "msgrcv": msgrcv;
+        syscalls [SYS_msgrcv] families [] on Nothing fails Errno [EIDRM] FAIL "msgop(2)"
 }
 
 const NOTHING: u32 = 0;

@@ -75,7 +75,8 @@ static const char *fresh(void) {
     static char names[4][32];
     static int count;
     char *name = names[count % 4];
-    snprintf(name, 32, "name%d", count++);
+    do snprintf(name, 32, "name%d", count++);
+    while (bare(SYS_faccessat, HERE, (long)name, F_OK, 0) == 0);
     return name;
 }
 
@@ -283,6 +284,28 @@ static long fs_durable(const char *name) {
     return -2;
 }
 
+/* A shared memory object of this process's own, and the file that it is. */
+static char shared[64] = "/dev/shm";
+
+static const char *shared_name(void) {
+    snprintf(shared, sizeof shared, "/dev/shm/chaos-exec-guest-%d", (int)getpid());
+    return shared + strlen("/dev/shm");
+}
+
+static long shared_opened(void) {
+    long fd = shm_open(shared_name(), O_RDWR | O_CREAT, 0600);
+    bare(SYS_unlink, (long)shared, 0, 0, 0);
+    return fd;
+}
+
+static long shared_unlinked(void) {
+    const char *name = shared_name();
+    bare(SYS_close, bare(SYS_openat, HERE, (long)shared, O_RDWR | O_CREAT, 0600), 0, 0, 0);
+    long result = shm_unlink(name);
+    bare(SYS_unlink, (long)shared, 0, 0, 0);
+    return result;
+}
+
 static long fs_descriptors(const char *name) {
     sigset_t set;
     sigemptyset(&set);
@@ -292,11 +315,8 @@ static long fs_descriptors(const char *name) {
     if (IS(inotify_init)) return inotify_init();
     if (IS(inotify_init1)) return inotify_init1(0);
     if (IS(memfd_create)) return memfd_create("guest", 0);
-    if (IS(shm_open)) return shm_open("/chaos-exec-guest", O_RDWR | O_CREAT, 0600);
-    if (IS(shm_unlink)) {
-        bare(SYS_openat, HERE, (long)"/dev/shm/chaos-exec-guest", O_RDWR | O_CREAT, 0600);
-        return shm_unlink("/chaos-exec-guest");
-    }
+    if (IS(shm_open)) return shared_opened();
+    if (IS(shm_unlink)) return shared_unlinked();
     if (IS(tmpfile)) return fs_got(tmpfile());
     if (IS(tmpfile64)) return fs_got(tmpfile64());
     return -2;

@@ -61,6 +61,7 @@ const fn is_on_open_file(op: Op) -> bool {
             | Op::ReaddirR
             | Op::Getdents
             | Op::Fchdir
+            | Op::Fdopendir
             | Op::Fgetxattr
             | Op::Fsetxattr
             | Op::Flistxattr

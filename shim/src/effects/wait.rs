@@ -57,6 +57,7 @@ const fn is_no_cancellation_point(op: Op) -> bool {
             | Op::ReaddirR
             | Op::Getdents
             | Op::Fchdir
+            | Op::Fdopendir
             | Op::Fstat
             | Op::Fstatfs
             | Op::Fchmod

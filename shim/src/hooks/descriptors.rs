@@ -6,7 +6,7 @@ use crate::real::hooks;
 use crate::select::Target;
 use crate::session::Session;
 use crate::{fds, guard, session, tree};
-use chaos_table::calls::{CALLS, Family, Op};
+use chaos_table::calls::{CALLS, Call, Family, Op};
 use chaos_table::rule::RULE_BITS;
 use libc::{FILE, c_char, c_int, c_uint, c_void, mode_t};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -36,14 +36,11 @@ pub(super) fn ringing(real: impl FnOnce() -> c_int) -> c_int {
     ring
 }
 
-/// Whether some rule of this process is on calls that a ring can make.
+/// Whether some rule of this process is on calls that a ring can make, now or later.
 fn evades(session: &Session) -> bool {
     let rules = tree::me().rules & RULE_BITS;
-    CALLS.iter().filter(|row| row.is_in(Family::Disk) || row.is_in(Family::Network)).any(|row| {
-        // SAFETY: the session has a word for every operation, which is only used atomically.
-        let word = unsafe { (*session.words().add(row.op as usize)).load(Ordering::Relaxed) };
-        word & rules != 0
-    })
+    let by_ring = |row: &&Call| row.is_in(Family::Disk) || row.is_in(Family::Network);
+    CALLS.iter().filter(by_ring).any(|row| session.planned(row.op) & rules != 0)
 }
 
 /// Records, once in each process, that its calls escape.

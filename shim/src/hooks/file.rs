@@ -1,7 +1,7 @@
 //! Files and whatever else has a descriptor: data, opening, closing, duplicating.
 
 use super::data::{Memory, Vector, transfer, transfer_vector};
-use super::{minus_one, simple, tracked, with_flags};
+use super::{minus_one, plain, simple, tracked, with_flags};
 use crate::call;
 use crate::disk::{self, Freed};
 use crate::effects::{self, Outcome};
@@ -92,12 +92,7 @@ pub(super) fn descriptor_of(stream: *mut FILE) -> c_int {
 }
 
 fn directory(path: *const c_char, real: impl FnOnce() -> *mut DIR) -> *mut DIR {
-    let null = |errno| {
-        set_errno(errno);
-        std::ptr::null_mut()
-    };
-    let target = if path.is_null() { Target::Nothing } else { Target::Path(libc::AT_FDCWD, path) };
-    let dir = simple(Op::Opendir, target, real, null);
+    let dir = plain(Op::Opendir, Target::Path(libc::AT_FDCWD, path), 0, real);
     if !dir.is_null() {
         // SAFETY: a directory stream that libc has just made.
         fds::forget(unsafe { libc::dirfd(dir) });
@@ -207,7 +202,7 @@ hooks! {
         result
     };
     Opendir, opendir(path: *const c_char) -> *mut DIR, real => directory(path, || real(path));
-    Opendir, fdopendir(fd: c_int) -> *mut DIR, real => directory(std::ptr::null(), || real(fd));
+    Fdopendir, fdopendir(fd: c_int) -> *mut DIR, real => plain(Op::Fdopendir, Target::Fd(fd), 0, || real(fd));
     Closedir, closedir(dir: *mut DIR) -> c_int, real => {
         if !dir.is_null() {
             fds::forget(libc::dirfd(dir));

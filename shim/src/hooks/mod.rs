@@ -187,6 +187,7 @@ enum Instead {
 
 #[inline(never)]
 fn instead_of(op: Op, target: Target, flags: i32) -> Instead {
+    crate::init::before_call_on_name(op, target);
     with_flags(op, target, flags, || Instead::Nothing, Instead::Failed)
 }
 

@@ -1,4 +1,4 @@
-//! Raw system calls on files that happen or fail: what each acts on.
+//! Raw system calls that happen or fail, and copies: what each acts on.
 
 use super::copy::copying;
 use super::descriptors::{ringing, signalling};
@@ -9,7 +9,7 @@ use super::path::renaming;
 use super::{CWD, looked_up, plain};
 use crate::disk::Freed;
 use crate::select::Target;
-use chaos_table::calls::Op;
+use chaos_table::calls::{Op, Subject};
 use libc::{c_char, c_int, c_long, off_t};
 
 /// Makes a raw system call of one of these operations, or fails it.
@@ -45,7 +45,7 @@ pub(super) fn calling(op: Op, number: c_long, args: [usize; 6], real: impl Fn([u
         | libc::SYS_inotify_init
         | libc::SYS_inotify_init1
         | libc::SYS_memfd_create => c_long::from(making(op, || whole() as c_int)),
-        _ => match subject(number, args) {
+        _ => match subject(op, number, args) {
             Some((target, flags)) => changing_size(number, args, || plain(op, target, flags, whole)),
             None => whole(),
         },
@@ -69,51 +69,18 @@ fn changing_size(number: c_long, args: [usize; 6], call: impl FnOnce() -> c_long
     freed.after(call)
 }
 
-/// What a system call acts on, and the argument that says which errors fit it; `None` for a call of others.
-fn subject(number: c_long, args: [usize; 6]) -> Option<(Target, c_int)> {
+/// What a system call acts on, and the argument that says which errors fit it. Where nothing else is said here, its first
+/// argument is what its row says: a descriptor, or a path. `None` for what is neither.
+fn subject(op: Op, number: c_long, args: [usize; 6]) -> Option<(Target, c_int)> {
     let [a, b, c, d, e, _] = args;
     let (fd, name) = (a as c_int, a as *const c_char);
     let below = b as *const c_char;
-    let on_path = Target::Path(CWD, name);
-    let on_entry = Target::Entry(CWD, name);
-    let on_fd = Target::Fd(fd);
     let found = match number {
-        libc::SYS_fsync
-        | libc::SYS_fdatasync
-        | libc::SYS_sync_file_range
-        | libc::SYS_syncfs
-        | libc::SYS_ftruncate
-        | libc::SYS_fallocate
-        | libc::SYS_getdents
-        | libc::SYS_getdents64
-        | libc::SYS_fchdir
-        | libc::SYS_fstat
-        | libc::SYS_fstatfs
-        | libc::SYS_fchmod
-        | libc::SYS_fchown
-        | libc::SYS_fgetxattr
-        | libc::SYS_fsetxattr
-        | libc::SYS_flistxattr
-        | libc::SYS_fremovexattr => (on_fd, 0),
-        libc::SYS_flock | libc::SYS_ioctl => (on_fd, b as c_int),
-        libc::SYS_lseek => (on_fd, c as c_int),
-        libc::SYS_vmsplice => (on_fd, d as c_int),
-        libc::SYS_sync | libc::SYS_getcwd => (Target::Nothing, 0),
+        libc::SYS_flock | libc::SYS_ioctl => (Target::Fd(fd), b as c_int),
+        libc::SYS_lseek => (Target::Fd(fd), c as c_int),
+        libc::SYS_vmsplice => (Target::Fd(fd), d as c_int),
         libc::SYS_msync => (Target::Nothing, c as c_int),
-        libc::SYS_truncate
-        | libc::SYS_chdir
-        | libc::SYS_chroot
-        | libc::SYS_stat
-        | libc::SYS_statfs
-        | libc::SYS_chmod
-        | libc::SYS_chown
-        | libc::SYS_utime
-        | libc::SYS_utimes
-        | libc::SYS_getxattr
-        | libc::SYS_setxattr
-        | libc::SYS_listxattr
-        | libc::SYS_removexattr => (on_path, 0),
-        libc::SYS_access => (on_path, b as c_int),
+        libc::SYS_access => (Target::Path(CWD, name), b as c_int),
         libc::SYS_unlink
         | libc::SYS_mkdir
         | libc::SYS_rmdir
@@ -124,7 +91,7 @@ fn subject(number: c_long, args: [usize; 6]) -> Option<(Target, c_int)> {
         | libc::SYS_lgetxattr
         | libc::SYS_lsetxattr
         | libc::SYS_llistxattr
-        | libc::SYS_lremovexattr => (on_entry, 0),
+        | libc::SYS_lremovexattr => (Target::Entry(CWD, name), 0),
         libc::SYS_unlinkat => (Target::Entry(fd, below), c as c_int),
         libc::SYS_mkdirat | libc::SYS_mknodat | libc::SYS_readlinkat => (Target::Entry(fd, below), 0),
         libc::SYS_link => (Target::Entries((CWD, name), (CWD, below)), 0),
@@ -136,12 +103,16 @@ fn subject(number: c_long, args: [usize; 6]) -> Option<(Target, c_int)> {
         // Before faccessat2 and fchmodat2 these had no flags.
         libc::SYS_faccessat => (by_flags(0, fd, below), c as c_int),
         libc::SYS_faccessat2 => (by_flags(d as c_int, fd, below), c as c_int),
-        libc::SYS_fchmodat => (by_flags(0, fd, below), 0),
+        libc::SYS_fchmodat | libc::SYS_futimesat => (by_flags(0, fd, below), 0),
         libc::SYS_fchmodat2 | libc::SYS_utimensat => (by_flags(d as c_int, fd, below), 0),
         libc::SYS_fchownat => (by_flags(e as c_int, fd, below), 0),
-        libc::SYS_futimesat => (by_flags(0, fd, below), 0),
         libc::SYS_inotify_add_watch => (looked_up(c as u32 & libc::IN_DONT_FOLLOW == 0, CWD, below), 0),
-        _ => return None,
+        _ => match op.row().subject {
+            Subject::Fd => (Target::Fd(fd), 0),
+            Subject::Path => (Target::Path(CWD, name), 0),
+            Subject::Nothing => (Target::Nothing, 0),
+            Subject::Peer | Subject::Name | Subject::Memory | Subject::Program => return None,
+        },
     };
     Some(found)
 }
