@@ -71,7 +71,11 @@ fn what_cannot_be_lost_is_not_lost() {
         ("print(os.read(os.open('text', 0), 9))", "a read of a file"),
     ] {
         scene.write("text", "1234");
-        let done = script(&scene, &["drop calls=read,write,send,recv"], &format!("import os, socket\n{text}"));
+        let done = script(
+            &scene,
+            &["drop calls=read,write,send,recv"],
+            &format!("import os, socket\nopen('text').close()\n{text}"),
+        );
         let done = done.said("b'1234'");
         assert!(done.injections().is_empty() && reasons(&done)[0].contains(reason), "{}", done.story());
     }
@@ -179,10 +183,12 @@ fn what_cannot_be_torn_is_not_torn() {
         ("os.write(os.eventfd(0), b'12345678')", "torn calls=write", "only writes to files"),
         ("os.write(os.open('one', os.O_CREAT | os.O_WRONLY), b'1')", "torn", "one byte"),
     ] {
-        let done = script(&scene, &[fault], &format!("import os\na, b = os.pipe()\n{text}")).ended(0);
+        // A file of its own shows that the program is at work.
+        let text = format!("import os\nopen('data.bin').close()\na, b = os.pipe()\n{text}");
+        let done = script(&scene, &[fault], &text).ended(0);
         assert!(done.injections().is_empty() && reasons(&done)[0].contains(reason), "{}", done.story());
     }
-    let big = "import os\na, b = os.pipe()\nos.write(b, b'1' * 6000)";
+    let big = "import os\nopen('data.bin').close()\na, b = os.pipe()\nos.write(b, b'1' * 6000)";
     script(&scene, &["torn calls=write then=kill"], big).ended(137);
 }
 
@@ -317,6 +323,7 @@ fn corrupt_cuts_off_the_end() {
 fn corrupt_reaches_messages() {
     let scene = Scene::new();
     let text = "
+open('data.bin').close()
 import socket
 a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
 print(a.sendmsg([b'1' * 10, b'2' * 10]), b.recvmsg(50)[0], a.sendmsg([b'3' * 20]), b.recvmsg(50)[0])
@@ -326,6 +333,7 @@ print(a.sendmsg([b'1' * 10, b'2' * 10]), b.recvmsg(50)[0], a.sendmsg([b'3' * 20]
     let zero = script(&scene, &["corrupt calls=recvmsg zero=20B nth=2"], text);
     zero.said(&format!("20 b'11111111112222222222' 20 b'{}'", "\\x00".repeat(20)));
     let twice = "
+open('data.bin').close()
 import socket
 a = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 b = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -194,7 +194,7 @@ static long memory_call(const char *name) {
     if (IS(mmap)) return map_result(mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     if (IS(mmap64)) return map_result(mmap64(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     if (IS(mremap)) return map_result(mremap(pages(), 8192, 16384, MREMAP_MAYMOVE));
-    if (IS(brk)) return brk((char *)sbrk(0) + 8192);
+    if (IS(brk)) return brk((char *)syscall(SYS_brk, 0) + 8192);
     if (IS(sbrk)) return map_result(sbrk(4096));
     if (IS(mprotect)) return mprotect(pages(), 8192, PROT_READ);
     if (IS(munmap)) return munmap(pages(), 8192);
