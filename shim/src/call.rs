@@ -62,7 +62,7 @@ pub fn quick(op: Op, target: Target) -> Quick {
     let wanted = word & tree::me().rules;
     let thread = guard::thread();
     let session = session::armed();
-    if word & !RULE_BITS != 0 || thread.is_inside() || session.is_over() || !tree::is_own_slot(thread) {
+    if word & !RULE_BITS != 0 || thread.is_inside() || session.is_over() {
         return Quick::Ask;
     }
     let hit = match target {
@@ -95,7 +95,11 @@ pub fn quick(op: Op, target: Target) -> Quick {
         | Target::Program(_)
         | Target::Nothing => return Quick::Ask,
     };
-    if hit & session.complex != 0 {
+    // A thread that no rule has hit yet has no slot, and needs none.
+    if hit == 0 {
+        return Quick::Pass;
+    }
+    if hit & session.complex != 0 || !tree::is_own_slot(thread) {
         return Quick::Ask;
     }
     let token = Token::enter_free(thread);

@@ -244,7 +244,7 @@ pub fn is_protected(session: &Session, path: &[u8]) -> bool {
     by_glob || (!below_work && in_installation(tree::me().executable.bytes(), path))
 }
 
-/// Whether a path is library code beside an executable: for /opt/x/bin/tool, what lies in /opt/x/lib, lib64 or share.
+/// Whether a path is library code beside an executable: for /opt/x/bin/tool, /opt/x/lib, lib64 or share and what lies there.
 fn in_installation(executable: &[u8], path: &[u8]) -> bool {
     let mut parts = executable.rsplitn(3, |byte| *byte == b'/');
     let (Some(_), Some(b"bin" | b"sbin"), Some(prefix)) = (parts.next(), parts.next(), parts.next()) else {
@@ -254,7 +254,9 @@ fn in_installation(executable: &[u8], path: &[u8]) -> bool {
         return false;
     }
     path.strip_prefix(prefix).is_some_and(|rest| {
-        [&b"/lib/"[..], b"/lib64/", b"/share/", b"/include/"].iter().any(|dir| rest.starts_with(dir))
+        [&b"/lib"[..], b"/lib64", b"/share", b"/include"]
+            .iter()
+            .any(|dir| rest.strip_prefix(*dir).is_some_and(|below| matches!(below.first(), None | Some(b'/'))))
     })
 }
 

@@ -31,6 +31,8 @@ pub enum Failure {
     Null,
     /// Returns the errno itself.
     Code,
+    /// Returns fewer items than asked for, and sets errno (fread, fwrite).
+    Count,
     /// Returns an EAI code (getaddrinfo).
     Eai,
     /// Cannot fail.
@@ -170,6 +172,7 @@ const DATA: u32 = WAIT | RETURN | FaultKind::Short.bit() | FaultKind::Corrupt.bi
 const DATAGRAM: u32 = DATA | FaultKind::Drop.bit();
 const WRITE: u32 = DATAGRAM | FaultKind::Torn.bit() | FaultKind::Exhaust.bit();
 const FILES: u32 = FAIL | FaultKind::Exhaust.bit();
+const CHANGED: u32 = WAIT | FaultKind::Corrupt.bit();
 
 /// One row: an operation.
 #[derive(Debug)]
@@ -213,12 +216,38 @@ impl Call {
     #[must_use]
     pub const fn direction(&self) -> Option<Direction> {
         match self.op {
-            Op::Read | Op::Pread | Op::Readv | Op::Preadv | Op::Recv | Op::Recvfrom | Op::Recvmsg | Op::Recvmmsg => {
-                Some(Direction::In)
-            }
-            Op::Write | Op::Pwrite | Op::Writev | Op::Pwritev | Op::Send | Op::Sendto | Op::Sendmsg | Op::Sendmmsg => {
-                Some(Direction::Out)
-            }
+            Op::Read
+            | Op::Pread
+            | Op::Readv
+            | Op::Preadv
+            | Op::Recv
+            | Op::Recvfrom
+            | Op::Recvmsg
+            | Op::Recvmmsg
+            | Op::Fread
+            | Op::Fgets
+            | Op::Getc
+            | Op::Getline
+            | Op::Fscanf => Some(Direction::In),
+            // Of what moves data between two descriptors, the first is the one that is written to.
+            Op::Write
+            | Op::Pwrite
+            | Op::Writev
+            | Op::Pwritev
+            | Op::Send
+            | Op::Sendto
+            | Op::Sendmsg
+            | Op::Sendmmsg
+            | Op::Fwrite
+            | Op::Fputs
+            | Op::Putc
+            | Op::Fprintf
+            | Op::Fflush
+            | Op::Sendfile
+            | Op::Splice
+            | Op::Tee
+            | Op::Vmsplice
+            | Op::CopyFileRange => Some(Direction::Out),
             _ => None,
         }
     }
@@ -226,7 +255,9 @@ impl Call {
     /// Whether it asks for an amount of bytes that is known before it is made.
     #[must_use]
     pub const fn has_size(&self) -> bool {
-        matches!(self.subject, Subject::Memory) || self.allows(FaultKind::Short)
+        matches!(self.subject, Subject::Memory)
+            || self.allows(FaultKind::Short)
+            || matches!(self.op, Op::Fread | Op::Fgets | Op::Fwrite)
     }
 
     /// Whether the fault makes sense on this call.
@@ -299,10 +330,6 @@ calls! {
         syscalls [] families [Disk] on Path fails Null [EACCES ENOENT EMFILE ENFILE ENOMEM] FAIL "opendir(3)"
     Closedir "closedir": closedir;
         syscalls [] families [] on Nothing fails Never [] ANY "closedir(3)"
-    Fopen "fopen": fopen fopen64 freopen freopen64 fdopen;
-        syscalls [] families [Stdio] on Path fails Null [EACCES ENOENT EMFILE ENFILE ENOSPC EIO EROFS ENOMEM] FAIL "fopen(3), open(2)"
-    Fclose "fclose": fclose;
-        syscalls [] families [] on Nothing fails Never [] ANY "fclose(3)"
     Socket "socket": socket socketpair;
         syscalls [SYS_socket SYS_socketpair] families [Network] on Nothing fails Errno [EMFILE ENFILE ENOBUFS ENOMEM EACCES] FILES "socket(2), socketpair(2)"
     Listen "listen": listen;
@@ -524,6 +551,35 @@ calls! {
     Fremovexattr "fremovexattr": fremovexattr;
         syscalls [SYS_fremovexattr] families [Disk] on Fd fails Errno [ENODATA EOPNOTSUPP] SAY "removexattr(2)"
 
+    // C streams: libc reads and writes for them unseen, so that these fail with what read and write could.
+    Fopen "fopen": fopen fopen64 freopen freopen64;
+        syscalls [] families [Stdio] on Path fails Null [EACCES ENOENT EMFILE ENFILE ENOSPC EIO EROFS ENOMEM] FILES "fopen(3), open(2)"
+    Fdopen "fdopen": fdopen;
+        syscalls [] families [Stdio] on Fd fails Null [ENOMEM] FAIL "fopen(3), malloc(3)"
+    Fread "fread": fread fread_unlocked __fread_chk __fread_unlocked_chk;
+        syscalls [] families [Stdio] on Fd fails Count [EIO EINTR EAGAIN ECONNRESET] CHANGED "fread(3), read(2), recv(2)"
+    Fgets "fgets": fgets fgets_unlocked __fgets_chk __fgets_unlocked_chk;
+        syscalls [] families [Stdio] on Fd fails Null [EIO EINTR EAGAIN ECONNRESET] CHANGED "fgets(3), read(2), recv(2)"
+    Getc "getc": getc fgetc getchar getc_unlocked fgetc_unlocked getchar_unlocked _IO_getc __uflow fgetwc getwc getwchar;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] WAIT "getc(3), fgetwc(3), read(2), recv(2)"
+    Getline "getline": getline getdelim __getdelim;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] CHANGED "getline(3), read(2), recv(2)"
+    Fscanf "fscanf": fscanf scanf vfscanf vscanf __isoc99_fscanf __isoc99_scanf __isoc99_vfscanf __isoc99_vscanf __isoc23_fscanf __isoc23_scanf __isoc23_vfscanf __isoc23_vscanf;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] WAIT "scanf(3), read(2), recv(2)"
+    Fwrite "fwrite": fwrite fwrite_unlocked;
+        syscalls [] families [Stdio] on Fd fails Count [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] CHANGED "fwrite(3), write(2), send(2)"
+    Fputs "fputs": fputs fputs_unlocked puts fputws;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] WAIT "puts(3), fputws(3), write(2), send(2)"
+    Putc "putc": putc fputc putchar putc_unlocked fputc_unlocked putchar_unlocked _IO_putc __overflow fputwc putwc putwchar;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] WAIT "putc(3), fputwc(3), write(2), send(2)"
+    Fprintf "fprintf": fprintf printf vfprintf vprintf dprintf vdprintf __fprintf_chk __printf_chk __vfprintf_chk __vprintf_chk __dprintf_chk __vdprintf_chk;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] WAIT "printf(3), write(2), send(2)"
+    Fflush "fflush": fflush fflush_unlocked;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] WAIT "fflush(3), write(2), send(2)"
+    Fclose "fclose": fclose;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT EAGAIN EPIPE ECONNRESET] FAIL "fclose(3), close(2), write(2), send(2)"
+    Fseek "fseek": fseek fseeko fseeko64 fsetpos fsetpos64;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT] FAIL "fseek(3), read(2), write(2)"
     // System V IPC
     Shmget "shmget": shmget;
         syscalls [SYS_shmget] families [] on Nothing fails Errno [ENOMEM ENOSPC ENFILE EACCES ENOENT EEXIST] FAIL "shmget(2)"

@@ -26,7 +26,8 @@ pub(crate) struct Resolved {
     pub warnings: Vec<String>,
 }
 
-const READS: &[Op] = &[Op::Read, Op::Readv, Op::Pread, Op::Preadv, Op::Recv, Op::Recvfrom];
+const READS: &[Op] =
+    &[Op::Read, Op::Readv, Op::Pread, Op::Preadv, Op::Recv, Op::Recvfrom, Op::Fread, Op::Fgets, Op::Getline];
 const SHORT: &[Op] = &[
     Op::Read,
     Op::Readv,
@@ -88,6 +89,7 @@ const MEMORY: &[Op] = &[
 ];
 const DESCRIPTORS: &[Op] = &[
     Op::Open,
+    Op::Fopen,
     Op::Socket,
     Op::Accept,
     Op::Dup,
@@ -400,6 +402,10 @@ fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> R
         return Err(Problem::new(format!("exhaust of {} does not fit the call `{name}`", what.to_text())));
     }
     returns(fault, row)?;
+    if fault.truncate.is_some() && row.is_in(Family::Stdio) {
+        return Err(Problem::new(format!("`{name}` moves data of a stream, which has no end that could be cut off"))
+            .help("name the calls on descriptors: calls=read,write"));
+    }
     let twice = fault.duplicate.is_some_and(|repeat| repeat.0 == Repeat::WHOLE);
     if twice && !TWICE.contains(&row.op) {
         return Err(Problem::new(format!("`{name}` has no room for its data twice"))
@@ -440,7 +446,7 @@ fn returns(fault: &Fault, row: &Call) -> Result<(), Problem> {
     let (name, fits, help) = match row.fails {
         Failure::Null => (row.name, value == 0, "a pointer can only be forged as value=0, which is NULL"),
         Failure::Code => (row.name, value > 0 && value < 4096, "it returns an errno, such as value=12"),
-        Failure::Errno | Failure::Eai | Failure::Never => (row.name, true, ""),
+        Failure::Errno | Failure::Eai | Failure::Count | Failure::Never => (row.name, true, ""),
     };
     if !fits {
         return Err(Problem::new(format!("`{name}` cannot return {value}")).help(help));
@@ -460,7 +466,7 @@ fn never(selector: &str, call: &str, what: &str) -> Problem {
 pub(crate) fn takes_path(row: &Call) -> bool {
     match row.subject {
         Subject::Path => true,
-        Subject::Fd => row.is_in(Family::Disk),
+        Subject::Fd => row.is_in(Family::Disk) || row.is_in(Family::Stdio),
         Subject::Peer | Subject::Name | Subject::Memory | Subject::Program | Subject::Nothing => false,
     }
 }
@@ -469,7 +475,7 @@ pub(crate) fn takes_path(row: &Call) -> bool {
 fn takes_peer(row: &Call) -> bool {
     match row.subject {
         Subject::Peer | Subject::Name => true,
-        Subject::Fd => row.is_in(Family::Network),
+        Subject::Fd => row.is_in(Family::Network) || row.is_in(Family::Stdio),
         Subject::Path | Subject::Memory | Subject::Program | Subject::Nothing => false,
     }
 }

@@ -2,8 +2,9 @@
 
 use super::files;
 use crate::select::Target;
+use crate::stream::condition;
 use crate::{fds, sys};
-use chaos_table::calls::{FaultKind, Op};
+use chaos_table::calls::{Direction, Family, FaultKind, Op};
 use chaos_table::decide::{Derived, Effect};
 use chaos_table::rule::Rule;
 
@@ -52,21 +53,8 @@ impl Nature {
 }
 
 pub(super) const fn is_write(op: Op) -> bool {
-    matches!(
-        op,
-        Op::Write
-            | Op::Writev
-            | Op::Pwrite
-            | Op::Pwritev
-            | Op::Send
-            | Op::Sendto
-            | Op::Sendmsg
-            | Op::Sendmmsg
-            | Op::Sendfile
-            | Op::Splice
-            | Op::Tee
-            | Op::Vmsplice
-    )
+    // What waits to be written is written by the last two as well.
+    matches!(op.row().direction(), Some(Direction::Out)) || matches!(op, Op::Fclose | Op::Fseek)
 }
 
 /// The effect that a kernel could produce here, or why none could.
@@ -88,8 +76,11 @@ pub fn fitting(
             choose_usual(op, target, draw, flags)
         }
         Effect::Short(_) => short_fits(op, target, asked, flags).map(|()| effect),
-        Effect::Corrupt(_) | Effect::Zero(_) if asked == 0 => Err("no data to corrupt"),
-        Effect::Duplicate(_) | Effect::Truncate(_) if asked < 2 => Err("too little data to corrupt so"),
+        // A line has no size before it is read.
+        Effect::Corrupt(_) | Effect::Zero(_) if asked == 0 && op != Op::Getline => Err("no data to corrupt"),
+        Effect::Duplicate(_) | Effect::Truncate(_) if asked < 2 && op != Op::Getline => {
+            Err("too little data to corrupt so")
+        }
         Effect::Truncate(_) => truncate_fits(op, target).map(|()| effect),
         Effect::Drop => drop_fits(op, target, asked, flags).map(|()| effect),
         Effect::Torn(both) => torn_fits(target, asked, both >> 32 == 0).map(|()| effect),
@@ -102,7 +93,8 @@ pub fn fitting(
         },
         Effect::Hang(_) => match target {
             _ if files::waits(op) => files::may_hang(op, target, flags).map(|()| effect),
-
+            Target::Fd(fd) if !may_block(fd, flags) => Err("a non-blocking descriptor does not hang"),
+            Target::Fd(_) if op.row().is_in(Family::Stdio) => stream_suits(op, None, flags).map(|()| effect),
             Target::Peer(fd, ..) if !may_block(fd, 0) => Err("a non-blocking connect does not hang"),
             Target::Nothing if op == Op::Wait && flags & libc::WNOHANG != 0 => Err("WNOHANG does not wait"),
             _ => Ok(effect),
@@ -165,6 +157,9 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
             _ => Ok(()),
         };
     }
+    if op.row().is_in(Family::Stdio) {
+        stream_suits(op, Some(errno), flags)?;
+    }
     let nature = nature(fd);
     match errno {
         _ if nature == Nature::Closed => Err("the descriptor is not open"),
@@ -182,6 +177,23 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
         }
         libc::EIO if nature.is_socket() => Err("EIO on a socket"),
         libc::EIO if nature == Nature::Pipe => Err("EIO on a pipe"),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a call on a stream in this condition (bits of [`condition`]) asks the kernel at all, and for what.
+fn stream_suits(op: Op, errno: Option<i32>, has: i32) -> Result<(), &'static str> {
+    let is_pending = has & condition::PENDING != 0;
+    match (op, errno) {
+        (_, Some(_)) if has & condition::UNKNOWN != 0 => Err("this libc keeps the error flag of streams elsewhere"),
+        (Op::Fread | Op::Fgets | Op::Getc | Op::Getline | Op::Fscanf, _) if has & condition::AT_END != 0 => {
+            Err("the stream is at its end")
+        }
+        (Op::Fflush, _) if !is_pending => Err("nothing waits to be written"),
+        (Op::Fseek, Some(errno)) if !is_pending && errno != libc::EIO => Err("nothing waits to be written"),
+        (Op::Fclose, Some(libc::EAGAIN | libc::EPIPE | libc::ECONNRESET)) if !is_pending => {
+            Err("nothing waits to be written")
+        }
         _ => Ok(()),
     }
 }

@@ -31,7 +31,8 @@ unsafe extern "C-unwind" {
 /// nothing lives that would need dropping.
 fn cancel_here(op: Op) {
     let is_cancellation_point = match op.row().subject {
-        Subject::Fd => !is_no_cancellation_point(op),
+        // The first two are made below a frame that cannot be unwound (`hooks/formatted.rs`).
+        Subject::Fd => !matches!(op, Op::Fprintf | Op::Fscanf | Op::Fdopen) && !is_no_cancellation_point(op),
         Subject::Peer => true,
         Subject::Path => op == Op::Open,
         Subject::Nothing => matches!(op, Op::Wait | Op::Msync),
@@ -106,7 +107,10 @@ pub(super) fn hang(session: &Session, op: Op, ns: u64, ticket: Ticket, target: T
             break;
         }
         let step = now.saturating_add((until - now).min(HANG_STEP));
-        if !sys::block_until(step) && interruptible && op.row().fails == Failure::Errno {
+        if !sys::block_until(step)
+            && interruptible
+            && matches!(op.row().fails, Failure::Errno | Failure::Null | Failure::Count)
+        {
             return Outcome::Fail(libc::EINTR, ticket);
         }
         cancel_here(op);

@@ -399,6 +399,11 @@ pub(super) fn told_if_whole(result: isize, wanted: usize, ticket: &Ticket) -> is
     if result == wanted as isize { told(result, ticket) } else { result }
 }
 
+/// As [`told`], for data that was changed: where there was none, nothing was hit.
+pub(super) fn told_if_any(result: isize, ticket: &Ticket) -> isize {
+    if result > 0 { told(result, ticket) } else { result }
+}
+
 /// Tells what the caller gets, with errno as the real call left it.
 fn told(result: isize, ticket: &Ticket) -> isize {
     let saved = errno();

@@ -1,10 +1,11 @@
 //! Calls that make a descriptor which no path leads to.
 
-use super::file::{descriptor_of, making};
+use super::file::making;
 use super::plain;
 use crate::real::hooks;
 use crate::select::Target;
 use crate::session::Session;
+use crate::stream::descriptor_of;
 use crate::{fds, guard, session, tree};
 use chaos_table::calls::{CALLS, Call, Family, Op};
 use chaos_table::rule::RULE_BITS;

@@ -5,6 +5,7 @@ pub mod data;
 pub mod descriptors;
 pub mod durability;
 pub mod file;
+mod formatted;
 pub mod ipc;
 pub mod memory;
 pub mod metadata;
@@ -13,6 +14,7 @@ pub mod path;
 pub mod process;
 pub mod raw;
 mod raw_plain;
+pub mod stdio;
 
 use crate::call::{self, First};
 use crate::effects::{self, Outcome};
@@ -30,6 +32,7 @@ pub fn resolve_all() {
         file::SLOTS,
         net::SLOTS,
         process::SLOTS,
+        stdio::SLOTS,
         raw::SLOTS,
         copy::SLOTS,
         descriptors::SLOTS,
@@ -42,6 +45,7 @@ pub fn resolve_all() {
             resolve(slot);
         }
     }
+    formatted::SLOTS.iter().copied().flatten().for_each(|slot| resolve(slot));
     net::resolve_declared();
 }
 
