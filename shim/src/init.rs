@@ -220,6 +220,13 @@ fn wait_for_sign() {
             word.store(TRACK, Ordering::Relaxed);
         }
     }
+    // A ring that is set up now carries the program's own calls later, unseen: its rules are in force already.
+    if let Some(session) = session::attached()
+        && let Some(word) = real::WAITING.of(Op::IoUringSetup as usize)
+        && !session.awaits_sign()
+    {
+        word.store(session.planned(Op::IoUringSetup), Ordering::Relaxed);
+    }
     WAITING.store(true, Ordering::Relaxed);
     real::WORDS.store(real::WAITING.pointer(), Ordering::Relaxed);
 }
@@ -267,7 +274,7 @@ pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char, opened: bool) {
         if !unsafe { desk.absolute(dirfd, path, true) } {
             return;
         }
-        if is_waiting() && !fds::is_protected(session, desk.path.bytes()) {
+        if is_waiting() && !fds::is_protected(session, desk.path.bytes()) && !is_working_directory(desk.path.bytes()) {
             sign();
         }
         let awaited = opened && session.arm() == arm::PATH && session.awaits_sign();
@@ -275,6 +282,11 @@ pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char, opened: bool) {
             arm_tree(session, b"armed: opened ", desk.path.bytes());
         }
     });
+}
+
+/// Runtimes look where they are: that is no sign.
+fn is_working_directory(path: &[u8]) -> bool {
+    paths::with_desk(|desk| desk.path.fill(sys::getcwd) && desk.path.bytes() == path) == Some(true)
 }
 
 /// The program listens on a socket: which port it is may be the sign for the tree.

@@ -99,6 +99,7 @@ pub fn fitting(
             Target::Nothing if op == Op::Wait && flags & libc::WNOHANG != 0 => Err("WNOHANG does not wait"),
             _ => Ok(effect),
         },
+        Effect::Files(_) if op == Op::Signalfd && flags != -1 => Err("this signalfd makes no descriptor"),
         Effect::Corrupt(_)
         | Effect::Zero(_)
         | Effect::Duplicate(_)
