@@ -248,7 +248,7 @@ pub fn crossing(session: &Session, rule: usize, limit: u64) -> Effect {
     claim.granted.set((rule, granted));
     match claim.bytes_within(granted) {
         0 => full,
-        bytes => Effect::Cut(bytes),
+        bytes => Effect::Part(bytes),
     }
 }
 

@@ -33,7 +33,7 @@ pub enum Failure {
     Code,
     /// Returns fewer items than asked for, and sets errno (fread, fwrite).
     Count,
-    /// Returns an EAI code (getaddrinfo).
+    /// Returns an EAI code (getaddrinfo), or NULL and the code of the same meaning in `h_errno` (gethostbyname).
     Eai,
     /// Cannot fail.
     Never,
@@ -111,6 +111,10 @@ pub enum FaultKind {
     Signal = 10,
     /// The process exits.
     Exit = 11,
+    /// The peer cannot be reached.
+    Unreachable = 14,
+    /// Data moves slowly.
+    Throttle = 15,
     /// The call says success and does nothing.
     Drop = 12,
     /// A prefix is written, then the call fails or the process dies.
@@ -132,11 +136,21 @@ impl FaultKind {
             "flipped bits, zeroed ranges, repeated or missing data, in what is read or written",
         ),
         ("refuse", FaultKind::Refuse, "connect fails with ECONNREFUSED"),
-        ("disconnect", FaultKind::Disconnect, "the connection is reset, or ends silently, and stays so"),
-        ("dns", FaultKind::Dns, "getaddrinfo answers not-found or try-again, or hangs"),
+        (
+            "disconnect",
+            FaultKind::Disconnect,
+            "the connection is reset, or ends silently, at once or after some bytes, and stays so",
+        ),
+        ("dns", FaultKind::Dns, "a look-up of a name answers not-found or try-again, or hangs"),
         ("exhaust", FaultKind::Exhaust, "memory, files (descriptors) or disk run out at a limit"),
         ("signal", FaultKind::Signal, "a signal is sent to the process at a call"),
         ("exit", FaultKind::Exit, "the process exits with a code at a call"),
+        (
+            "unreachable",
+            FaultKind::Unreachable,
+            "nobody answers: connect fails with ETIMEDOUT after a while, or with EHOSTUNREACH or ENETUNREACH",
+        ),
+        ("throttle", FaultKind::Throttle, "data moves no faster than a bandwidth"),
         ("drop", FaultKind::Drop, "says success, does nothing: a lost write, a lying fsync, a lost datagram"),
         ("torn", FaultKind::Torn, "writes a prefix, then fails or kills the process"),
         ("return", FaultKind::Return, "the call is not made and returns a given value"),
@@ -167,7 +181,12 @@ const FAIL: u32 = ANY | FaultKind::Error.bit();
 const WAIT: u32 = FAIL | FaultKind::Hang.bit();
 /// Returning any value makes no sense where success fills memory, starts a process or changes where the program goes on.
 const RETURN: u32 = FAIL | FaultKind::Return.bit();
-const DATA: u32 = WAIT | RETURN | FaultKind::Short.bit() | FaultKind::Corrupt.bit() | FaultKind::Disconnect.bit();
+const DATA: u32 = WAIT
+    | RETURN
+    | FaultKind::Short.bit()
+    | FaultKind::Corrupt.bit()
+    | FaultKind::Disconnect.bit()
+    | FaultKind::Throttle.bit();
 /// Data from or to what may be a datagram socket, which may lose it.
 const DATAGRAM: u32 = DATA | FaultKind::Drop.bit();
 const WRITE: u32 = DATAGRAM | FaultKind::Torn.bit() | FaultKind::Exhaust.bit();
@@ -339,13 +358,13 @@ calls! {
     Accept "accept": accept accept4;
         syscalls [SYS_accept SYS_accept4] families [Network] on Fd fails Errno [ECONNABORTED EMFILE ENFILE ENOBUFS ENOMEM EAGAIN EINTR] ACCEPT "accept(2)"
     Send "send": send;
-        syscalls [] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] DATAGRAM "send(2)"
+        syscalls [] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] SEND "send(2)"
     Sendto "sendto": sendto;
-        syscalls [SYS_sendto] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] DATAGRAM "send(2)"
+        syscalls [SYS_sendto] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] SEND "send(2)"
     Sendmsg "sendmsg": sendmsg;
-        syscalls [SYS_sendmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] MESSAGE "send(2)"
+        syscalls [SYS_sendmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] SEND_MESSAGE "send(2)"
     Sendmmsg "sendmmsg": sendmmsg;
-        syscalls [SYS_sendmmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] LOSABLE "sendmmsg(2), send(2)"
+        syscalls [SYS_sendmmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] SEND_MESSAGES "sendmmsg(2), send(2)"
     Recv "recv": recv __recv_chk;
         syscalls [] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] DATAGRAM "recv(2), tcp(7)"
     Recvfrom "recvfrom": recvfrom __recvfrom_chk;
@@ -358,6 +377,33 @@ calls! {
         syscalls [SYS_epoll_ctl] families [] on Nothing fails Errno [ENOMEM ENOSPC] RETURN "epoll_ctl(2)"
     Getaddrinfo "getaddrinfo": getaddrinfo;
         syscalls [] families [Network] on Name fails Eai [EAI_NONAME EAI_AGAIN EAI_FAIL] NAME "getaddrinfo(3)"
+    // Sockets and readiness. What only asks or waits is in no family: `network` is about what goes to the network.
+    Bind "bind": bind;
+        syscalls [SYS_bind] families [Network] on Peer fails Errno [EADDRINUSE EACCES EADDRNOTAVAIL] FAIL "bind(2), ip(7)"
+    Shutdown "shutdown": shutdown;
+        syscalls [SYS_shutdown] families [Network] on Fd fails Errno [ENOTCONN] FAIL "shutdown(2)"
+    Setsockopt "setsockopt": setsockopt;
+        syscalls [SYS_setsockopt] families [] on Fd fails Errno [ENOMEM ENOBUFS ENOPROTOOPT] FAIL "setsockopt(2), setsockopt(3p)"
+    Getsockopt "getsockopt": getsockopt;
+        syscalls [SYS_getsockopt] families [] on Fd fails Errno [ENOBUFS ENOPROTOOPT] FAIL "getsockopt(2), getsockopt(3p)"
+    Getsockname "getsockname": getsockname;
+        syscalls [SYS_getsockname] families [] on Fd fails Errno [ENOBUFS] FAIL "getsockname(2)"
+    Getpeername "getpeername": getpeername;
+        syscalls [SYS_getpeername] families [] on Fd fails Errno [ENOTCONN ENOBUFS] FAIL "getpeername(2)"
+    Poll "poll": poll __poll_chk ppoll __ppoll_chk;
+        syscalls [SYS_poll SYS_ppoll] families [] on Nothing fails Errno [EINTR ENOMEM] WAIT "poll(2)"
+    Select "select": select pselect;
+        syscalls [SYS_select SYS_pselect6] families [] on Nothing fails Errno [EINTR ENOMEM] WAIT "select(2)"
+    EpollCreate "epoll_create": epoll_create epoll_create1;
+        syscalls [SYS_epoll_create SYS_epoll_create1] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "epoll_create(2)"
+    EpollWait "epoll_wait": epoll_wait epoll_pwait epoll_pwait2;
+        syscalls [SYS_epoll_wait SYS_epoll_pwait SYS_epoll_pwait2] families [] on Nothing fails Errno [EINTR] WAIT "epoll_wait(2)"
+    Getnameinfo "getnameinfo": getnameinfo;
+        syscalls [] families [Network] on Peer fails Eai [EAI_AGAIN EAI_FAIL EAI_NONAME] NAME "getnameinfo(3)"
+    Gethostbyname "gethostbyname": gethostbyname gethostbyname2 gethostbyname_r gethostbyname2_r;
+        syscalls [] families [Network] on Name fails Eai [EAI_NONAME EAI_AGAIN EAI_FAIL EAI_NODATA] NAME "gethostbyname(3)"
+    Gethostbyaddr "gethostbyaddr": gethostbyaddr gethostbyaddr_r;
+        syscalls [] families [Network] on Nothing fails Eai [EAI_NONAME EAI_AGAIN EAI_FAIL] NAME "gethostbyname(3)"
     Malloc "malloc": malloc;
         syscalls [] families [Memory] on Memory fails Null [ENOMEM] ALLOC "malloc(3)"
     Calloc "calloc": calloc;
@@ -599,11 +645,15 @@ calls! {
 
 const NOTHING: u32 = 0;
 const OPEN: u32 = WAIT | RETURN | FaultKind::Exhaust.bit();
-const CONNECT: u32 = WAIT | RETURN | FaultKind::Refuse.bit();
+const CONNECT: u32 = WAIT | RETURN | FaultKind::Refuse.bit() | FaultKind::Unreachable.bit();
+const SEND: u32 = DATAGRAM | FaultKind::Unreachable.bit();
+const SEND_MESSAGE: u32 = MESSAGE | FaultKind::Unreachable.bit();
+const SEND_MESSAGES: u32 = LOSABLE | FaultKind::Unreachable.bit();
 const ACCEPT: u32 = WAIT | FaultKind::Exhaust.bit();
+// Of several messages in one call the bytes are not counted.
 const MESSAGES: u32 = WAIT | FaultKind::Disconnect.bit();
 const LOSABLE: u32 = MESSAGES | FaultKind::Drop.bit();
-const MESSAGE: u32 = LOSABLE | FaultKind::Corrupt.bit();
+const MESSAGE: u32 = LOSABLE | FaultKind::Corrupt.bit() | FaultKind::Throttle.bit();
 const NAME: u32 = WAIT | FaultKind::Dns.bit();
 const ALLOC: u32 = RETURN | FaultKind::Exhaust.bit();
 /// Cannot fail, but may take its time.

@@ -103,7 +103,12 @@ const DESCRIPTORS: &[Op] = &[
     Op::IoUringSetup,
     Op::Mkstemp,
     Op::Tmpfile,
+    Op::EpollCreate,
 ];
+/// The faults that have an `errno`.
+const WITH_ERRNO: &[FaultKind] = &[FaultKind::Error, FaultKind::Unreachable, FaultKind::Torn, FaultKind::Return];
+/// The faults that have a `delay`.
+const WITH_DELAY: &[FaultKind] = &[FaultKind::Latency, FaultKind::Unreachable];
 
 /// The operations of a fault when it names none; `None` when it must.
 fn default_ops(fault: &Fault, kind: FaultKind) -> Option<&'static [Op]> {
@@ -111,9 +116,9 @@ fn default_ops(fault: &Fault, kind: FaultKind) -> Option<&'static [Op]> {
     match kind {
         FaultKind::Short => Some(SHORT),
         FaultKind::Corrupt => Some(READS),
-        FaultKind::Refuse => Some(&[Op::Connect]),
-        FaultKind::Dns => Some(&[Op::Getaddrinfo]),
-        FaultKind::Disconnect => Some(CONNECTION),
+        FaultKind::Refuse | FaultKind::Unreachable => Some(&[Op::Connect]),
+        FaultKind::Dns => Some(&[Op::Getaddrinfo, Op::Gethostbyname]),
+        FaultKind::Disconnect | FaultKind::Throttle => Some(CONNECTION),
         FaultKind::Drop if fault.to.is_some() => Some(DATAGRAMS),
         FaultKind::Drop | FaultKind::Torn => Some(WRITES),
         FaultKind::Exhaust => Some(users_of(what.unwrap_or(Resource::Files))),
@@ -154,7 +159,10 @@ pub(crate) fn resolve(fault: &Fault) -> Result<Resolved, Problem> {
     for hit in &mut resolved.hits {
         // Where a descriptor can be anything, these are about sockets alone, or about files alone.
         let any = hit.op.row().works_on_any_fd();
-        hit.only_sockets |= any && (kind == FaultKind::Disconnect || fault.to.is_some());
+        let about_sockets = kind == FaultKind::Disconnect
+            || fault.to.is_some()
+            || (kind == FaultKind::Throttle && fault.calls.is_none());
+        hit.only_sockets |= any && about_sockets;
         let lost_write = kind == FaultKind::Drop && fault.calls.is_none() && fault.to.is_none();
         hit.only_files |= any && (lost_write || fault.what == Some(Resource::Disk));
     }
@@ -189,9 +197,9 @@ fn leave_out(fault: &Fault, resolved: &mut Resolved) -> Result<(), Problem> {
 
 /// Parameters belong to their fault; some faults need one.
 fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
-    let given: [(&str, bool, &[FaultKind]); 17] = [
-        ("errno", fault.errno.is_some(), &[FaultKind::Error, FaultKind::Torn, FaultKind::Return]),
-        ("delay", fault.delay.is_some(), &[FaultKind::Latency]),
+    let given: [(&'static str, bool, &[FaultKind]); _] = [
+        ("errno", fault.errno.is_some(), WITH_ERRNO),
+        ("delay", fault.delay.is_some(), WITH_DELAY),
         ("jitter", fault.jitter.is_some(), &[FaultKind::Latency]),
         ("distribution", fault.distribution.is_some(), &[FaultKind::Latency]),
         ("keep", fault.keep.is_some(), &[FaultKind::Short, FaultKind::Torn]),
@@ -203,6 +211,8 @@ fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
         ("value", fault.value.is_some(), &[FaultKind::Return]),
         ("answer", fault.answer.is_some(), &[FaultKind::Dns]),
         ("mode", fault.mode.is_some(), &[FaultKind::Disconnect]),
+        ("after_bytes", fault.after_bytes.is_some(), &[FaultKind::Disconnect]),
+        ("bandwidth", fault.bandwidth.is_some(), &[FaultKind::Throttle]),
         ("what", fault.what.is_some(), &[FaultKind::Exhaust]),
         ("limit", fault.limit.is_some(), &[FaultKind::Exhaust]),
         ("signal", fault.signal.is_some(), &[FaultKind::Signal]),
@@ -232,6 +242,10 @@ fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
             Err(Problem::new("what is killed gets no `errno`").help("leave out `errno`, or write then=fail"))
         }
         FaultKind::Return => return_parameters(fault),
+        FaultKind::Unreachable => unreachable_parameters(fault),
+        FaultKind::Throttle if fault.bandwidth.is_none() => {
+            Err(Problem::new("throttle says not how fast").help("such as bandwidth=64KB/s"))
+        }
         _ => Ok(()),
     }
 }
@@ -268,6 +282,20 @@ fn return_parameters(fault: &Fault) -> Result<(), Problem> {
             Err(Problem::new(format!("a call that returns {value} sets no `errno`")).help("leave out `errno`"))
         }
         _ => Ok(()),
+    }
+}
+
+/// One errno, of those by which a kernel says that nobody can be reached.
+fn unreachable_parameters(fault: &Fault) -> Result<(), Problem> {
+    const FITTING: [i32; 3] = [libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ENETUNREACH];
+    let Some(errnos) = &fault.errno else { return Ok(()) };
+    match errnos.0.as_slice() {
+        [(errno, _)] if FITTING.contains(&errno.0) => Ok(()),
+        [(errno, _)] => {
+            let problem = Problem::new(format!("{} does not say that a peer is unreachable", errno.to_text()));
+            Err(problem.help("errno: ETIMEDOUT, EHOSTUNREACH or ENETUNREACH; other errnos are for the fault error"))
+        }
+        _ => Err(Problem::new("unreachable has one errno").help("make a fault of each")),
     }
 }
 
@@ -430,7 +458,8 @@ fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> R
     let eai = fault.errno.as_ref().and_then(|errnos| errnos.0.first()).map(|(errno, _)| errno.is_eai());
     match (eai, row.fails == Failure::Eai) {
         (Some(true), false) => {
-            Err(Problem::new(format!("EAI_ codes are for getaddrinfo, not for `{name}`")).help("such as errno=EIO"))
+            Err(Problem::new(format!("EAI_ codes are for look-ups of names, not for `{name}`"))
+                .help("such as errno=EIO"))
         }
         (Some(false), true) => {
             Err(Problem::new(format!("`{name}` fails with EAI_ codes, not with errnos"))
@@ -475,7 +504,8 @@ pub(crate) fn takes_path(row: &Call) -> bool {
 fn takes_peer(row: &Call) -> bool {
     match row.subject {
         Subject::Peer | Subject::Name => true,
-        Subject::Fd => row.is_in(Family::Network) || row.is_in(Family::Stdio),
+        // What only asks about a socket is in no family.
+        Subject::Fd => row.is_in(Family::Network) || row.is_in(Family::Stdio) || row.families == 0,
         Subject::Path | Subject::Memory | Subject::Program | Subject::Nothing => false,
     }
 }

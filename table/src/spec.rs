@@ -271,7 +271,7 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
     }
     let Some(parameter) = parameter else { return Ok(()) };
     let key = match kind {
-        FaultKind::Error => "errno",
+        FaultKind::Error | FaultKind::Unreachable => "errno",
         FaultKind::Latency => "delay",
         FaultKind::Hang => "for",
         FaultKind::Short => "keep",
@@ -286,6 +286,7 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
         FaultKind::Refuse | FaultKind::Drop => {
             return Err(Problem::new(format!("{} takes no parameter", kind.name())));
         }
+        FaultKind::Throttle => "bandwidth",
     };
     let items = parameter.split(',').map(str::to_owned).collect();
     fault.set_word(key, &Word { whole: parameter.to_owned(), items })

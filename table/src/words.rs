@@ -7,7 +7,7 @@ use crate::presets::{self, Preset};
 use crate::value::{Value, values};
 
 /// Faults that a later version will know.
-const LATER_FAULTS: &[&str] = &["unreachable", "throttle", "clock", "freeze"];
+const LATER_FAULTS: &[&str] = &["clock", "freeze"];
 
 pub(crate) fn not_yet(what: &str, word: &str) -> Problem {
     Problem::new(format!("{what} `{word}` is not supported in this version"))

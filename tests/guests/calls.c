@@ -9,13 +9,20 @@
 #include <malloc.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <pty.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/epoll.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
 #include <sys/resource.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -28,6 +35,8 @@ ssize_t __pread64_chk(int, void *, size_t, off_t, size_t);
 ssize_t __recv_chk(int, void *, size_t, size_t, int);
 ssize_t __recvfrom_chk(int, void *, size_t, size_t, int, struct sockaddr *, socklen_t *);
 int __open_2(const char *, int);
+int __poll_chk(struct pollfd *, nfds_t, int, size_t);
+int __ppoll_chk(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *, size_t);
 int __open64_2(const char *, int);
 int __openat_2(int, const char *, int);
 int __openat64_2(int, const char *, int);
@@ -57,18 +66,17 @@ static char *const no_environment[] = {NULL};
 static char *true_argv[] = {"true", NULL};
 static struct iovec vector = {buffer, 16};
 
+/* A system call that no hook sees, for what only prepares a call. */
+static long bare_call(long number, long a, const void *b, const void *c) {
+    long result;
+    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+    return result;
+}
+
 static int file(void) {
     int fd = open("data.bin", O_RDWR);
     if (fd < 0) die("data.bin");
     return fd;
-}
-
-/* One end of a stream; the other end has something to say. */
-static int stream(void) {
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends)) die("socketpair");
-    bare_write(ends[1], "0123456789abcdef", 16);
-    return ends[0];
 }
 
 /* A listening socket with a connection waiting, or the address of one. */
@@ -78,8 +86,17 @@ static int listener(struct sockaddr_in *address) {
     *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     if (fd < 0 || bind(fd, (void *)address, sizeof *address)) die("bind");
     if (syscall(SYS_listen, fd, 4)) die("listen");
-    getsockname(fd, (void *)address, &size);
+    bare_call(SYS_getsockname, fd, address, &size);
     return fd;
+}
+
+/* One end of a TCP stream; the other end has something to say. */
+static int stream(void) {
+    struct sockaddr_in address;
+    int server = listener(&address), client = socket(AF_INET, SOCK_STREAM, 0);
+    if (bare_call(SYS_connect, client, &address, (void *)sizeof address)) die("connect");
+    bare_write(bare_call(SYS_accept, server, NULL, NULL), "0123456789abcdef", 16);
+    return client;
 }
 
 static int waiting(void) {
@@ -320,6 +337,19 @@ static long socket_call(const char *name) {
     if (IS(__recvfrom_chk)) return __recvfrom_chk(stream(), buffer, 16, sizeof buffer, 0, NULL, NULL);
     if (IS(recvmsg)) return recvmsg(stream(), &one, 0);
     if (IS(recvmmsg)) return recvmmsg(stream(), &many, 1, 0, NULL);
+    socklen_t size = sizeof address;
+    int value = 1;
+    socklen_t value_size = sizeof value;
+    if (IS(bind)) {
+        address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(999), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        return bind(socket(AF_INET, SOCK_STREAM, 0), (void *)&address, sizeof address);
+    }
+    /* Of TCP, and of its own level: others cannot fail so. */
+    if (IS(shutdown)) return shutdown(stream(), SHUT_WR);
+    if (IS(setsockopt)) return setsockopt(stream(), IPPROTO_TCP, TCP_NODELAY, &value, sizeof value);
+    if (IS(getsockopt)) return getsockopt(stream(), IPPROTO_TCP, TCP_NODELAY, &value, &value_size);
+    if (IS(getsockname)) return getsockname(stream(), (void *)&address, &size);
+    if (IS(getpeername)) return getpeername(stream(), (void *)&address, &size);
     if (IS(getaddrinfo)) {
         struct addrinfo *list;
         int eai = getaddrinfo("localhost", "80", NULL, &list);
@@ -338,6 +368,86 @@ static void *pages(void) {
     __asm__ volatile("syscall" : "=a"(result) : "a"(9L), "D"(0L), "S"(8192L), "d"((long)(PROT_READ | PROT_WRITE)),
                      "r"(flags), "r"(fd), "r"(at) : "rcx", "r11", "memory");
     return result;
+}
+
+/* The EAI code that means the same as h_errno, so that every look-up speaks alike. */
+static long eai_of(int told) {
+    static const int codes[] = {0, EAI_NONAME, EAI_AGAIN, EAI_FAIL, EAI_NODATA};
+    errno = 0;
+    return codes[told];
+}
+
+static long host_call(const char *name) {
+    char room[4096], text[200];
+    struct in_addr home = {htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = home};
+    struct hostent host, *found = NULL;
+    int told = 0;
+    if (IS(getnameinfo)) return getnameinfo((void *)&address, sizeof address, text, sizeof text, NULL, 0, NI_NAMEREQD);
+    if (IS(gethostbyname)) return eai_of(gethostbyname("localhost") ? 0 : h_errno);
+    if (IS(gethostbyname2)) return eai_of(gethostbyname2("localhost", AF_INET) ? 0 : h_errno);
+    if (IS(gethostbyaddr)) return eai_of(gethostbyaddr(&home, sizeof home, AF_INET) ? 0 : h_errno);
+    if (IS(gethostbyname_r)) gethostbyname_r("localhost", &host, room, sizeof room, &found, &told);
+    else if (IS(gethostbyname2_r)) gethostbyname2_r("localhost", AF_INET, &host, room, sizeof room, &found, &told);
+    else if (IS(gethostbyaddr_r)) gethostbyaddr_r(&home, sizeof home, AF_INET, &host, room, sizeof room, &found, &told);
+    else return -2;
+    return eai_of(found ? 0 : told);
+}
+
+/* What is ready already, as poll, select and epoll want it. */
+static struct pollfd polled;
+static fd_set set;
+static struct epoll_event event;
+static struct timespec second;
+static struct timeval second_too;
+
+static struct pollfd *to_poll(void) {
+    polled = (struct pollfd){stream(), POLLIN, 0};
+    second = (struct timespec){1, 0};
+    return &polled;
+}
+
+static int to_select(void) {
+    int fd = stream();
+    FD_ZERO(&set);
+    FD_SET(fd, &set);
+    second = (struct timespec){1, 0};
+    second_too = (struct timeval){1, 0};
+    return fd + 1;
+}
+
+static int to_epoll(void) {
+    int loop = epoll_create1(0);
+    event = (struct epoll_event){.events = EPOLLIN};
+    second = (struct timespec){1, 0};
+    if (epoll_ctl(loop, EPOLL_CTL_ADD, stream(), &event)) die("epoll_ctl");
+    return loop;
+}
+
+static long ready_call(const char *name) {
+    if (IS(poll)) return poll(to_poll(), 1, 1000);
+    if (IS(__poll_chk)) return __poll_chk(to_poll(), 1, 1000, sizeof polled);
+    if (IS(ppoll)) return ppoll(to_poll(), 1, &second, NULL);
+    if (IS(__ppoll_chk)) return __ppoll_chk(to_poll(), 1, &second, NULL, sizeof polled);
+    if (IS(select)) return select(to_select(), &set, NULL, NULL, &second_too);
+    if (IS(pselect)) return pselect(to_select(), &set, NULL, NULL, &second, NULL);
+    if (IS(epoll_create)) return epoll_create(1);
+    if (IS(epoll_create1)) return epoll_create1(0);
+    if (IS(epoll_wait)) return epoll_wait(to_epoll(), &event, 1, 1000);
+    if (IS(epoll_pwait)) return epoll_pwait(to_epoll(), &event, 1, 1000, NULL);
+    if (IS(epoll_pwait2)) return epoll_pwait2(to_epoll(), &event, 1, &second, NULL);
+    switch (name[0] == '#' ? atol(name + 1) : -1) {
+    case SYS_poll: return syscall(SYS_poll, to_poll(), 1, 1000);
+    case SYS_ppoll: return syscall(SYS_ppoll, to_poll(), 1, &second, NULL, 8);
+    case SYS_select: return syscall(SYS_select, to_select(), &set, NULL, NULL, &second_too);
+    case SYS_pselect6: return syscall(SYS_pselect6, to_select(), &set, NULL, NULL, &second, NULL);
+    case SYS_epoll_create: return syscall(SYS_epoll_create, 1);
+    case SYS_epoll_create1: return syscall(SYS_epoll_create1, 0);
+    case SYS_epoll_wait: return syscall(SYS_epoll_wait, to_epoll(), &event, 1, 1000);
+    case SYS_epoll_pwait: return syscall(SYS_epoll_pwait, to_epoll(), &event, 1, 1000, NULL, 8);
+    case SYS_epoll_pwait2: return syscall(SYS_epoll_pwait2, to_epoll(), &event, 1, &second, NULL, 8);
+    }
+    return -2;
 }
 
 static long memory_call(const char *name) {
@@ -418,12 +528,63 @@ static long process_call(const char *name) {
     return -2;
 }
 
+static struct sembuf up = {.sem_op = 1, .sem_flg = IPC_NOWAIT};
+static struct { long kind; char text[8]; } letter = {1, "text"};
+static int shared_memory(void) { return syscall(SYS_shmget, IPC_PRIVATE, 4096, IPC_CREAT | 0600); }
+static int counter(void) { return syscall(SYS_semget, IPC_PRIVATE, 1, IPC_CREAT | 0600); }
+static int empty_queue(void) { return syscall(SYS_msgget, IPC_PRIVATE, IPC_CREAT | 0600); }
+static int queue(void) {
+    int id = empty_queue();
+    syscall(SYS_msgsnd, id, &letter, 4, 0);
+    return id;
+}
+/* What is made is gone once nobody uses it. */
+static long gone(int id, int (*remove)(int), long result) {
+    int error = errno;
+    if (id >= 0) remove(id);
+    errno = error;
+    return result;
+}
+static int no_memory(int id) { return shmctl(id, IPC_RMID, NULL); }
+static int no_counter(int id) { return semctl(id, 0, IPC_RMID); }
+static int no_queue(int id) { return msgctl(id, IPC_RMID, NULL); }
+
+static long ipc_call(const char *name) {
+    struct timespec soon = {0, 1000};
+    int id;
+    if (IS(shmget)) return id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600), gone(id, no_memory, id);
+    if (IS(shmat)) return id = shared_memory(), gone(id, no_memory, (long)shmat(id, NULL, 0));
+    if (IS(semget)) return id = semget(IPC_PRIVATE, 1, IPC_CREAT | 0600), gone(id, no_counter, id);
+    if (IS(semop)) return id = counter(), gone(id, no_counter, semop(id, &up, 1));
+    if (IS(semtimedop)) return id = counter(), gone(id, no_counter, semtimedop(id, &up, 1, &soon));
+    if (IS(msgget)) return id = msgget(IPC_PRIVATE, IPC_CREAT | 0600), gone(id, no_queue, id);
+    if (IS(msgsnd)) return id = empty_queue(), gone(id, no_queue, msgsnd(id, &letter, 4, 0));
+    if (IS(msgrcv)) return id = queue(), gone(id, no_queue, msgrcv(id, &letter, 4, 0, 0));
+    return -2;
+}
+
+static long numbered_ipc_call(long number) {
+    int id;
+    switch (number) {
+    case SYS_shmget: return id = syscall(number, IPC_PRIVATE, 4096, IPC_CREAT | 0600), gone(id, no_memory, id);
+    case SYS_shmat: return id = shared_memory(), gone(id, no_memory, syscall(number, id, NULL, 0));
+    case SYS_semget: return id = syscall(number, IPC_PRIVATE, 1, IPC_CREAT | 0600), gone(id, no_counter, id);
+    case SYS_semop: return id = counter(), gone(id, no_counter, syscall(number, id, &up, 1));
+    case SYS_semtimedop: return id = counter(), gone(id, no_counter, syscall(number, id, &up, 1, NULL));
+    case SYS_msgget: return id = syscall(number, IPC_PRIVATE, IPC_CREAT | 0600), gone(id, no_queue, id);
+    case SYS_msgsnd: return id = empty_queue(), gone(id, no_queue, syscall(number, id, &letter, 4, 0));
+    case SYS_msgrcv: return id = queue(), gone(id, no_queue, syscall(number, id, &letter, 4, 0, 0));
+    }
+    return -2;
+}
+
 static long numbered_call(long number) {
     struct open_how how = {.flags = O_RDONLY};
     struct sockaddr_in address;
     struct msghdr one = message();
     struct mmsghdr many = {.msg_hdr = message()};
-    int ends[2];
+    int ends[2], value = 1;
+    socklen_t size = sizeof value;
     switch (number) {
     case SYS_read: return syscall(number, file(), buffer, 16);
     case SYS_pread64: return syscall(number, file(), buffer, 16, 0);
@@ -452,6 +613,14 @@ static long numbered_call(long number) {
     case SYS_connect:
         listener(&address);
         return syscall(number, socket(AF_INET, SOCK_STREAM, 0), &address, sizeof address);
+    case SYS_bind:
+        address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(999), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        return syscall(number, socket(AF_INET, SOCK_STREAM, 0), &address, sizeof address);
+    case SYS_shutdown: return syscall(number, stream(), SHUT_WR);
+    case SYS_setsockopt: return syscall(number, stream(), IPPROTO_TCP, TCP_NODELAY, &value, sizeof value);
+    case SYS_getsockopt: return syscall(number, stream(), IPPROTO_TCP, TCP_NODELAY, &value, &size);
+    case SYS_getsockname: size = sizeof address; return syscall(number, stream(), &address, &size);
+    case SYS_getpeername: size = sizeof address; return syscall(number, stream(), &address, &size);
     case SYS_accept: return syscall(number, waiting(), NULL, NULL);
     case SYS_accept4: return syscall(number, waiting(), NULL, NULL, 0);
     case SYS_mmap: return syscall(number, 0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == -1 ? -1 : 1;
@@ -495,18 +664,23 @@ int main(int argc, char **argv) {
         counts = 0;
         long result;
         if (name[0] == '#') {
-            result = numbered_call(atol(name + 1));
+            result = numbered_ipc_call(atol(name + 1));
+            if (result == -2) result = ready_call(name);
+            if (result == -2) result = numbered_call(atol(name + 1));
         } else {
             result = file_call(name);
             if (result == -2) result = socket_call(name);
+            if (result == -2) result = host_call(name);
+            if (result == -2) result = ready_call(name);
             if (result == -2) result = memory_call(name);
             if (result == -2) result = process_call(name);
             if (result == -2) result = fs_call(name);
+            if (result == -2) result = ipc_call(name);
             if (result == -2) result = reading_call(name);
             if (result == -2) result = writing_call(name);
         }
         int error = errno;
-        if (result == -2 && strcmp(name, "getaddrinfo") != 0) {
+        if (result == -2 && strncmp(name, "get", 3) != 0) {
             say("guest: does not know how to call %s\n", name);
             return 98;
         }

@@ -1,6 +1,6 @@
 //! Copies that the kernel makes between two descriptors.
 
-use super::data::told_if_whole;
+use super::data::{Meter, told, told_if_whole};
 use super::{plain, tracked};
 use crate::call;
 use crate::disk::{Claim, Place};
@@ -39,13 +39,21 @@ fn put_to_rules(
     flags: c_int,
     real: &impl Fn(usize) -> isize,
 ) -> isize {
+    let Target::Fds(to, _) = target else { return real(len) };
+    let meter = Meter::of(op, to, || len, flags);
+    let len = len.min(meter.allowed);
+    let real = |len| meter.count(real(len));
     let Some(first) = call::judge(op, target, len as u64) else { return real(len) };
     // Programs ask for far more than there is: what counts is what they would get.
     let asked = len.min(available(from.0, from.1));
     match call::deliver(first, target, asked as u64, flags) {
-        Outcome::Go | Outcome::Corrupt(..) | Outcome::Torn(..) | Outcome::Drop(_) => real(len),
         Outcome::Return(value, errno, ticket) => effects::give(value, errno, &ticket) as isize,
-        Outcome::Cut(bytes, ticket) => told_if_whole(real(bytes as usize), bytes as usize, &ticket),
+        Outcome::Part(bytes, ticket) => told_if_whole(to, real(bytes as usize), bytes as usize, &ticket),
+        Outcome::Cut(part, ends, ticket) => {
+            let n = real(part.min(len));
+            effects::cut(to, ends);
+            told(n, &ticket)
+        }
         Outcome::Fail(errno, ticket) => effects::fail(errno, &ticket),
         Outcome::End(ticket) => {
             effects::tell(&ticket, 0);
@@ -53,8 +61,9 @@ fn put_to_rules(
         }
         Outcome::Short(ppm, ticket) => {
             let wanted = effects::shortened(asked, ppm);
-            told_if_whole(real(wanted), wanted, &ticket)
+            told_if_whole(to, real(wanted), wanted, &ticket)
         }
+        _ => real(len),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::effects::{self, Change, Outcome};
 use crate::log::Ticket;
 use crate::real::{errno, set_errno};
 use crate::select::Target;
-use crate::sys;
+use crate::{edges, moved, session, sys};
 use chaos_table::calls::Op;
 use libc::{iovec, mmsghdr, msghdr};
 use std::cell::Cell;
@@ -197,7 +197,8 @@ pub fn messages(op: Op, fd: i32, flags: i32, list: (*mut mmsghdr, u32), real: im
             sent
         }
         Outcome::Return(value, errno, ticket) => effects::give(value, errno, &ticket) as isize,
-        Outcome::Go | Outcome::Short(..) | Outcome::Cut(..) | Outcome::Corrupt(..) | Outcome::Torn(..) => real(),
+        Outcome::Throttle(bandwidth, ticket) => throttled(op, fd, real(), bandwidth, false, &ticket),
+        _ => real(),
     }
 }
 
@@ -253,10 +254,28 @@ impl Moving {
 
     fn ask(&self, quick: Quick, real: Real<'_>) -> isize {
         let Vector { list, count, .. } = self.vector;
-        let total = self.vector.total();
-        let Some(first) = quick.resolve(self.op, Target::Fd(self.fd), total as u64) else { return real(list, count) };
-        match call::deliver(first, Target::Fd(self.fd), total as u64, self.flags) {
-            Outcome::Go => real(list, count),
+        let (op, fd, flags) = (self.op, self.fd, self.flags);
+        let meter = match op {
+            Op::Sendmsg | Op::Recvmsg => Meter::of_message(op, fd, flags),
+            _ => Meter::of(op, fd, || self.vector.total(), flags),
+        };
+        let counted = |list, count| meter.count(real(list, count));
+        let real: Real<'_> = &counted;
+        let whole = || if meter.is_part { self.first_bytes(meter.allowed, real) } else { real(list, count) };
+        let total = self.vector.total().min(meter.allowed);
+        let Some(first) = quick.resolve(op, Target::Fd(fd), total as u64) else { return whole() };
+        match call::deliver(first, Target::Fd(fd), total as u64, flags) {
+            Outcome::Go | Outcome::FailConnect(..) => whole(),
+            Outcome::Cut(part, ends, ticket) => {
+                let n = self.first_bytes(part.min(total), real);
+                effects::cut(fd, ends);
+                told(n, &ticket)
+            }
+            Outcome::Throttle(bandwidth, ticket) => {
+                let most = effects::throttled_part(fd, flags, bandwidth, total);
+                let n = if most < total { self.first_bytes(most, real) } else { whole() };
+                throttled(op, fd, n, bandwidth, most < total, &ticket)
+            }
             Outcome::Fail(errno, ticket) => effects::fail(errno, &ticket),
             Outcome::End(ticket) => {
                 effects::tell(&ticket, 0);
@@ -264,7 +283,7 @@ impl Moving {
             }
             Outcome::Return(value, errno, ticket) => effects::give(value, errno, &ticket) as isize,
             Outcome::Short(ppm, ticket) => self.shorten(effects::shortened(total, ppm), &ticket, real),
-            Outcome::Cut(bytes, ticket) => self.shorten(bytes as usize, &ticket, real),
+            Outcome::Part(bytes, ticket) => self.shorten(bytes as usize, &ticket, real),
             Outcome::Torn(ppm, errno, ticket) => self.tear(effects::shortened(total, ppm), errno, &ticket, real),
             Outcome::Drop(ticket) if self.vector.is_source => self.lose(total, &ticket),
             Outcome::Drop(ticket) => self.lose_arrival(&ticket, real),
@@ -278,13 +297,19 @@ impl Moving {
                     return n;
                 }
                 let left = change.apply(filled, draw, &|at| self.vector.byte(at));
+                if left < filled {
+                    edges::rearm(fd);
+                }
                 told(if left < filled { left as isize } else { n }, &ticket)
             }
         }
     }
 
-    /// The real call for the first `wanted` bytes.
+    /// The real call for the first `wanted` bytes; for all of a message, which is one thing.
     fn first_bytes(&self, wanted: usize, real: Real<'_>) -> isize {
+        if matches!(self.op, Op::Sendmsg | Op::Recvmsg) {
+            return real(self.vector.list, self.vector.count);
+        }
         if let Some(part) = self.vector.iter().next()
             && (part.iov_len >= wanted)
         {
@@ -313,7 +338,7 @@ impl Moving {
     /// Asks for less. Where the whole request would have got no more, nothing was hit.
     fn shorten(&self, wanted: usize, ticket: &Ticket, real: Real<'_>) -> isize {
         let n = self.first_bytes(wanted, real);
-        told_if_whole(n, wanted, ticket)
+        told_if_whole(self.fd, n, wanted, ticket)
     }
 
     /// Writes a prefix, then fails or kills. A write that fails leaves the position where it was.
@@ -395,8 +420,60 @@ impl Moving {
 }
 
 /// As [`told`], for a shortened request: one that would have got no more anyway was not hit.
-pub(super) fn told_if_whole(result: isize, wanted: usize, ticket: &Ticket) -> isize {
-    if result == wanted as isize { told(result, ticket) } else { result }
+pub(super) fn told_if_whole(fd: i32, result: isize, wanted: usize, ticket: &Ticket) -> isize {
+    if result != wanted as isize {
+        return result;
+    }
+    edges::rearm(fd);
+    told(result, ticket)
+}
+
+/// Waits for what was moved, and tells; where nothing was moved, nothing was hit.
+fn throttled(op: Op, fd: i32, moved: isize, bandwidth: u64, is_part: bool, ticket: &Ticket) -> isize {
+    let Some(bytes) = u64::try_from(moved).ok().filter(|bytes| *bytes != 0) else { return moved };
+    let saved = errno();
+    effects::throttled(session::armed(), op, ticket, bandwidth, bytes);
+    if is_part {
+        edges::rearm(fd);
+    }
+    set_errno(saved);
+    told(moved, ticket)
+}
+
+/// Counts what moves over a connection, for rules that cut it after some bytes.
+pub(super) struct Meter {
+    fd: i32,
+    is_counting: bool,
+    /// How much of the request may move now.
+    pub allowed: usize,
+    is_part: bool,
+}
+
+impl Meter {
+    pub fn of(op: Op, fd: i32, len: impl FnOnce() -> usize, flags: i32) -> Meter {
+        let session = session::armed();
+        if flags & libc::MSG_PEEK != 0 || !moved::is_counted(session, op) {
+            return Meter { fd, is_counting: false, allowed: usize::MAX, is_part: false };
+        }
+        let len = len();
+        let allowed = moved::allowed(session, op, fd, len, flags);
+        Meter { fd, is_counting: true, allowed, is_part: allowed < len }
+    }
+
+    /// As `of`, for messages, which move as a whole.
+    fn of_message(op: Op, fd: i32, flags: i32) -> Meter {
+        Meter { allowed: usize::MAX, is_part: false, ..Meter::of(op, fd, || 0, flags) }
+    }
+
+    pub fn count(&self, result: isize) -> isize {
+        if self.is_counting {
+            moved::add(self.fd, result);
+        }
+        if self.is_part {
+            edges::rearm(self.fd);
+        }
+        result
+    }
 }
 
 /// As [`told`], for data that was changed: where there was none, nothing was hit.
@@ -405,7 +482,7 @@ pub(super) fn told_if_any(result: isize, ticket: &Ticket) -> isize {
 }
 
 /// Tells what the caller gets, with errno as the real call left it.
-fn told(result: isize, ticket: &Ticket) -> isize {
+pub(super) fn told(result: isize, ticket: &Ticket) -> isize {
     let saved = errno();
     effects::tell(ticket, result as i64);
     set_errno(saved);

@@ -26,13 +26,8 @@ fn refused(first: First, size: usize) -> Option<i32> {
             effects::tell(&ticket, value.into());
             Some(if errno != 0 { errno } else { value })
         }
-        Outcome::Go
-        | Outcome::End(_)
-        | Outcome::Short(..)
-        | Outcome::Cut(..)
-        | Outcome::Corrupt(..)
-        | Outcome::Drop(_)
-        | Outcome::Torn(..) => None,
+
+        _ => None,
     }
 }
 

@@ -98,14 +98,8 @@ fn whole<R: Told>(op: Op, stream: *mut FILE, asked: usize, failed: R, real: impl
         Quick::Pass => real(),
         quick => match outcome(quick, op, stream, asked) {
             Outcome::Fail(errno, ticket) => fail(stream, errno, &ticket, failed),
-            Outcome::Go
-            | Outcome::End(_)
-            | Outcome::Short(..)
-            | Outcome::Corrupt(..)
-            | Outcome::Cut(..)
-            | Outcome::Torn(..)
-            | Outcome::Drop(_)
-            | Outcome::Return(..) => real(),
+
+            _ => real(),
         },
     }
 }
@@ -170,13 +164,8 @@ fn reading_hit(
             told_if_any(items as isize, &ticket);
             items
         }
-        Outcome::Go
-        | Outcome::End(_)
-        | Outcome::Short(..)
-        | Outcome::Cut(..)
-        | Outcome::Torn(..)
-        | Outcome::Drop(_)
-        | Outcome::Return(..) => real(),
+
+        _ => real(),
     }
 }
 
@@ -216,13 +205,8 @@ fn reading_line(stream: *mut FILE, room: c_int, real: impl FnOnce() -> *mut c_ch
                 }
                 line
             }
-            Outcome::Go
-            | Outcome::End(_)
-            | Outcome::Short(..)
-            | Outcome::Cut(..)
-            | Outcome::Torn(..)
-            | Outcome::Drop(_)
-            | Outcome::Return(..) => real(),
+
+            _ => real(),
         },
     }
 }
@@ -248,13 +232,8 @@ fn reading_delimited(
                 }
                 len
             }
-            Outcome::Go
-            | Outcome::End(_)
-            | Outcome::Short(..)
-            | Outcome::Cut(..)
-            | Outcome::Torn(..)
-            | Outcome::Drop(_)
-            | Outcome::Return(..) => real(),
+
+            _ => real(),
         },
     }
 }
@@ -300,13 +279,8 @@ fn writing_hit(
             told_if_any(items as isize, &ticket);
             items
         }
-        Outcome::Go
-        | Outcome::End(_)
-        | Outcome::Short(..)
-        | Outcome::Cut(..)
-        | Outcome::Torn(..)
-        | Outcome::Drop(_)
-        | Outcome::Return(..) => real(from),
+
+        _ => real(from),
     }
 }
 
@@ -322,14 +296,8 @@ fn flushing(op: Op, stream: *mut FILE, real: impl FnOnce() -> c_int) -> c_int {
                 }
                 effects::fail(errno, &ticket) as c_int
             }
-            Outcome::Go
-            | Outcome::End(_)
-            | Outcome::Short(..)
-            | Outcome::Corrupt(..)
-            | Outcome::Cut(..)
-            | Outcome::Torn(..)
-            | Outcome::Drop(_)
-            | Outcome::Return(..) => real(),
+
+            _ => real(),
         },
     }
 }
@@ -355,14 +323,8 @@ fn closing(stream: *mut FILE, real: impl FnOnce() -> c_int) -> c_int {
             real();
             effects::fail(errno, &ticket) as c_int
         }
-        Outcome::Go
-        | Outcome::End(_)
-        | Outcome::Short(..)
-        | Outcome::Corrupt(..)
-        | Outcome::Cut(..)
-        | Outcome::Torn(..)
-        | Outcome::Drop(_)
-        | Outcome::Return(..) => real(),
+
+        _ => real(),
     }
 }
 
