@@ -463,10 +463,8 @@ calls! {
     Arc4random "arc4random": arc4random arc4random_buf arc4random_uniform;
         syscalls [] families [] on Nothing fails Never [] ANY "arc4random(3)"
     // Clocks, sleeps, timers, and waits with a deadline. EINVAL is a kernel that lacks the clock.
-    Time "time": time;
-        syscalls [SYS_time] families [Time] on Nothing fails Never [] CLOCK "time(2)"
-    Gettimeofday "gettimeofday": gettimeofday timespec_get ftime;
-        syscalls [SYS_gettimeofday] families [Time] on Nothing fails Never [] CLOCK "gettimeofday(2), timespec_get(3), ftime(3)"
+    Gettimeofday "gettimeofday": gettimeofday time timespec_get ftime;
+        syscalls [SYS_gettimeofday SYS_time] families [Time] on Nothing fails Never [] CLOCK "gettimeofday(2), time(2), timespec_get(3), ftime(3)"
     ClockGettime "clock_gettime": clock_gettime;
         syscalls [SYS_clock_gettime] families [Time] on Nothing fails Errno [EINVAL] CLOCK_FAIL "clock_getres(2)"
     ClockGetres "clock_getres": clock_getres;
@@ -772,6 +770,7 @@ mod tests {
             for symbol in call.symbols {
                 assert!(seen.insert(*symbol), "{symbol} stands in two rows");
             }
+            assert_eq!(Family::by_name(call.name), None, "a family has that name");
         }
     }
 

@@ -114,7 +114,6 @@ const DESCRIPTORS: &[Op] = &[
 const PROCESSES: &[Op] = &[Op::Fork, Op::Vfork, Op::Spawn, Op::System, Op::Popen];
 /// What shows a clock, and what takes a moment of one: off together, or a program would see two times at once.
 const CLOCKS: &[Op] = &[
-    Op::Time,
     Op::Gettimeofday,
     Op::ClockGettime,
     Op::ClockSettime,
@@ -351,7 +350,7 @@ fn exhaust_parameters(fault: &Fault) -> Result<(), Problem> {
     };
     match fault.limit {
         None => Err(Problem::new(format!("exhaust of {} needs a limit", what.to_text())).help(example)),
-        Some(limit) if limit.is_size == (what == Resource::Files) => {
+        Some(limit) if limit.is_size != matches!(what, Resource::Memory | Resource::Disk) => {
             let problem =
                 Problem::new(format!("the limit {} does not fit {}", quoted(&limit.to_text()), what.to_text()));
             Err(problem.help(example))

@@ -52,7 +52,7 @@ fn seconds(now: time_t) -> time_t {
         return now;
     }
     let coarse = clock::read(libc::CLOCK_REALTIME_COARSE) as i64;
-    wall::shown(Op::Time, libc::CLOCK_REALTIME_COARSE, coarse) / SECOND
+    wall::shown(Op::Gettimeofday, libc::CLOCK_REALTIME_COARSE, coarse) / SECOND
 }
 
 /// The time of day that is shown, in ns: from the clock itself, since a fraction that was cut off would be multiplied by
@@ -145,8 +145,8 @@ fn drawing(buffer: *mut c_void, len: usize, flags: c_uint, real: impl Fn(*mut c_
 }
 
 hooks! {
-    Time, time(at: *mut time_t) -> time_t, real => {
-        let shown = seconds(quickly(Op::Time, 0, || real(std::ptr::null_mut()), |_| -1));
+    Gettimeofday, time(at: *mut time_t) -> time_t, real => {
+        let shown = seconds(quickly(Op::Gettimeofday, 0, || real(std::ptr::null_mut()), |_| -1));
         if !at.is_null() {
             *at = shown;
         }
@@ -249,7 +249,7 @@ pub(super) unsafe fn raw(number: c_long, args: [usize; 6], again: impl Fn([usize
     unsafe {
         match number {
             libc::SYS_time => {
-                let shown = seconds(quickly(Op::Time, 0, call, |_| -1));
+                let shown = seconds(quickly(Op::Gettimeofday, 0, call, |_| -1));
                 if a != 0 && shown != -1 {
                     *(a as *mut time_t) = shown;
                 }
