@@ -398,7 +398,6 @@ fn set_what(rule: &mut Rule, fault: &Fault) {
         FaultKind::Hang => rule.delay.base_ns = fault.r#for.map_or(0, |longest| longest.0.0),
         FaultKind::Short => rule.keep_ppm = fault.keep.map_or(500_000, |keep| keep.0),
         FaultKind::Corrupt => set_change(rule, fault),
-        FaultKind::Drop => {}
         FaultKind::Torn => {
             rule.keep_ppm = fault.keep.map_or(500_000, |keep| keep.0);
             set_errnos(rule, fault);
@@ -416,7 +415,7 @@ fn set_what(rule: &mut Rule, fault: &Fault) {
             }
             rule.limit = fault.after_bytes.map_or(0, |bytes| bytes.0);
         }
-        FaultKind::Refuse => {}
+        FaultKind::Refuse | FaultKind::Drop => {}
         FaultKind::Unreachable => set_unreachable(rule, fault),
         FaultKind::Throttle => rule.limit = fault.bandwidth.map_or(u64::MAX, |bandwidth| bandwidth.0),
         FaultKind::Dns => match fault.answer.unwrap_or(Answer::NotFound) {

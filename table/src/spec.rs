@@ -274,14 +274,13 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
         FaultKind::Error | FaultKind::Unreachable => "errno",
         FaultKind::Latency => "delay",
         FaultKind::Hang => "for",
-        FaultKind::Short => "keep",
+        FaultKind::Short | FaultKind::Torn => "keep",
         FaultKind::Corrupt => "flip",
         FaultKind::Disconnect => "mode",
         FaultKind::Dns => "answer",
         FaultKind::Exhaust => "limit",
         FaultKind::Signal => "signal",
         FaultKind::Exit => "code",
-        FaultKind::Torn => "keep",
         FaultKind::Return => "value",
         FaultKind::Refuse | FaultKind::Drop => {
             return Err(Problem::new(format!("{} takes no parameter", kind.name())));

@@ -149,7 +149,7 @@ fn specs() {
         ("exhaust what=files limit=20 calls=fdopen", &["exhaust does not fit the call `fdopen`"]),
         ("error calls=fopen fd=3", &["`fd` can never match the call `fopen`"]),
         ("error calls=fopen to=:80", &["`to` can never match the call `fopen`"]),
-        ("error calls=fgets errno=EAI_AGAIN", &["EAI_ codes are for getaddrinfo, not for `fgets`"]),
+        ("error calls=fgets errno=EAI_AGAIN", &["EAI_ codes are for look-ups of names, not for `fgets`"]),
         ("error calls=fgest", &["`fgest`", "`fgets`"]),
         ("error calls=stdoi", &["`stdoi`", "`stdio`"]),
         ("fgets=EIOO", &["EIOO", "EIO"]),
