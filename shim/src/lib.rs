@@ -26,6 +26,7 @@
 compile_error!("the shim is written for x86-64 Linux");
 
 mod call;
+mod census;
 mod children;
 mod clock;
 mod connects;
@@ -52,3 +53,4 @@ mod sys;
 mod target;
 mod text;
 mod tree;
+mod wall;

@@ -64,8 +64,10 @@ pub mod flag {
     pub const CALLER: u32 = 512;
     /// Has exclusions.
     pub const EXCEPT: u32 = 1024;
+    /// No call triggers it: the launcher does it, from `from_ns` on.
+    pub const LAUNCHER: u32 = 1 << 16;
     /// A torn write kills the process.
-    pub const KILLS: u32 = 1 << 16;
+    pub const KILLS: u32 = 1 << 17;
 }
 
 /// What runs out; value of [`Rule::what`].
@@ -74,8 +76,20 @@ pub mod exhaust {
     pub const MEMORY: u8 = 1;
     /// File descriptors.
     pub const FILES: u8 = 2;
+    /// Processes of the tree.
+    pub const PROCESSES: u8 = 3;
+    /// Threads of a process.
+    pub const THREADS: u8 = 4;
     /// Bytes in files.
-    pub const DISK: u8 = 3;
+    pub const DISK: u8 = 5;
+}
+
+/// Bits of [`Rule::clocks`].
+pub mod clocks {
+    /// The wall clock.
+    pub const REALTIME: u32 = 1;
+    /// The monotonic clock.
+    pub const MONOTONIC: u32 = 2;
 }
 
 /// Shape of a delay; value of [`Delay::shape`].
@@ -209,7 +223,7 @@ pub struct Rule {
     /// `short`, `torn`: parts per million of the request that stay. `corrupt`: those that [`change`] is about.
     pub keep_ppm: u32,
     /// `latency`: the delay. `hang` and `dns` hang: `base_ns` is the longest block, 0 for no end. `unreachable`: `base_ns`
-    /// is how long it takes.
+    /// is how long it takes. `freeze`: how long it stands still.
     pub delay: Delay,
     /// `corrupt`: so many bits (or bytes, to zero) ...
     pub flip_bits: u32,
@@ -219,7 +233,7 @@ pub struct Rule {
     pub code: i32,
     /// Zero.
     pub reserved_three: u32,
-    /// `exhaust`: the limit in bytes or descriptors; disk is counted in whole blocks. `disconnect`: bytes that move first.
+    /// `exhaust`: the limit in bytes, or in how many; disk is counted in whole blocks. `disconnect`: bytes that move first.
     /// `throttle`: bytes a second.
     pub limit: u64,
     /// Name of the rule in the text area (bytes).
@@ -228,12 +242,24 @@ pub struct Rule {
     pub component: Span,
     /// The table's own `message` label.
     pub message: Span,
+    /// `clock`: ns that the clock is ahead.
+    pub offset_ns: i64,
+    /// `clock`: ns that it jumps ahead.
+    pub jump_ns: i64,
+    /// `clock`: millionths of a second that it goes in a second; 0 for no change.
+    pub pace_ppm: u64,
+    /// `clock`: length of a jump; by the launcher: time between two acts; 0 for none.
+    pub period_ns: u64,
+    /// `clock`: bits of [`clocks`].
+    pub clocks: u32,
+    /// Zero.
+    pub reserved_clock: u32,
     /// `corrupt`: one of [`change`].
     pub change: u32,
     /// `return`: the value.
     pub value: i32,
     /// Room for what comes.
-    pub room: [u64; 20],
+    pub room: [u64; 15],
 }
 
 const _: () = assert!(size_of::<Rule>() == 512);

@@ -1,7 +1,7 @@
 //! The one-line form of a fault: `error calls=connect errno=ECONNRESET rate=30%`, and the short form
 //! `connect=ECONNRESET@30%`.
 
-use crate::calls::{Family, FaultKind};
+use crate::calls::{Family, FaultKind, Op};
 use crate::counts::Nth;
 use crate::errnos::Errnos;
 use crate::error::{Place, Problem, TableError, quoted};
@@ -273,7 +273,7 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
     let key = match kind {
         FaultKind::Error | FaultKind::Unreachable => "errno",
         FaultKind::Latency => "delay",
-        FaultKind::Hang => "for",
+        FaultKind::Hang | FaultKind::Freeze => "for",
         FaultKind::Short | FaultKind::Torn => "keep",
         FaultKind::Corrupt => "flip",
         FaultKind::Disconnect => "mode",
@@ -286,28 +286,37 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
             return Err(Problem::new(format!("{} takes no parameter", kind.name())));
         }
         FaultKind::Throttle => "bandwidth",
+        // Its calls are refused in a moment, with a better message.
+        FaultKind::Clock => "offset",
     };
     let items = parameter.split(',').map(str::to_owned).collect();
     fault.set_word(key, &Word { whole: parameter.to_owned(), items })
 }
 
-/// What runs out when calls are named in the short form: the allocator's memory, disk, or descriptors.
+/// What runs out when calls are named in the short form: memory, disk, threads, processes, or descriptors.
 fn exhausted(fault: &Fault) -> Resource {
-    let is_memory = |name: &CallName| match name {
-        CallName::Op(op) => op.row().is_in(Family::Memory),
-        CallName::Family(family) => *family == Family::Memory,
-    };
+    let named = |wanted: fn(&CallName) -> bool| fault.calls.as_ref().is_some_and(|calls| calls.iter().any(wanted));
     let is_disk = |name: &CallName| match name {
         CallName::Op(op) => crate::check::users_of(Resource::Disk).contains(op),
         CallName::Family(family) => *family == Family::Disk,
     };
-    let any = |is_it: &dyn Fn(&CallName) -> bool| fault.calls.as_ref().is_some_and(|calls| calls.iter().any(is_it));
-    if any(&is_memory) {
+    if named(|name| is_of(name, Family::Memory)) {
         Resource::Memory
-    } else if any(&is_disk) {
+    } else if named(is_disk) {
         Resource::Disk
+    } else if named(|name| *name == CallName::Op(Op::PthreadCreate)) {
+        Resource::Threads
+    } else if named(|name| is_of(name, Family::Process)) {
+        Resource::Processes
     } else {
         Resource::Files
+    }
+}
+
+fn is_of(name: &CallName, family: Family) -> bool {
+    match name {
+        CallName::Op(op) => op.row().is_in(family),
+        CallName::Family(named) => *named == family,
     }
 }
 

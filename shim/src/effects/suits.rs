@@ -10,6 +10,10 @@ use chaos_table::rule::Rule;
 
 /// Writes up to this size into a pipe are atomic (POSIX; PIPE_BUF on Linux).
 const PIPE_BUF: u64 = 4096;
+/// Flag of getrandom(2): the libc crate has it for some libcs only.
+const GRND_NONBLOCK: i32 = 1;
+/// Clocks up to here are as old as clock_gettime itself.
+const LAST_OLD_CLOCK: i32 = libc::CLOCK_THREAD_CPUTIME_ID;
 /// Receiving so leaves the data where it is, or takes it without giving it.
 const UNTAKEN: i32 = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_ERRQUEUE;
 /// Why EINTR cannot be.
@@ -18,6 +22,8 @@ const NO_WAIT: &str = "a call that does not wait is not interrupted";
 const ADDRESS: &str = "an address needs no look-up";
 /// Why data that is there cannot be withheld from an edge-triggered epoll.
 pub(super) const EDGE: &str = "an edge-triggered epoll would lose its wake-up";
+/// Why a signal does not end a call on a non-blocking descriptor.
+const NOT_WAITING: &str = "a call that does not wait is not interrupted";
 /// What a descriptor is, as far as faults care.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nature {
@@ -80,10 +86,11 @@ pub fn fitting(
     match effect {
         Effect::Error(errno) => {
             if rule.errno_count != 0 || rule.fault != chaos_table::calls::FaultKind::Error as u8 {
-                return suits(op, errno as i32, target, flags).map(|()| effect);
+                return suits(op, errno as i32, target, asked, flags).map(|()| effect);
             }
-            choose_usual(op, target, draw, flags)
+            choose_usual(op, target, draw, asked, flags)
         }
+        Effect::Short(_) if op == Op::Getrandom => random_suits(libc::EINTR, asked, flags).map(|()| effect),
         Effect::Short(_) => short_fits(op, target, asked, flags).map(|()| effect),
         // A line has no size before it is read.
         Effect::Corrupt(_) | Effect::Zero(_) if asked == 0 && op != Op::Getline => Err("no data to corrupt"),
@@ -119,6 +126,7 @@ pub fn fitting(
             Target::Wait(0, _) => Err("a call that does not wait does not hang"),
             Target::Name(name) if sockets::is_address(name) => Err(ADDRESS),
             Target::Nothing if op == Op::Wait && flags & libc::WNOHANG != 0 => Err("WNOHANG does not wait"),
+            Target::Nothing if op == Op::Getrandom && flags & GRND_NONBLOCK != 0 => Err("GRND_NONBLOCK does not wait"),
             _ => Ok(effect),
         },
         Effect::Files(_) if op == Op::Signalfd && flags != -1 => Err("this signalfd makes no descriptor"),
@@ -133,7 +141,8 @@ pub fn fitting(
         | Effect::Files(_)
         | Effect::Disk(_)
         | Effect::Signal(_)
-        | Effect::Exit(_) => Ok(effect),
+        | Effect::Exit(_)
+        | Effect::Freeze(_) => Ok(effect),
     }
 }
 
@@ -142,9 +151,9 @@ pub(super) fn may_block(fd: i32, flags: i32) -> bool {
 }
 
 /// A choice among the usual errnos of a call that fit this descriptor.
-fn choose_usual(op: Op, target: Target, draw: u64, flags: i32) -> Result<Effect, &'static str> {
+fn choose_usual(op: Op, target: Target, draw: u64, asked: u64, flags: i32) -> Result<Effect, &'static str> {
     let usual = op.row().usual;
-    let fits = |errno: &&i32| suits(op, **errno, target, flags).is_ok();
+    let fits = |errno: &&i32| suits(op, **errno, target, asked, flags).is_ok();
     let count = usual.iter().filter(fits).count() as u64;
     if count == 0 {
         return Err("none of the usual errors of this call can happen here");
@@ -154,7 +163,7 @@ fn choose_usual(op: Op, target: Target, draw: u64, flags: i32) -> Result<Effect,
 }
 
 /// Whether a kernel could fail this call with this errno at this descriptor, at this moment.
-fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static str> {
+fn suits(op: Op, errno: i32, target: Target, asked: u64, flags: i32) -> Result<(), &'static str> {
     if let Some(verdict) = files::suits(op, errno, target, flags) {
         return verdict;
     }
@@ -168,11 +177,15 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
         _ => {}
     }
     match op {
-        // For these `flags` are the command and the options, or whether every kernel has the option.
+        // For these `flags` are the command, the options, the clock, or whether every kernel has the option.
         Op::Setsockopt | Op::Getsockopt if errno == libc::ENOPROTOOPT && flags != 0 => {
             return Err("every kernel has this option");
         }
         Op::Fcntl => return fcntl_suits(errno, flags),
+        Op::Getrandom => return random_suits(errno, asked, flags),
+        Op::ClockGettime | Op::ClockGetres if errno == libc::EINVAL && (0..=LAST_OLD_CLOCK).contains(&flags) => {
+            return Err("every kernel has this clock");
+        }
         Op::Wait if errno == libc::EINTR && flags & libc::WNOHANG != 0 => return Err("WNOHANG does not wait"),
         _ => {}
     }
@@ -184,6 +197,7 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
             libc::EAGAIN if may_block(fd, flags) && sys::socket_timeout(fd, libc::SO_RCVTIMEO).is_none() => {
                 Err("EAGAIN on a blocking socket")
             }
+            libc::EINTR if !may_block(fd, flags) => Err(NOT_WAITING),
             _ => Ok(()),
         };
     }
@@ -201,6 +215,7 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
         }
         libc::EINTR if op != Op::Close && !may_block(fd, flags) => Err(NO_WAIT),
         libc::EINTR if nature.is_file() && op != Op::Close => Err("EINTR on a file"),
+        libc::EINTR if op != Op::Close && !may_block(fd, flags) => Err(NOT_WAITING),
         libc::EPIPE if nature.is_file() || nature == Nature::Datagram => Err("EPIPE on what is no pipe or stream"),
         libc::ECONNRESET | libc::ETIMEDOUT | libc::ENOBUFS | libc::ENOTCONN if !nature.is_socket() => {
             Err("a socket's error on what is no socket")
@@ -211,6 +226,15 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
         }
         libc::EIO if nature.is_socket() => Err("EIO on a socket"),
         libc::EIO if nature == Nature::Pipe => Err("EIO on a pipe"),
+        _ => Ok(()),
+    }
+}
+
+/// Whether getrandom can meet this for so many bytes: up to 256 come whole and at once when the pool is ready.
+fn random_suits(errno: i32, asked: u64, flags: i32) -> Result<(), &'static str> {
+    match errno {
+        libc::EAGAIN if flags & GRND_NONBLOCK == 0 => Err("EAGAIN without GRND_NONBLOCK"),
+        libc::EINTR if asked <= 256 => Err("up to 256 random bytes are never interrupted"),
         _ => Ok(()),
     }
 }
