@@ -6,7 +6,8 @@
 use crate::children;
 use crate::session::{self, Session};
 use crate::tree::{self, Arrival, Lineage};
-use crate::{clock, fds, hooks, paths, real, standalone, sys};
+use crate::elf::Name;
+use crate::{clock, fds, hooks, modules, paths, real, standalone, sys};
 use chaos_table::calls::Op;
 use chaos_table::rule::{TRACK, arm};
 use chaos_table::session::SIZE_MAX;
@@ -34,7 +35,7 @@ fn start() {
         // A program with more rights than its caller is left alone.
         return;
     }
-    let own = real::own_path().map(CStr::to_bytes).unwrap_or(b"");
+    let own = modules::of((&raw const MAIN) as usize, |module| module.path()).map_or(&b""[..], CStr::to_bytes);
     // SAFETY: this is the constructor: the environment is the process's own, and nobody changes it meanwhile.
     let found = unsafe { children::find_ours(environ, own) };
     let session = match found.session {
@@ -141,10 +142,10 @@ fn spare_modules(session: &Session) {
         return;
     }
     // SAFETY: getauxval takes no pointer.
-    let loader = unsafe { libc::getauxval(libc::AT_BASE) } as *const std::ffi::c_void;
-    let libc = libc::__errno_location as *const std::ffi::c_void;
+    let loader = unsafe { libc::getauxval(libc::AT_BASE) } as usize;
+    let libc = libc::__errno_location as *const () as usize;
     for ((from, length), address) in SPARED.iter().zip([loader, libc]) {
-        if let Some((first, end)) = real::module_range(address) {
+        if let Some((first, end)) = modules::of(address, |module| module.range()) {
             from.store(first, Ordering::Relaxed);
             length.store(end - first, Ordering::Relaxed);
         }
@@ -258,16 +259,11 @@ unsafe extern "C-unwind" fn __libc_start_main(
     rtld_fini: usize,
     stack_end: usize,
 ) -> c_int {
-    // SAFETY: the name ends with NUL; libc has the function, or the program could not have called it.
-    let real = unsafe { libc::dlsym(libc::RTLD_NEXT, c"__libc_start_main".as_ptr()) };
+    let Some(real) = modules::next(const { Name::new(c"__libc_start_main") }) else { std::process::abort() };
     // SAFETY: the signature of libc's function.
     let real: StartMain = unsafe { std::mem::transmute(real) };
-    let main = if session::attached().is_some() {
-        MAIN.store(main as usize, Ordering::Relaxed);
-        main_entry as Main
-    } else {
-        main
-    };
+    // Whether there is a session shows only behind this: musl runs constructors in its own __libc_start_main.
+    MAIN.store(main as usize, Ordering::Relaxed);
     // SAFETY: the arguments as they came.
-    unsafe { real(main, argc, argv, init, fini, rtld_fini, stack_end) }
+    unsafe { real(main_entry, argc, argv, init, fini, rtld_fini, stack_end) }
 }

@@ -2,7 +2,7 @@
 
 use super::data::{Memory, message, transfer};
 use super::file::making;
-use super::{minus_one, simple, tracked};
+use super::{declared, minus_one, simple, tracked};
 use crate::real::{hooks, word};
 use crate::select::Target;
 use crate::session::attached;
@@ -159,16 +159,7 @@ redhook::hook! {
     }
 }
 
-/// Finds the functions behind redhook's declarations now: it does so under a lock, in which a signal handler or a forked
-/// child could be caught.
-pub fn resolve_declared() {
-    let _ = redhook::real!(socket);
-    let _ = redhook::real!(socketpair);
-    let _ = redhook::real!(pipe);
-    let _ = redhook::real!(pipe2);
-    let _ = redhook::real!(listen);
-    let _ = redhook::real!(epoll_ctl);
-}
+declared! { socket socketpair pipe pipe2 listen epoll_ctl }
 
 /// A change of what an epoll watches.
 ///

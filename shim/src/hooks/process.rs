@@ -103,21 +103,13 @@ unsafe extern "C" fn vfork() {
         "jmp qword ptr [rip + {slot}]",
         "2: ret",
         before = sym before_vfork,
-        slot = sym VFORK,
+        slot = sym real_vfork::VFORK,
     )
 }
 
 /// The real vfork.
-pub static VFORK: Slot = Slot {
-    target: std::sync::atomic::AtomicPtr::new(vfork_stub as *mut c_void),
-    name: c"vfork",
-    missing: crate::real::Missing::NoSys,
-};
-
-#[unsafe(naked)]
-unsafe extern "C" fn vfork_stub() {
-    std::arch::naked_asm!("lea r11, [rip + {slot}]", "jmp {resolve}", slot = sym VFORK,
-        resolve = sym crate::real::resolve_and_jump)
+mod real_vfork {
+    crate::real::slot!(VFORK, vfork);
 }
 
 /// An exec of any form.
