@@ -30,10 +30,18 @@ __attribute__((noreturn)) static inline void die(const char *what) {
     _exit(99);
 }
 
-/* The name of an errno; "0" for none. */
+/* The name of an errno that guests meet; "0" for none. Not every libc has strerrorname_np. */
 static inline const char *name_of(int number) {
-    const char *name = number ? strerrorname_np(number) : "0";
-    return name ? name : "?";
+#define NAME(name) case name: return #name;
+    switch (number) {
+    case 0: return "0";
+    NAME(EPERM) NAME(ENOENT) NAME(EINTR) NAME(EIO) NAME(EBADF) NAME(EAGAIN) NAME(ENOMEM) NAME(EACCES) NAME(EFAULT)
+    NAME(EEXIST) NAME(ENOTDIR) NAME(EISDIR) NAME(EINVAL) NAME(ENFILE) NAME(EMFILE) NAME(ENOSPC) NAME(ESPIPE)
+    NAME(EROFS) NAME(EPIPE) NAME(ENOSYS) NAME(ENETUNREACH) NAME(ECONNABORTED) NAME(ECONNRESET) NAME(ENOBUFS)
+    NAME(ENOTCONN) NAME(ETIMEDOUT) NAME(ECONNREFUSED) NAME(EHOSTUNREACH) NAME(EINPROGRESS) NAME(EDQUOT)
+    }
+#undef NAME
+    return "?";
 }
 
 static inline long long now_ns(void) {
