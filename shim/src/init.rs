@@ -16,7 +16,9 @@ use std::ffi::{CStr, c_char, c_int};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Where injection of this process stands.
+#[unsafe(link_section = ".data.chaos_start")]
 static REACHED_MAIN: AtomicBool = AtomicBool::new(false);
+#[unsafe(link_section = ".data.chaos_start")]
 static WAITING: AtomicBool = AtomicBool::new(false);
 /// The program's own main.
 #[unsafe(link_section = ".data.chaos_start")]

@@ -81,6 +81,7 @@ static IDLE: Words = Words([const { AtomicU64::new(0) }; OP_ROOM]);
 /// Only the operations that show a runtime's user program at work.
 pub static WAITING: Words = Words([const { AtomicU64::new(0) }; OP_ROOM]);
 /// The words that the entries compare: [`IDLE`], [`WAITING`], or those of the session.
+#[unsafe(link_section = ".data.chaos_start")]
 pub static WORDS: AtomicPtr<AtomicU64> = AtomicPtr::new((&raw const IDLE).cast_mut().cast());
 
 /// One word for each operation, alone on its cache lines.
@@ -282,7 +283,7 @@ macro_rules! slot {
                 ".long {hash}",
                 ".long 9f - 8b",
                 ".popsection",
-                ".pushsection .rodata.chaos_names,\"a\",@progbits",
+                ".pushsection chaos_names,\"aR\",@progbits",
                 concat!("9: .asciz \"", stringify!($symbol), "\""),
                 ".popsection",
                 "lea r11, [rip + 8b]",
@@ -307,7 +308,7 @@ macro_rules! empty_slots {
                 ".pushsection .data.chaos_slots,\"aw\",@progbits",
                 "7: .quad 0",
                 ".popsection",
-                ".pushsection .rodata.chaos_names,\"a\",@progbits",
+                ".pushsection chaos_names,\"aR\",@progbits",
                 concat!("9: .asciz \"", stringify!($symbol), "\""),
                 ".popsection",
                 ".pushsection chaos_slots,\"aR\",@progbits",
