@@ -7,9 +7,7 @@ use crate::options::table_of;
 use chaos_table::calls::{CALLS, FaultKind};
 use chaos_table::compile::{Context as Place, compile};
 use chaos_table::errno::{eai_name, errno_name, signal_name};
-use chaos_table::rule::{
-    ALWAYS, Delay, Matcher, Plan, PlanHeader, Rule, Span, arm, exhaust, flag, matcher, per, shape,
-};
+use chaos_table::rule::{ALWAYS, Delay, Except, Matcher, Plan, Rule, Span, arm, exhaust, flag, matcher, per, shape};
 use humantime::format_duration;
 use std::io::Write;
 use std::time::Duration;
@@ -33,7 +31,7 @@ pub fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<()> {
 
 /// The whole table: one line for the whole, one for each rule.
 fn in_words(plan: &Plan, seed: Option<u64>) -> String {
-    let mut lines = vec![head(&plan.header, seed)];
+    let mut lines = vec![head(plan, seed)];
     if plan.rules.is_empty() {
         lines.push("no rules: nothing will be injected".into());
     }
@@ -41,16 +39,24 @@ fn in_words(plan: &Plan, seed: Option<u64>) -> String {
     lines.join("\n")
 }
 
-fn head(header: &PlanHeader, seed: Option<u64>) -> String {
+fn head(plan: &Plan, seed: Option<u64>) -> String {
+    let header = &plan.header;
     let seed = seed.map_or("a random seed".into(), |seed| format!("seed {seed}"));
     let start = match header.arm {
         arm::EXEC => "from the first instruction of each program".to_owned(),
         arm::AFTER => format!("from {} after the start", time(header.arm_ns)),
+        arm::PATH => format!("once the tree opens {}", patterns(plan, header.arm_paths).join(" or ")),
+        arm::LISTEN => format!("once the tree listens on port {}", range(header.arm_port_first, header.arm_port_last)),
+        arm::CTL => "once `chaos-exec ctl arm` says so".to_owned(),
         _ => "from main on".to_owned(),
     };
     let mut line = format!("{seed}, {start}");
     if header.until_ns != u64::MAX {
-        line += &format!(", until {} after the start", time(header.until_ns));
+        line += &format!(
+            ", until {} after {}",
+            time(header.until_ns),
+            if header.armed == 0 { "that" } else { "the start" }
+        );
     }
     if header.max_faults != u64::MAX {
         line += &format!(", at most {} faults", header.max_faults);
@@ -64,7 +70,7 @@ fn head(header: &PlanHeader, seed: Option<u64>) -> String {
 fn rule_in_words(plan: &Plan, index: usize, rule: &Rule) -> String {
     let bit = 1u64 << index;
     let calls: Vec<&str> =
-        CALLS.iter().filter(|call| plan.header.ops[call.op as usize] & bit != 0).map(|call| call.name).collect();
+        CALLS.iter().filter(|call| plan.header.planned[call.op as usize] & bit != 0).map(|call| call.name).collect();
     let mut line = format!("{}: {} at {}", plan.rule_name(index), what(rule), calls.join(", "));
     let only = |masks: &[u64]| masks.iter().any(|mask| mask & bit != 0);
     match (only(&plan.header.only_files), only(&plan.header.only_sockets)) {
@@ -72,20 +78,54 @@ fn rule_in_words(plan: &Plan, index: usize, rule: &Rule) -> String {
         (false, true) => line += " on sockets",
         _ => {}
     }
-    for (span, before) in [(rule.paths, "path"), (rule.peers, "to"), (rule.processes, "in process")] {
-        let patterns = patterns(plan, span);
-        if !patterns.is_empty() {
-            line += &format!(", {before} {}", patterns.join(" or "));
-        }
+    let selectors =
+        [(rule.paths, "path"), (rule.peers, "to"), (rule.processes, "in process"), (rule.callers, "called by")];
+    for selector in selectors.into_iter().filter_map(|(span, before)| selector_in_words(plan, span, before)) {
+        line += &format!(", {selector}");
     }
     if rule.has(flag::FD) {
-        line += &format!(", fd {}..{}", rule.fd_first, rule.fd_last);
+        line += &format!(", fd {}", range(rule.fd_first, rule.fd_last));
+    }
+    if rule.has(flag::SIZE) {
+        line += &format!(", of {} bytes", range(rule.size_first, rule.size_last));
+    }
+    if rule.has(flag::EXCEPT) {
+        line += &spared(plan, &rule.except);
     }
     line += &when(rule);
     if rule.has(flag::PROTECTED) {
         line += "; system files and runtimes are protected";
     }
     line
+}
+
+fn selector_in_words(plan: &Plan, span: Span, before: &str) -> Option<String> {
+    let patterns = patterns(plan, span);
+    (!patterns.is_empty()).then(|| format!("{before} {}", patterns.join(" or ")))
+}
+
+/// A range of numbers, the end left out where it is as large as a number can be.
+fn range<N: Copy + PartialEq + std::fmt::Display + Into<i128>>(first: N, last: N) -> String {
+    match last {
+        last if last == first => first.to_string(),
+        last if [i128::from(i32::MAX), i128::from(u64::MAX)].contains(&last.into()) => format!("{first} and more"),
+        last => format!("{first} to {last}"),
+    }
+}
+
+/// What `not` leaves alone; what it says of calls and direction has narrowed the calls.
+fn spared(plan: &Plan, except: &Except) -> String {
+    let spans =
+        [(except.paths, "path"), (except.peers, "to"), (except.processes, "in process"), (except.callers, "called by")];
+    let mut all: Vec<String> =
+        spans.into_iter().filter_map(|(span, before)| selector_in_words(plan, span, before)).collect();
+    if except.fd_first <= except.fd_last {
+        all.push(format!("fd {}", range(except.fd_first, except.fd_last)));
+    }
+    if except.size_first <= except.size_last {
+        all.push(format!("of {} bytes", range(except.size_first, except.size_last)));
+    }
+    if all.is_empty() { String::new() } else { format!(", but not {}", all.join(", not ")) }
 }
 
 fn what(rule: &Rule) -> String {

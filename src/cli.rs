@@ -38,6 +38,8 @@ pub enum Action {
     List(ListArgs),
     /// Print the log of a run: every injection, process and escape
     Log(LogArgs),
+    /// Steer a run that goes on: arm it, switch injection off and on
+    Ctl(CtlArgs),
     /// Write the shim, for LD_PRELOAD without the launcher
     Shim(ShimArgs),
     /// Print completions for a shell
@@ -230,6 +232,37 @@ pub enum Format {
     Jsonl,
     /// A row for each injection
     Csv,
+}
+
+/// `chaos-exec ctl`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  chaos-exec ctl arm          # the latest run, whose table says `arm: ctl`, begins to inject
+  chaos-exec ctl disable      # no faults until `chaos-exec ctl enable`
+  chaos-exec ctl ./my-session status
+
+It is in force at once in every process of the tree.")]
+pub struct CtlArgs {
+    /// A session: its directory, its mapped file, or its ID [default: the latest]
+    #[arg(value_name = "SESSION", value_hint = ValueHint::AnyPath)]
+    pub session: Option<PathBuf>,
+
+    /// What to do
+    #[command(subcommand)]
+    pub order: Order,
+}
+
+/// What `ctl` can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Order {
+    /// Say whether faults are injected now, and what the rules have matched
+    Status,
+    /// Begin to inject, whatever sign the table waits for
+    Arm,
+    /// Inject no faults from now on
+    Disable,
+    /// Inject again
+    Enable,
 }
 
 /// `chaos-exec shim`

@@ -24,6 +24,8 @@ pub enum Event {
     Injection(Box<Injection>),
     /// A child cannot be followed.
     Escape(Escape),
+    /// A moment worth knowing.
+    Mark(Mark),
     /// Something else worth knowing.
     #[serde(rename = "event")]
     Remark(Remark),
@@ -122,6 +124,16 @@ pub struct Escape {
     pub reason: String,
     /// What is being run there.
     pub program: String,
+}
+
+/// A moment worth knowing, such as that the tree was armed.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Mark {
+    pub at_ns: u64,
+    pub pid: u32,
+    pub process: Option<String>,
+    /// What happened.
+    pub text: String,
 }
 
 /// A fault that fired where no kernel could produce it, so it was not injected; the fields are those of an injection.
@@ -279,6 +291,12 @@ impl Events {
                     reason: String::from_utf8_lossy(text).into_owned(),
                 }))
             }
+            kind::MARK => Some(Event::Mark(Mark {
+                at_ns: record.at_ns,
+                pid: record.pid,
+                process: self.who(record).1,
+                text: String::from_utf8_lossy(text).into_owned(),
+            })),
             // A DELIVERY was joined with its injection.
             _ => None,
         }

@@ -1,7 +1,7 @@
 //! The three ways in which a log is written: text for reading, JSON Lines and CSV for programs.
 
 use crate::cli::Format;
-use crate::log_events::{Escape, Event, Events, Injection, Process};
+use crate::log_events::{Escape, Event, Events, Injection, Mark, Process};
 use std::io::{self, Write};
 
 /// The columns of the CSV, which has a row for each injection.
@@ -99,6 +99,9 @@ pub fn text(event: &Event) -> String {
                 "{at}  pid {pid} {process}  {}: {} not injected: {}  [{}]",
                 remark.call, remark.fault, remark.reason, remark.rule
             )
+        }
+        Event::Mark(Mark { at_ns, pid, process, text }) => {
+            format!("{}  pid {pid} {}  {text}", seconds(*at_ns), process.as_deref().unwrap_or("?"))
         }
         Event::End(end) => {
             format!("{}  {}; {} fired, {} delivered", seconds(end.at_ns), end.outcome, end.fired, end.delivered)

@@ -86,6 +86,18 @@ impl Source {
         Ok(Source { meta: None, labels, seed: Some(seed), trouble, log: None, file: Some(file.to_owned()) })
     }
 
+    /// The mapped file, to write to it.
+    ///
+    /// # Errors
+    /// When it belongs to somebody else, or is damaged.
+    pub fn control(&self) -> Result<SessionFile> {
+        let Some(file) = &self.file else {
+            return Err(Failure::new(self.trouble.clone().unwrap_or_else(|| "the session has no mapped file".into())));
+        };
+        let opened = File::options().read(true).write(true).open(file).map_err(|error| plain(&error));
+        opened.and_then(SessionFile::from_file).map_err(|why| damaged(file, &why))
+    }
+
     /// A reader at the start of the log.
     ///
     /// # Errors

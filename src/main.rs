@@ -7,6 +7,7 @@ mod cli;
 mod collect;
 mod command;
 mod console;
+mod ctl;
 mod error;
 mod exit_code;
 mod list;
@@ -56,6 +57,7 @@ fn act(action: Action) -> Result<Exit> {
         Action::Check(args) => check::run(&args, out)?,
         Action::List(args) => list::run(&args, out)?,
         Action::Log(args) => log::run(&args, out)?,
+        Action::Ctl(args) => ctl::run(&args, out)?,
         Action::Shim(args) => {
             let doing = format!("write {}", args.output.display());
             session::write_atomically(&args.output, preload::SHIM, 0o755).cannot(doing)?;

@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use chaos_table::calls::FaultKind;
 use chaos_table::record::{CONT, SLOT};
 use chaos_table::rule::{PlanHeader, Rule, text_of};
-use chaos_table::session::{Header, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters, slot_state};
+use chaos_table::session::{Header, OWNER_DIED, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters, slot_state};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
@@ -134,6 +134,46 @@ impl SessionFile {
         self.file.write_all_at(bytemuck::bytes_of(&1u32), offset_of!(Header, disarmed) as u64)
     }
 
+    /// The head of the compiled table as it is now.
+    ///
+    /// # Errors
+    /// When the file has been cut short.
+    pub fn plan(&self) -> io::Result<PlanHeader> {
+        read_pod(&self.file, u64::from(self.header.layout.plan))
+    }
+
+    /// Whether injection has ended for good: the launcher has said so, or is gone.
+    ///
+    /// # Errors
+    /// When the file has been cut short.
+    pub fn is_over(&self) -> io::Result<bool> {
+        let now = self.header_now()?;
+        let futex = now.mutex.first_chunk::<4>().map_or(0, |word| u32::from_ne_bytes(*word));
+        Ok(now.disarmed != 0 || futex & OWNER_DIED != 0)
+    }
+
+    /// Puts rules in force, or all out of force, at once in every process.
+    ///
+    /// `armed_ns`: the moment of arming, ns since the start of the run, when this arms the tree.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_force(&self, plan: &PlanHeader, armed_ns: Option<u64>) -> io::Result<()> {
+        let at = |field: usize| u64::from(self.header.layout.plan) + field as u64;
+        if let Some(ns) = armed_ns {
+            self.file.write_all_at(&ns.to_ne_bytes(), at(offset_of!(PlanHeader, armed_ns)))?;
+        }
+        self.file.write_all_at(&plan.enabled.to_ne_bytes(), at(offset_of!(PlanHeader, enabled)))?;
+        self.file.write_all_at(bytemuck::bytes_of(&plan.ops), at(offset_of!(PlanHeader, ops)))?;
+        self.file.write_all_at(&plan.armed.to_ne_bytes(), at(offset_of!(PlanHeader, armed)))
+    }
+
+    /// ns between the start of the run and a moment of CLOCK_MONOTONIC.
+    #[must_use]
+    pub fn since_start(&self, mono_ns: u64) -> u64 {
+        mono_ns.saturating_sub(self.header.start_mono_ns)
+    }
+
     /// The header as it is now, for its counters.
     ///
     /// # Errors
@@ -165,7 +205,7 @@ impl SessionFile {
     /// When the file has been cut short.
     pub fn labels(&self) -> io::Result<Vec<RuleLabel>> {
         let layout = self.header.layout;
-        let plan: PlanHeader = read_pod(&self.file, u64::from(layout.plan))?;
+        let plan = self.plan()?;
         let count = plan.rule_count.min(layout.rule_room) as usize;
         let mut rules = vec![Rule::zeroed(); count];
         self.file.read_exact_at(bytemuck::cast_slice_mut(&mut rules), u64::from(layout.rules))?;
@@ -188,8 +228,7 @@ impl SessionFile {
     /// # Errors
     /// When the file has been cut short.
     pub fn seed(&self) -> io::Result<u64> {
-        let plan: PlanHeader = read_pod(&self.file, u64::from(self.header.layout.plan))?;
-        Ok(plan.seed)
+        Ok(self.plan()?.seed)
     }
 
     /// What the tree counted for the first `rules` rules: ended threads and those that still run.

@@ -4,7 +4,7 @@
 mod common;
 
 use common::complaints::Complaints;
-use common::{Scene, guest, program, python};
+use common::{Scene, compile, guest, program, python};
 
 /// Reads each file with a bare `os.read` and prints its name and the errno, or `ok`.
 const READ_EACH: &str = "
@@ -319,4 +319,107 @@ fn names_are_not_found_or_not_found_yet() {
     go("dns to=example.org").said("name:localhost:10 ECONNREFUSED");
     let done = go("dns");
     assert_eq!(done.injections()[0]["resource"].as_str(), Some("localhost"), "{}", done.story());
+}
+
+/// Makes calls of several sizes in both directions on a file and says which failed.
+const SIZES: &str = "
+import ctypes, os
+fd = os.open('data.bin', os.O_RDWR)
+def tell(what, call):
+    try:
+        call()
+    except OSError as error:
+        print(what, error.errno)
+for size in (1, 100, 4096, 5000):
+    tell(f'read{size}', lambda: os.pread(fd, size, 0))
+    tell(f'write{size}', lambda: os.pwrite(fd, b'x' * size, 0))
+os.close(fd)
+";
+
+fn failed(scene: &Scene, fault: &str, script: &str) -> Vec<String> {
+    let done = scene.under(&[fault]).go(&[&python(), "-c", script]).ended(0);
+    done.out.lines().filter_map(|line| line.strip_suffix(" 5")).map(str::to_owned).collect()
+}
+
+#[test]
+fn sizes_and_directions_are_selected() {
+    let scene = Scene::new();
+    let mut complaints = Complaints::default();
+    for (selectors, wanted) in [
+        ("size=100", "read100 write100"),
+        ("size=100..4096", "read100 write100 read4096 write4096"),
+        ("size=4KB..", "read4096 write4096 read5000 write5000"),
+        ("size=..99", "read1 write1"),
+        ("direction=in", "read1 read100 read4096 read5000"),
+        ("direction=out size=5000", "write5000"),
+        ("not.size=2..4999", "read1 write1 read5000 write5000"),
+        ("not.direction=in not.size=..100", "write4096 write5000"),
+        ("not.calls=pwrite size=1", "read1"),
+        ("not.path=*.txt size=1", "read1 write1"),
+        ("not.path=*.bin", ""),
+        ("not.process=python*", ""),
+        ("not.fd=0..100", ""),
+        ("not.fd=100.. size=1", "read1 write1"),
+    ] {
+        let calls = if selectors.starts_with("direction") { "disk" } else { "pread,pwrite" };
+        let got = failed(&scene, &format!("error calls={calls} errno=EIO path=data.* {selectors}"), SIZES);
+        complaints.expect(selectors, got.join(" "), wanted.to_owned());
+    }
+    complaints.none();
+}
+
+#[test]
+fn callers_are_told_by_the_module_that_makes_the_call() {
+    let scene = Scene::new();
+    // The same call from the interpreter and from a library that is loaded while it runs.
+    let library = compile("caller", "libcaller.so", &["-shared", "-fPIC"]);
+    let script = format!(
+        "
+import ctypes, os
+fd = os.open('data.bin', os.O_RDONLY)
+library = ctypes.CDLL('{library}', use_errno=True)
+def tell(what, call):
+    try:
+        print(what, call() and ctypes.get_errno())
+    except OSError as error:
+        print(what, error.errno)
+tell('interpreter', lambda: len(os.pread(fd, 9, 0)) - 9)
+tell('library', lambda: library.pread_for_me(fd) < 0)
+"
+    );
+    let mut complaints = Complaints::default();
+    for (selector, wanted) in [
+        ("caller=libcaller.so", "library"),
+        ("caller=python3*", "interpreter"),
+        ("caller=**/libcaller.*", "library"),
+        ("caller=\"{libcaller.so,python*}\"", "interpreter library"),
+        ("caller=libnothing.so", ""),
+        ("not.caller=libcaller.so", "interpreter"),
+        ("not.caller=libnothing.so", "interpreter library"),
+        ("caller=libcaller.so not.caller=lib*", ""),
+    ] {
+        let got = failed(&scene, &format!("error calls=pread errno=EIO path=data.bin {selector}"), &script);
+        complaints.expect(selector, got.join(" "), wanted.to_owned());
+    }
+    complaints.none();
+}
+
+#[test]
+fn not_reads_the_same_in_a_file_as_in_one_line() {
+    let scene = Scene::new();
+    scene.write("t.yaml", "faults: [{fault: error, calls: [pread, pwrite], errno: EIO, path: data.bin, not: {direction: out, size: 1..99}}]");
+    let done = scene.under(&[]).options(&["-t", "t.yaml"]).go(&[&python(), "-c", SIZES]).ended(0);
+    assert_eq!(done.out, "read100 5\nread4096 5\nread5000 5\n");
+    let to = "error calls=connect errno=ECONNREFUSED not.to=:1";
+    let script = "
+import socket
+for port in (1, 2):
+    try:
+        socket.create_connection(('127.0.0.1', port))
+    except OSError as error:
+        print(port, error.errno)
+";
+    let done = scene.under(&[to]).go(&[&python(), "-c", script]).ended(0);
+    assert_eq!(done.injections().len(), 1, "{}", done.story());
+    assert_eq!(done.injections()[0]["resource"], "127.0.0.1:2");
 }

@@ -59,8 +59,8 @@ pub fn quick(op: Op, target: Target) -> Quick {
         return Quick::Ask;
     }
     let hit = match target {
-        Target::Memory(caller) => {
-            if !crate::init::may_fail_allocation(caller) {
+        Target::Memory => {
+            if !crate::init::may_fail_allocation(thread.caller.get()) {
                 return Quick::Pass;
             }
             wanted
@@ -146,7 +146,7 @@ fn ask(token: &Token, op: Op, wanted: u64, target: Target, amount: u64) -> bool 
         real::disarm();
         return false;
     }
-    let (hit, protected) = select(session, op, wanted, target);
+    let (hit, protected) = select(session, op, wanted, target, amount);
     hit | protected != 0 && put_to_rules(token.thread, hit, protected, amount)
 }
 
@@ -179,7 +179,7 @@ fn put_to_rules(thread: &Thread, hit: u64, protected: u64, amount: u64) -> bool 
     let session = session::armed();
     let Some(slot) = tree::thread_slot(session, thread) else { return false };
     count_protected(session, slot, protected);
-    let now = if session.windowed & hit == 0 { 0 } else { clock::coarse().saturating_sub(session.start_ns) };
+    let now = if session.windowed & hit == 0 { 0 } else { session.run_time(clock::coarse()) };
     if session.windowed & hit != 0 && (now >= session.until_ns || now < session.arm_ns) {
         return false;
     }
@@ -372,7 +372,7 @@ impl Subjected<'_> {
         record.status = effects::status_of(effect);
         record.effect = effects::number_of(effect);
         record.requested = effects::requested(effect, self.asked);
-        if matches!(self.target, Target::Memory(_) | Target::Nothing) {
+        if matches!(self.target, Target::Memory | Target::Nothing) {
             return log::publish(self.session, thread, &mut record, &[]).map(|ticket| (effect, ticket));
         }
         let published = paths::with_desk(|desk| {

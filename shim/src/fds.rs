@@ -169,6 +169,7 @@ pub fn matching_path(session: &Session, path: &[u8], wanted: u64) -> (u64, u64) 
         if wanted & bit == 0
             || rule.has(flag::PEER)
             || (rule.has(flag::PATH) && !(absolute && patterns.path(rule.paths, path)))
+            || (absolute && patterns.path(rule.except.paths, path))
         {
             continue;
         }
@@ -225,6 +226,7 @@ pub fn matching_peer(session: &Session, peer: Peer<'_>, wanted: u64) -> u64 {
         if wanted & bit != 0
             && !rule.has(flag::PATH)
             && (!rule.has(flag::PEER) || patterns.peer(rule.peers, peer, hosts))
+            && !patterns.peer(rule.except.peers, peer, hosts)
         {
             matching |= bit;
         }

@@ -27,6 +27,8 @@ pub const ORDINAL_TEXT: usize = 40;
 pub struct Thread {
     /// The token: where the stack stood when our own code was entered on this thread; 0 outside.
     busy: Cell<usize>,
+    /// Where the hooked call that came last was made from: its return address, stored by the entries in `real.rs`.
+    pub caller: Cell<usize>,
     /// A vfork has been seen since the pid was last compared: what runs may be a vfork child.
     pub maybe_vfork: Cell<bool>,
     /// Length of `ordinal_text`.

@@ -4,11 +4,14 @@
 //! calls pass, and there is no destructor of ours.
 
 use crate::children;
+use crate::guard::{self, Token};
 use crate::session::{self, Session};
+use crate::text::Text;
 use crate::tree::{self, Arrival, Lineage};
 use crate::elf::Name;
-use crate::{clock, fds, hooks, modules, paths, real, standalone, sys};
+use crate::{clock, fds, hooks, loaded, log, paths, real, standalone, sys};
 use chaos_table::calls::Op;
+use chaos_table::record::{self, Record};
 use chaos_table::rule::{TRACK, arm};
 use chaos_table::session::SIZE_MAX;
 use chaos_table::{decide, runtimes};
@@ -37,7 +40,7 @@ fn start() {
         // A program with more rights than its caller is left alone.
         return;
     }
-    let own = modules::of((&raw const MAIN) as usize, |module| module.path()).map_or(&b""[..], CStr::to_bytes);
+    let own = loaded::of((&raw const MAIN) as usize, |module| module.path()).map_or(&b""[..], CStr::to_bytes);
     // SAFETY: this is the constructor: the environment is the process's own, and nobody changes it meanwhile.
     let found = unsafe { children::find_ours(environ, own) };
     let session = match found.session {
@@ -147,7 +150,7 @@ fn spare_modules(session: &Session) {
     let loader = unsafe { libc::getauxval(libc::AT_BASE) } as usize;
     let libc = libc::__errno_location as *const () as usize;
     for ((from, length), address) in SPARED.iter().zip([loader, libc]) {
-        if let Some((first, end)) = modules::of(address, |module| module.range()) {
+        if let Some((first, end)) = loaded::of(address, |module| module.range()) {
             from.store(first, Ordering::Relaxed);
             length.store(end - first, Ordering::Relaxed);
         }
@@ -165,8 +168,7 @@ pub fn may_fail_allocation(caller: usize) -> bool {
 /// From now on the entries look at the rules.
 fn arm_now() {
     if let Some(session) = session::attached()
-        && tree::me().rules != 0
-        && session.enabled()
+        && (tree::me().rules != 0 || session.awaits_sign())
         && !session.is_over()
     {
         real::WORDS.store(session.words(), Ordering::Relaxed);
@@ -215,19 +217,62 @@ pub fn sign() {
     }
 }
 
-/// An open: the user's program is at work when the path is not the runtime's own.
+/// Whether an open or a listen can be a sign: that the user's program is at work, or that the tree is to be armed.
+#[inline(always)]
+pub fn awaits_sign() -> bool {
+    is_waiting() || session::attached().is_some_and(Session::awaits_sign)
+}
+
+/// A path was looked for, and `opened` if it was there. The user's program is at work when it is not the runtime's own.
 ///
 /// # Safety
 /// `path` must be NULL or a C string.
 #[cold]
-pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char) {
+pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char, opened: bool) {
     let Some(session) = session::attached() else { return };
-    // SAFETY: the caller says so.
-    let own = paths::with_desk(|desk| unsafe {
-        desk.absolute(dirfd, path) && !fds::is_protected(session, desk.path.bytes())
+    paths::with_desk(|desk| {
+        // SAFETY: the caller says so.
+        if !unsafe { desk.absolute(dirfd, path) } {
+            return;
+        }
+        if is_waiting() && !fds::is_protected(session, desk.path.bytes()) {
+            sign();
+        }
+        let awaited = opened && session.arm() == arm::PATH && session.awaits_sign();
+        if awaited && session.patterns().path(session.sign_paths(), desk.path.bytes()) {
+            arm_tree(session, b"armed: opened ", desk.path.bytes());
+        }
     });
-    if own == Some(true) {
-        sign();
+}
+
+/// The program listens on a socket: which port it is may be the sign for the tree.
+#[cold]
+pub fn sign_of_listening(fd: c_int) {
+    let Some(session) = session::attached() else { return };
+    if session.arm() != arm::LISTEN || !session.awaits_sign() {
+        return;
+    }
+    let mut buffer = fds::PeerBuffer::new();
+    if let decide::Peer::V4(_, port) | decide::Peer::V6(_, port) = buffer.of_socket(fd)
+        && session.is_sign_port(port)
+    {
+        let mut text = Text::<8>::EMPTY;
+        text.push_number(port.into());
+        arm_tree(session, b"armed: listening on port ", text.bytes());
+    }
+}
+
+/// The whole tree is armed by what this process has done; the log tells by what.
+fn arm_tree(session: &Session, what: &[u8], which: &[u8]) {
+    let token = Token::enter();
+    let mut text = Text::<{ record::MAX_TEXT }>::EMPTY;
+    text.push(what);
+    text.push(which);
+    let mut mark = Record { kind: record::kind::MARK, ..Record::default() };
+    log::publish(session, guard::thread(), &mut mark, &[text.bytes()]);
+    session.arm_tree(clock::exact());
+    if let Some(token) = token {
+        token.leave();
     }
 }
 
@@ -261,7 +306,7 @@ unsafe extern "C-unwind" fn __libc_start_main(
     rtld_fini: usize,
     stack_end: usize,
 ) -> c_int {
-    let Some(real) = modules::next(const { Name::new(c"__libc_start_main") }) else { std::process::abort() };
+    let Some(real) = loaded::next(const { Name::new(c"__libc_start_main") }) else { std::process::abort() };
     // SAFETY: the signature of libc's function.
     let real: StartMain = unsafe { std::mem::transmute(real) };
     // Whether there is a session shows only behind this: musl runs constructors in its own __libc_start_main.

@@ -32,6 +32,7 @@ mod fds;
 mod guard;
 mod hooks;
 mod init;
+mod loaded;
 mod log;
 mod modules;
 mod paths;

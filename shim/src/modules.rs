@@ -1,122 +1,123 @@
-//! The modules that are loaded, in the order in which the loader looks for symbols.
+//! Which module (the program or one of its libraries) an address belongs to, and which rules want or spare it.
+//!
+//! The kernel's list of mappings says so without the loader's lock. What it said is remembered by range; a library that
+//! is loaded in the place of another that was unloaded may be taken for it.
 
-use crate::elf::{Module, Name};
-use std::ffi::{CStr, c_int, c_void};
+use crate::paths;
+use crate::session::Session;
+use crate::sys;
+use chaos_table::decide::last_component;
+use chaos_table::rule::flag;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// One loaded module.
-pub struct Loaded<'a>(&'a libc::dl_phdr_info);
+/// So many ranges are remembered; calls from others ask each time.
+const REMEMBERED: usize = 128;
 
-impl Loaded<'_> {
-    /// The path by which the loader knows it; empty for the program itself. It lives as long as the module is loaded.
-    pub fn path(&self) -> &'static CStr {
-        if self.0.dlpi_name.is_null() {
-            return c"";
-        }
-        // SAFETY: the loader's own string.
-        unsafe { CStr::from_ptr(self.0.dlpi_name) }
-    }
-
-    /// The load address: what the addresses in the file are relative to.
-    pub fn base(&self) -> usize {
-        self.0.dlpi_addr as usize
-    }
-
-    /// Its program headers.
-    pub fn headers(&self) -> &[libc::Elf64_Phdr] {
-        // SAFETY: the loader's own list.
-        unsafe { std::slice::from_raw_parts(self.0.dlpi_phdr, usize::from(self.0.dlpi_phnum)) }
-    }
-
-    /// The first address that it occupies and the one behind its last.
-    pub fn range(&self) -> (usize, usize) {
-        let parts = self.headers().iter().filter(|header| header.p_type == libc::PT_LOAD);
-        let ends = parts.map(|part| (part.p_vaddr as usize, (part.p_vaddr + part.p_memsz) as usize));
-        let (first, end) = ends.fold((usize::MAX, 0), |(low, high), (first, end)| (low.min(first), high.max(end)));
-        (self.base().wrapping_add(first), self.base().wrapping_add(end))
-    }
-
-    /// Whether an address lies in it.
-    pub fn holds(&self, address: usize) -> bool {
-        self.headers().iter().any(|header| {
-            let first = self.base().wrapping_add(header.p_vaddr as usize);
-            header.p_type == libc::PT_LOAD && address.wrapping_sub(first) < header.p_memsz as usize
-        })
-    }
-
-    fn symbols(&self) -> Option<Module> {
-        let dynamic = self.headers().iter().find(|header| header.p_type == libc::PT_DYNAMIC)?;
-        // SAFETY: the dynamic section of a loaded module.
-        unsafe { Module::new(self.base(), (self.base().wrapping_add(dynamic.p_vaddr as usize)) as *const [usize; 2]) }
-    }
-
-    fn is_ours(&self) -> bool {
-        self.holds((&raw const OURS) as usize)
-    }
+/// What the rules say of a caller.
+#[derive(Clone, Copy)]
+pub struct Standing {
+    /// Rules whose `caller` it is.
+    pub wanted: u64,
+    /// Rules whose `not` names it.
+    pub spared: u64,
 }
 
-/// An address in this module.
-static OURS: u8 = 0;
-
-/// Visits the modules in the loader's order until `visit` says that it is done. The loader's lock is held meanwhile.
-pub fn each<F: FnMut(&Loaded<'_>) -> bool>(mut visit: F) {
-    unsafe extern "C" fn call<F: FnMut(&Loaded<'_>) -> bool>(
-        info: *mut libc::dl_phdr_info,
-        _: usize,
-        visit: *mut c_void,
-    ) -> c_int {
-        // SAFETY: the loader passes one module, and what `each` has given it.
-        unsafe { c_int::from((*visit.cast::<F>())(&Loaded(&*info))) }
-    }
-    // SAFETY: `visit` lives through the call, and is used by it alone.
-    unsafe { libc::dl_iterate_phdr(Some(call::<F>), (&raw mut visit).cast()) };
+impl Standing {
+    /// Of a caller that no rule asks for.
+    pub const ANY: Standing = Standing { wanted: u64::MAX, spared: 0 };
+    /// Of a caller that cannot be told.
+    const UNKNOWN: Standing = Standing { wanted: 0, spared: 0 };
 }
 
-/// Visits the symbols of the modules behind this one, among which RTLD_NEXT looks.
-pub fn each_behind_us(mut visit: impl FnMut(&Module) -> bool) {
-    let mut behind = false;
-    each(|loaded| {
-        if !behind {
-            behind = loaded.is_ours();
-            return false;
-        }
-        loaded.symbols().is_some_and(|module| visit(&module))
+/// A range of addresses; published by its end, which is 0 until then.
+struct Range {
+    first: AtomicUsize,
+    end: AtomicUsize,
+    wanted: AtomicU64,
+    spared: AtomicU64,
+}
+
+static RANGES: [Range; REMEMBERED] = [const {
+    Range { first: AtomicUsize::new(0), end: AtomicUsize::new(0), wanted: AtomicU64::new(0), spared: AtomicU64::new(0) }
+}; REMEMBERED];
+/// Ranges that were claimed.
+static CLAIMED: AtomicUsize = AtomicUsize::new(0);
+
+/// What the rules say of the module that holds this address.
+pub fn standing(session: &Session, address: usize) -> Standing {
+    let known = RANGES.iter().take(CLAIMED.load(Ordering::Relaxed)).find(|range| {
+        let end = range.end.load(Ordering::Acquire);
+        address < end && address >= range.first.load(Ordering::Relaxed)
     });
+    match known {
+        Some(range) => {
+            Standing { wanted: range.wanted.load(Ordering::Relaxed), spared: range.spared.load(Ordering::Relaxed) }
+        }
+        None => ask(session, address),
+    }
 }
 
-/// As dlsym with RTLD_NEXT, from here.
-pub fn next(name: Name<'_>) -> Option<*mut c_void> {
-    let mut found = None;
-    each_behind_us(|module| {
-        found = module.find(name);
-        found.is_some()
+/// Asks the kernel, and remembers the answer.
+#[cold]
+#[inline(never)]
+fn ask(session: &Session, address: usize) -> Standing {
+    let found = paths::with_desk(|desk| {
+        let (first, end) = desk.mapping(address)?;
+        let path = desk.path.bytes();
+        let names = [last_component(path), path];
+        let patterns = session.patterns();
+        let mut standing = Standing::UNKNOWN;
+        for (index, rule) in session.rules().iter().enumerate() {
+            let wanted = rule.has(flag::CALLER) && patterns.process(rule.callers, &names);
+            standing.wanted |= u64::from(wanted) << index;
+            standing.spared |= u64::from(patterns.process(rule.except.callers, &names)) << index;
+        }
+        Some((first, end, standing))
     });
+    let Some((first, end, standing)) = found.flatten() else { return Standing::UNKNOWN };
+    let place = CLAIMED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < REMEMBERED).then_some(n + 1));
+    if let Some(range) = place.ok().and_then(|place| RANGES.get(place)) {
+        range.first.store(first, Ordering::Relaxed);
+        range.wanted.store(standing.wanted, Ordering::Relaxed);
+        range.spared.store(standing.spared, Ordering::Relaxed);
+        range.end.store(end, Ordering::Release);
+    }
+    standing
+}
+
+/// Finds the mapping around an address in /proc/self/maps: its range, and the path behind it by `path`.
+///
+/// `room` must hold some lines; a line that is longer than it ends the search.
+pub fn find_mapping(address: usize, room: &mut [u8], mut path: impl FnMut(&[u8])) -> Option<(usize, usize)> {
+    let fd = sys::open(c"/proc/self/maps", libc::O_RDONLY, 0).ok()?;
+    let (mut at, mut found) = (0u64, None);
+    loop {
+        let n = sys::pread(fd, room, at);
+        let read = room.get(..n).unwrap_or(&[]);
+        let Some(whole) = read.iter().rposition(|byte| *byte == b'\n') else { break };
+        let lines = read.get(..whole).unwrap_or(&[]).split(|byte| *byte == b'\n');
+        for line in lines {
+            if let Some((first, end, name)) = mapping(line)
+                && (first..end).contains(&address)
+            {
+                path(name);
+                found = Some((first, end));
+            }
+        }
+        if found.is_some() {
+            break;
+        }
+        at += whole as u64 + 1;
+    }
+    sys::close(fd);
     found
 }
 
-/// As dlsym with RTLD_DEFAULT.
-pub fn first(name: Name<'_>) -> Option<*mut c_void> {
-    // SAFETY: getauxval takes no pointer.
-    let kernels_own = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) } as usize;
-    let mut found = None;
-    each(|loaded| {
-        // The vDSO is no part of the loader's search.
-        if kernels_own != 0 && loaded.holds(kernels_own) {
-            return false;
-        }
-        found = loaded.symbols().and_then(|module| module.find(name));
-        found.is_some()
-    });
-    found
-}
-
-/// What `look` makes of the module that an address lies in.
-pub fn of<T>(address: usize, look: impl Fn(&Loaded<'_>) -> T) -> Option<T> {
-    let mut found = None;
-    each(|loaded| {
-        if loaded.holds(address) {
-            found = Some(look(loaded));
-        }
-        found.is_some()
-    });
-    found
+/// One line: `first-end perms offset device inode   path`.
+fn mapping(line: &[u8]) -> Option<(usize, usize, &[u8])> {
+    let mut fields = line.splitn(6, |byte| *byte == b' ');
+    let range = std::str::from_utf8(fields.next()?).ok()?;
+    let (first, end) = range.split_once('-')?;
+    let name = fields.nth(4).unwrap_or(&[]).trim_ascii_start();
+    Some((usize::from_str_radix(first, 16).ok()?, usize::from_str_radix(end, 16).ok()?, name))
 }

@@ -83,6 +83,19 @@ pub fn free_desks() {
 }
 
 impl Desk {
+    /// The mapping around an address, its path as the result; the program's own is told by its executable.
+    pub fn mapping(&mut self, address: usize) -> Option<(usize, usize)> {
+        let Desk { path, rest, .. } = self;
+        let mut found = None;
+        rest.fill(|room| {
+            found = crate::modules::find_mapping(address, room, |name| {
+                path.push(name);
+            });
+            Some(0)
+        });
+        found
+    }
+
     /// Makes `path` what the kernel says that a descriptor is: an absolute path, `socket:[...]`, `pipe:[...]`,
     /// `anon_inode:...`. False when it does not say.
     pub fn descriptor(&mut self, fd: i32) -> bool {

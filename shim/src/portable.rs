@@ -5,7 +5,7 @@
 //! here, hidden from the program. When `make dist` names one more such symbol, this is the place for it.
 
 use crate::elf::Name;
-use crate::modules;
+use crate::loaded;
 use crate::real::{self, set_errno};
 use crate::sys;
 use std::arch::global_asm;
@@ -53,15 +53,15 @@ unsafe extern "C" fn symbol(handle: *mut c_void, name: *const c_char) -> *mut c_
     let text = unsafe { CStr::from_ptr(name) };
     let name = Name::new(text);
     let found = match handle {
-        libc::RTLD_NEXT => real::resolved(text).or_else(|| modules::next(name)),
-        _ => modules::first(name),
+        libc::RTLD_NEXT => real::resolved(text).or_else(|| loaded::next(name)),
+        _ => loaded::first(name),
     };
     found.unwrap_or(std::ptr::null_mut())
 }
 
 /// dladdr(3), without the nearest symbol.
 unsafe extern "C" fn place(address: *const c_void, info: *mut libc::Dl_info) -> c_int {
-    let found = modules::of(address as usize, |module| (module.path().as_ptr(), module.range().0));
+    let found = loaded::of(address as usize, |module| (module.path().as_ptr(), module.range().0));
     let Some((path, base)) = found else { return 0 };
     // SAFETY: the caller's structure.
     unsafe {
@@ -89,7 +89,7 @@ struct Object {
 /// Where the static unwinder finds the frames of a module.
 unsafe extern "C" fn find_object(address: usize, object: *mut Object) -> c_int {
     const PT_GNU_EH_FRAME: u32 = 0x6474_e550;
-    let found = modules::of(address, |module| {
+    let found = loaded::of(address, |module| {
         let table = module.headers().iter().find(|header| header.p_type == PT_GNU_EH_FRAME)?;
         let (start, end) = module.range();
         let unwind_table = module.base().wrapping_add(table.p_vaddr as usize);

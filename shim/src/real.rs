@@ -8,7 +8,7 @@
 //! is a relocation, and every page with one is copied in every process that starts.
 
 use crate::elf::Name;
-use crate::modules;
+use crate::loaded;
 use chaos_table::rule::OP_ROOM;
 use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
@@ -122,7 +122,7 @@ const SLOT_ROOM: usize = 1024;
 pub fn resolve_all() {
     let entries = entries();
     let mut resolved = [0u64; SLOT_ROOM / 64];
-    modules::each_behind_us(|module| {
+    loaded::each_behind_us(|module| {
         let mut missing = 0;
         for (words, entries) in resolved.iter_mut().zip(entries.chunks(64)) {
             for (bit, entry) in entries.iter().enumerate() {
@@ -153,7 +153,7 @@ pub fn resolve_all() {
 
 /// Finds the function of one slot: what the stubs call. It takes no memory.
 unsafe extern "C" fn resolve(entry: &Entry) -> *mut c_void {
-    if let Some(found) = modules::next(entry.name()) {
+    if let Some(found) = loaded::next(entry.name()) {
         entry.slot().target.store(found, Relaxed);
         return found;
     }
@@ -197,12 +197,19 @@ pub unsafe extern "C" fn resolve_and_jump() {
     )
 }
 
+/// At the entry of a call: stores its return address in the thread's block. r10 and r11 are free there.
+macro_rules! note_caller {
+    () => {
+        "mov r11, qword ptr [rip + chaos_shim_thread@GOTTPOFF]\nmov r10, qword ptr [rsp]\nmov qword ptr fs:[r11 + {caller}], r10"
+    };
+}
+pub(crate) use note_caller;
+
 /// Declares hooks: for each symbol its slot, the stub that resolves it, the armed function, and the exported entry.
 ///
 /// `Op, symbol(arguments) -> result, real => body;` - the entry jumps to the real function when the operation's word is
-/// zero, and to `body` otherwise; in it `real` is the real function. Before the operation may stand
-/// `[always]`: the word is not asked (calls that the tree hangs on), or
-/// `[caller "REG"]`: the return address comes as one more argument, in the register that the convention wants.
+/// zero, and to `body` otherwise, the return address stored in the thread's block; in `body`, `real` is the real function.
+/// Before the operation may stand `[always]`: the word is not asked (calls that the tree hangs on).
 /// `or alias` names the hook whose real function serves where libc lacks the symbol.
 macro_rules! hooks {
     ($(
@@ -216,7 +223,7 @@ macro_rules! hooks {
                 $crate::real::slot!(SLOT, $symbol $(or super::$alias::SLOT)?);
 
                 unsafe extern "C-unwind" fn armed($($arg: $type),*) -> $result {
-                    type Real = $crate::real::hooks!(@type [$($($mode)*)?] ($($arg: $type),*) -> $result);
+                    type Real = unsafe extern "C-unwind" fn($($type),*) -> $result;
                     // SAFETY: the slot holds the function of this symbol, whose C signature is written here.
                     let $real: Real = unsafe {
                         std::mem::transmute(SLOT.target.load(std::sync::atomic::Ordering::Relaxed))
@@ -229,23 +236,20 @@ macro_rules! hooks {
             }
         )*
     };
-    (@type [caller $register:literal] ($a:ident: $ta:ty, $caller:ident: $tc:ty) -> $result:ty) =>
-        { unsafe extern "C-unwind" fn($ta) -> $result };
-    (@type [caller $register:literal] ($a:ident: $ta:ty, $b:ident: $tb:ty, $caller:ident: $tc:ty) -> $result:ty) =>
-        { unsafe extern "C-unwind" fn($ta, $tb) -> $result };
-    (@type [caller $register:literal] ($a:ident: $ta:ty, $b:ident: $tb:ty, $c:ident: $t:ty, $caller:ident: $tc:ty) -> $result:ty) =>
-        { unsafe extern "C-unwind" fn($ta, $tb, $t) -> $result };
-    (@type [$($mode:tt)*] ($($arg:ident : $type:ty),*) -> $result:ty) =>
-        { unsafe extern "C-unwind" fn($($type),*) -> $result };
     (@entry $symbol:ident $op:ident [always]) => {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $symbol() {
-            std::arch::naked_asm!("jmp {armed}", armed = sym armed)
+            std::arch::naked_asm!(
+                $crate::real::note_caller!(),
+                "jmp {armed}",
+                caller = const std::mem::offset_of!($crate::guard::Thread, caller),
+                armed = sym armed,
+            )
         }
         const _: Op = Op::$op;
     };
-    (@entry $symbol:ident $op:ident [$(caller $register:literal)?]) => {
+    (@entry $symbol:ident $op:ident []) => {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $symbol() {
@@ -254,11 +258,13 @@ macro_rules! hooks {
                 "cmp qword ptr [r11 + {offset}], 0",
                 "jne 2f",
                 "jmp qword ptr [rip + {slot}]",
-                concat!("2: ", $("mov ", $register, ", qword ptr [rsp]")?),
+                "2:",
+                $crate::real::note_caller!(),
                 "jmp {armed}",
                 words = sym $crate::real::WORDS,
                 offset = const Op::$op as usize * 8,
                 slot = sym SLOT,
+                caller = const std::mem::offset_of!($crate::guard::Thread, caller),
                 armed = sym armed,
             )
         }

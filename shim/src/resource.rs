@@ -30,7 +30,7 @@ pub fn describe(target: Target, desk: &mut Desk) {
                 desk.path.push(unsafe { CStr::from_ptr(text) }.to_bytes());
             }
         }
-        Target::Memory(_) | Target::Nothing => {}
+        Target::Memory | Target::Nothing => {}
     }
 }
 

@@ -1,6 +1,8 @@
 //! Which rules match what a call acts on, and which only `protect` keeps away.
 
 use crate::fds::{self, PeerBuffer};
+use crate::guard;
+use crate::modules;
 use crate::paths;
 use crate::session::Session;
 use crate::text::Text;
@@ -19,28 +21,29 @@ pub enum Target {
     Peer(i32, *const libc::sockaddr, u32),
     /// A host name.
     Name(*const c_char),
-    /// An allocation; the return address of the call.
-    Memory(usize),
+    /// An allocation.
+    Memory,
     /// A program to be started.
     Program(*const c_char),
     /// Nothing that a selector could name.
     Nothing,
 }
 
-/// Which of the wanted rules match what the call acts on, and which only `protect` keeps away.
+/// Which of the wanted rules match what the call acts on, and which only `protect` keeps away. `amount` is the number of
+/// bytes that the call asks for.
 #[inline(always)]
-pub fn select(session: &Session, op: Op, wanted: u64, target: Target) -> (u64, u64) {
+pub fn select(session: &Session, op: Op, wanted: u64, target: Target, amount: u64) -> (u64, u64) {
+    let wanted = if wanted & session.picky == 0 { wanted } else { pick(session, wanted, target, amount) };
     match target {
         Target::Fd(fd) => {
             let wanted = if (0..3).contains(&fd) { wanted & session.std_fds() } else { wanted };
             let asking = wanted & session.needs_fd();
-            let plain = with_fd_range(session, wanted & !session.needs_fd(), fd);
             if asking == 0 {
-                return (plain, 0);
+                return (wanted, 0);
             }
             let standing = fds::standing(session, fd);
             let (hit, protected) = standing.select(asking, session.only_files(op), session.only_sockets(op));
-            (plain | with_fd_range(session, hit, fd), protected)
+            ((wanted ^ asking) | hit, protected)
         }
         Target::Path(dirfd, path) => select_path(session, wanted, dirfd, path),
         Target::Peer(_, address, len) => {
@@ -50,26 +53,35 @@ pub fn select(session: &Session, op: Op, wanted: u64, target: Target) -> (u64, u
             (fds::matching_peer(session, peer, wanted), 0)
         }
         Target::Name(name) => (select_name(session, wanted, name), 0),
-        Target::Memory(caller) => (if crate::init::may_fail_allocation(caller) { wanted } else { 0 }, 0),
+        Target::Memory => (if crate::init::may_fail_allocation(guard::thread().caller.get()) { wanted } else { 0 }, 0),
         Target::Program(_) | Target::Nothing => (wanted, 0),
     }
 }
 
-#[inline(always)]
-fn with_fd_range(session: &Session, wanted: u64, fd: i32) -> u64 {
-    let mut kept = wanted;
-    let mut bits = wanted;
-    while bits != 0 {
-        let index = bits.trailing_zeros() as usize;
-        bits &= bits - 1;
-        if let Some(rule) = session.rules().get(index)
-            && rule.has(flag::FD)
-            && !(rule.fd_first..=rule.fd_last).contains(&fd)
-        {
-            kept &= !(1 << index);
-        }
-    }
-    kept
+/// Of the rules in `wanted`, those whose descriptors, sizes and callers do not speak against this call.
+#[cold]
+#[inline(never)]
+fn pick(session: &Session, wanted: u64, target: Target, amount: u64) -> u64 {
+    let callers = if wanted & session.asks_caller == 0 {
+        modules::Standing::ANY
+    } else {
+        modules::standing(session, guard::thread().caller.get())
+    };
+    let fd = match target {
+        Target::Fd(fd) => fd,
+        _ => -1,
+    };
+    session.rules().iter().enumerate().fold(wanted, |bits, (index, rule)| {
+        let (bit, except) = (1 << index, &rule.except);
+        let fits = (!rule.has(flag::FD) || (rule.fd_first..=rule.fd_last).contains(&fd))
+            && (!rule.has(flag::SIZE) || (rule.size_first..=rule.size_last).contains(&amount))
+            && (!rule.has(flag::CALLER) || callers.wanted & bit != 0);
+        let spared = rule.has(flag::EXCEPT)
+            && ((except.fd_first..=except.fd_last).contains(&fd)
+                || (except.size_first..=except.size_last).contains(&amount)
+                || (except.callers.count != 0 && callers.spared & bit != 0));
+        if fits && !spared { bits } else { bits & !bit }
+    })
 }
 
 #[cold]
@@ -97,7 +109,8 @@ fn select_name(session: &Session, wanted: u64, name: *const c_char) -> u64 {
     session.rules().iter().enumerate().fold(0, |bits, (index, rule)| {
         let matches = wanted & (1 << index) != 0
             && !name.is_empty()
-            && (!rule.has(flag::PEER) || patterns.host(rule.peers, name));
+            && (!rule.has(flag::PEER) || patterns.host(rule.peers, name))
+            && !patterns.host(rule.except.peers, name);
         bits | (u64::from(matches) << index)
     })
 }

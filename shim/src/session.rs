@@ -7,7 +7,7 @@ use crate::sys;
 use chaos_table::calls::{FaultKind, Op};
 use chaos_table::decide::Patterns;
 use chaos_table::record::SLOT;
-use chaos_table::rule::{Matcher, PlanHeader, Rule, Span, flag, per};
+use chaos_table::rule::{Matcher, PlanHeader, RULE_BITS, Rule, Span, flag, per};
 use chaos_table::session::{
     Header, Layout, Name, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters,
 };
@@ -52,6 +52,8 @@ static SESSION: Cell = Cell(UnsafeCell::new(Session {
     windowed: 0,
     counting: 0,
     complex: 0,
+    picky: 0,
+    asks_caller: 0,
     rates: 0,
     rules: 0,
     matchers: 0,
@@ -81,6 +83,10 @@ pub struct Session {
     pub counting: u64,
     /// Rules that are more than a rate and such a counter: windows, other counters, limits.
     pub complex: u64,
+    /// Rules that look at more of a call than its operation and what it acts on: the descriptor's number, sizes, callers.
+    pub picky: u64,
+    /// Rules that ask which module makes the call.
+    pub asks_caller: u64,
     /// Where the rate of the first rule is.
     rates: usize,
     rules: usize,
@@ -142,6 +148,8 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
         windowed: 0,
         counting: 0,
         complex: 0,
+        picky: 0,
+        asks_caller: 0,
         rates: 0,
         rules: (plan.rule_count as usize).min(layout.rule_room as usize).min(chaos_table::rule::MAX_RULES),
         matchers: (plan.matcher_count as usize).min(layout.matcher_room as usize),
@@ -155,11 +163,18 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
     session.counting = session.find(|rule| rule.has(flag::COUNTS) && rule.per == per::PROCESS);
     let more = |rule: &Rule| {
         (rule.has(flag::COUNTS) && rule.per != per::PROCESS)
-            || rule.has(flag::FD)
             || rule.times != 0
             || rule.fault == FaultKind::Exhaust as u8
     };
-    session.complex = session.windowed | session.find(more);
+    session.asks_caller = session.find(|rule| rule.has(flag::CALLER) || rule.except.callers.count != 0);
+    session.picky = session.find(|rule| {
+        rule.flags & (flag::FD | flag::SIZE | flag::CALLER) != 0
+            || rule.has(flag::EXCEPT)
+                && (rule.except.callers.count != 0
+                    || rule.except.fd_first <= rule.except.fd_last
+                    || rule.except.size_first <= rule.except.size_last)
+    });
+    session.complex = session.windowed | session.picky | session.find(more);
     session.rates = base as usize + layout.rules as usize + offset_of!(Rule, rate);
     // SAFETY: nobody reads it before ATTACHED.
     unsafe {
@@ -254,9 +269,47 @@ impl Session {
         self.atomic32(self.layout.plan as usize + offset_of!(PlanHeader, arm)).load(Ordering::Relaxed)
     }
 
-    /// Whether anything is injected at all.
-    pub fn enabled(&self) -> bool {
-        self.atomic32(self.layout.plan as usize + offset_of!(PlanHeader, enabled)).load(Ordering::Relaxed) != 0
+    /// ns since injection could begin: since the start of the run, or since the tree was armed by its sign.
+    pub fn run_time(&self, now: u64) -> u64 {
+        now.saturating_sub(self.start_ns).saturating_sub(self.plan_word(offset_of!(PlanHeader, armed_ns)))
+    }
+
+    /// Whether the whole tree waits for a sign.
+    pub fn awaits_sign(&self) -> bool {
+        self.atomic32(self.layout.plan as usize + offset_of!(PlanHeader, armed)).load(Ordering::Acquire) == 0
+    }
+
+    /// The paths whose opening is the sign.
+    pub fn sign_paths(&self) -> Span {
+        // SAFETY: inside the mapping; plain data.
+        unsafe {
+            let plan = self.at::<PlanHeader>(self.layout.plan as usize);
+            (&raw const (*plan).arm_paths).read_volatile()
+        }
+    }
+
+    /// Whether listening on this port is the sign.
+    pub fn is_sign_port(&self, port: u16) -> bool {
+        // SAFETY: inside the mapping; plain data.
+        let (first, last) = unsafe {
+            let plan = self.at::<PlanHeader>(self.layout.plan as usize);
+            ((&raw const (*plan).arm_port_first).read_volatile(), (&raw const (*plan).arm_port_last).read_volatile())
+        };
+        (first..=last).contains(&u32::from(port))
+    }
+
+    /// Arms the tree: from now on every process sees the rules. Doing it twice changes nothing.
+    pub fn arm_tree(&self, now: u64) {
+        let plan = self.layout.plan as usize;
+        self.atomic64(plan + offset_of!(PlanHeader, armed_ns))
+            .store(now.saturating_sub(self.start_ns), Ordering::Relaxed);
+        let enabled = self.atomic32(plan + offset_of!(PlanHeader, enabled)).load(Ordering::Relaxed) != 0;
+        let in_force = if enabled { u64::MAX } else { !RULE_BITS };
+        for op in 0..chaos_table::calls::OPS {
+            let planned = self.plan_word(offset_of!(PlanHeader, planned) + op * 8) & in_force;
+            self.atomic64(plan + offset_of!(PlanHeader, ops) + op * 8).store(planned, Ordering::Relaxed);
+        }
+        self.atomic32(plan + offset_of!(PlanHeader, armed)).store(1, Ordering::Release);
     }
 
     /// The globs of `protect`, and the text of the user's working directory. Not the whole head: it is larger than

@@ -6,7 +6,7 @@ use crate::{children, clock, sys};
 use chaos_table::compile::{Context, compile};
 use chaos_table::environment::{Environment, from_env};
 use chaos_table::errno::errno_name;
-use chaos_table::rule::PlanHeader;
+use chaos_table::rule::{OP_ROOM, PlanHeader};
 use chaos_table::session::{Header, SIZE_ALONE, Start, image};
 use once_cell::sync::OnceCell;
 use std::io::Write;
@@ -81,9 +81,17 @@ fn is_same_table(path: &Path, head: &[u8], seeded: bool) -> bool {
     let table = |bytes: &[u8]| {
         let from = bytemuck::pod_read_unaligned::<Header>(bytes.get(..size_of::<Header>())?).layout.plan as usize;
         let mut table = bytes.get(from..)?.to_vec();
-        let seed = offset_of!(PlanHeader, seed);
+        // What changes once the tree is armed.
+        for (at, size) in [
+            (offset_of!(PlanHeader, armed), size_of::<u32>()),
+            (offset_of!(PlanHeader, armed_ns), size_of::<u64>()),
+            (offset_of!(PlanHeader, ops), size_of::<[u64; OP_ROOM]>()),
+        ] {
+            table.get_mut(at..at + size)?.fill(0);
+        }
         if !seeded {
             // Each process drew a seed of its own; that of the first counts.
+            let seed = offset_of!(PlanHeader, seed);
             table.get_mut(seed..seed + 8)?.fill(0);
         }
         Some(table)

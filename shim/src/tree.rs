@@ -177,11 +177,10 @@ pub fn arrive(session: &Session, arrival: &Arrival<'_>, started_by: &[u8]) -> bo
 fn rules_for(session: &Session, program: &[u8], executable: &[u8]) -> u64 {
     let patterns = session.patterns();
     let names = [program, last_component(executable), executable];
-    let wanted = session
-        .rules()
-        .iter()
-        .enumerate()
-        .filter(|(_, rule)| !rule.has(flag::PROCESS) || patterns.process(rule.processes, &names));
+    let wanted = session.rules().iter().enumerate().filter(|(_, rule)| {
+        (!rule.has(flag::PROCESS) || patterns.process(rule.processes, &names))
+            && !patterns.process(rule.except.processes, &names)
+    });
     wanted.fold(0, |bits, (index, _)| bits | 1 << index)
 }
 

@@ -37,6 +37,15 @@ pub enum Failure {
     Never,
 }
 
+/// Which way data goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// It comes in: reads, receives.
+    In,
+    /// It goes out: writes, sends.
+    Out,
+}
+
 /// Families that a user may name in `calls`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -182,6 +191,26 @@ impl Call {
         self.is_in(Family::Disk) && self.is_in(Family::Network)
     }
 
+    /// Which way it moves data, if it moves any.
+    #[must_use]
+    pub const fn direction(&self) -> Option<Direction> {
+        match self.op {
+            Op::Read | Op::Pread | Op::Readv | Op::Preadv | Op::Recv | Op::Recvfrom | Op::Recvmsg | Op::Recvmmsg => {
+                Some(Direction::In)
+            }
+            Op::Write | Op::Pwrite | Op::Writev | Op::Pwritev | Op::Send | Op::Sendto | Op::Sendmsg | Op::Sendmmsg => {
+                Some(Direction::Out)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it asks for an amount of bytes that is known before it is made.
+    #[must_use]
+    pub const fn has_size(&self) -> bool {
+        matches!(self.subject, Subject::Memory) || self.allows(FaultKind::Short)
+    }
+
     /// Whether the fault makes sense on this call.
     #[must_use]
     pub const fn allows(&self, fault: FaultKind) -> bool {
@@ -314,6 +343,21 @@ calls! {
         syscalls [SYS_wait4 SYS_waitid] families [Process] on Nothing fails Errno [EINTR] WAIT "wait(2)"
     PthreadCreate "pthread_create": pthread_create;
         syscalls [] families [Process] on Nothing fails Code [EAGAIN] FAIL "pthread_create(3)"
+    // System V IPC
+    Shmget "shmget": shmget;
+        syscalls [SYS_shmget] families [] on Nothing fails Errno [ENOMEM ENOSPC ENFILE EACCES ENOENT EEXIST] FAIL "shmget(2)"
+    Shmat "shmat": shmat;
+        syscalls [SYS_shmat] families [] on Nothing fails Errno [ENOMEM EACCES] FAIL "shmop(2)"
+    Semget "semget": semget;
+        syscalls [SYS_semget] families [] on Nothing fails Errno [ENOSPC ENOMEM EACCES ENOENT EEXIST] FAIL "semget(2)"
+    Semop "semop": semop semtimedop;
+        syscalls [SYS_semop SYS_semtimedop] families [] on Nothing fails Errno [EIDRM ENOMEM ENOSPC] FAIL "semop(2)"
+    Msgget "msgget": msgget;
+        syscalls [SYS_msgget] families [] on Nothing fails Errno [ENOMEM ENOSPC EACCES ENOENT EEXIST] FAIL "msgget(2)"
+    Msgsnd "msgsnd": msgsnd;
+        syscalls [SYS_msgsnd] families [] on Nothing fails Errno [EIDRM ENOMEM] FAIL "msgop(2)"
+    Msgrcv "msgrcv": msgrcv;
+        syscalls [SYS_msgrcv] families [] on Nothing fails Errno [EIDRM] FAIL "msgop(2)"
 }
 
 const NOTHING: u32 = 0;

@@ -88,8 +88,33 @@ pub(crate) fn resolve(fault: &Fault) -> Result<Resolved, Problem> {
         // Where a descriptor can be anything, these are about sockets alone.
         hit.only_sockets |= hit.op.row().works_on_any_fd() && (kind == FaultKind::Disconnect || fault.to.is_some());
     }
+    leave_out(fault, &mut resolved)?;
     unusual(fault, &mut resolved);
     Ok(resolved)
+}
+
+/// Takes away the operations that `direction` and `not` leave out.
+fn leave_out(fault: &Fault, resolved: &mut Resolved) -> Result<(), Problem> {
+    let Some(not) = &fault.not else { return Ok(()) };
+    let calls = not.calls.as_ref().map_or(&[][..], |calls| calls.0.as_slice());
+    let is_out = |row: &Call| {
+        let named = calls.iter().any(|name| match name {
+            CallName::Op(op) => *op == row.op,
+            CallName::Family(family) => row.is_in(*family) && !row.works_on_any_fd(),
+        });
+        named || (not.direction.is_some() && not.direction == row.direction())
+    };
+    // A call on any descriptor leaves a family as the descriptor says.
+    for hit in resolved.hits.iter_mut().filter(|hit| hit.op.row().works_on_any_fd()) {
+        hit.only_sockets |= calls.contains(&CallName::Family(Family::Disk));
+        hit.only_files |= calls.contains(&CallName::Family(Family::Network));
+    }
+    resolved.hits.retain(|hit| !(is_out(hit.op.row()) || (hit.only_files && hit.only_sockets)));
+    if resolved.hits.is_empty() {
+        let problem = Problem::new("`not` leaves out every call of the fault");
+        return Err(problem.help("name fewer in `not`, or more in `calls`"));
+    }
+    Ok(())
 }
 
 /// Parameters belong to their fault; some faults need one.
@@ -264,6 +289,13 @@ fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> R
     }
     if fault.fd.is_some() && row.subject != Subject::Fd {
         return Err(never("fd", name, "an open descriptor"));
+    }
+    if fault.size.is_some() && !row.has_size() {
+        return Err(never("size", name, "an amount of bytes"));
+    }
+    if fault.direction.is_some_and(|direction| row.direction() != Some(direction)) {
+        let problem = Problem::new(format!("the call `{name}` moves no data in that direction"));
+        return Err(problem.help("`direction: in` is about reads and receives, `out` about writes and sends"));
     }
     let eai = fault.errno.as_ref().and_then(|errnos| errnos.0.first()).map(|(errno, _)| errno.is_eai());
     match (eai, row.fails == Failure::Eai) {

@@ -8,15 +8,16 @@ use crate::calls::{FaultKind, Op, Subject};
 use crate::check::{self, Resolved};
 use crate::decide::rate_threshold;
 use crate::error::{Problem, TableError};
-use crate::fault::Fault;
+use crate::fault::{Fault, Not};
 use crate::presets::DEFAULT_RATE;
 use crate::quantities::Time;
 use crate::rule::{
-    ALWAYS, Delay, MAX_RULES, OP_ROOM, Plan, PlanHeader, Rule, Span, TRACK, Weighted, arm, exhaust, flag, matcher, per,
-    shape,
+    ALWAYS, Delay, MAX_RULES, OP_ROOM, Plan, PlanHeader, RULE_BITS, Rule, Span, TRACK, Weighted, arm, exhaust, flag,
+    matcher, per, shape,
 };
 use crate::runtimes::{DEFAULT_PROTECT, RUNTIMES};
 use crate::schema::{Arm, Protect, Table};
+use crate::selectors::Glob;
 use crate::value::Many;
 use crate::words::{Answer, Distribution, Mode, Per, Resource};
 use bytemuck::Zeroable;
@@ -99,6 +100,9 @@ pub fn compile(table: &Table, context: &Context<'_>) -> Result<Compiled, TableEr
         let resolved = check::resolve(fault).map_err(located)?;
         compiler.rule(fault, name, &resolved).map_err(located)?;
     }
+    if let Some(Arm::Path(Many(globs))) = &table.arm {
+        compiler.header.arm_paths = compiler.patterns.paths(globs).map_err(|problem| problem.at(None))?;
+    }
     compiler.protect(table.protect.as_ref()).map_err(|problem| problem.at(None))?;
     compiler.finish().map_err(|problem| problem.at(None))
 }
@@ -120,10 +124,19 @@ fn header(table: &Table, context: &Context<'_>) -> PlanHeader {
     let mut header = PlanHeader::zeroed();
     header.seed = table.seed.unwrap_or(context.seed);
     header.enabled = u32::from(table.enabled.unwrap_or(true));
-    (header.arm, header.arm_ns) = match table.arm.unwrap_or(Arm::Main) {
-        Arm::Main => (arm::MAIN, 0),
-        Arm::Exec => (arm::EXEC, 0),
-        Arm::After(Time(ns)) => (arm::AFTER, ns),
+    header.arm = match table.arm.as_ref().unwrap_or(&Arm::Main) {
+        Arm::Main => arm::MAIN,
+        Arm::Exec => arm::EXEC,
+        Arm::After(Time(ns)) => {
+            header.arm_ns = *ns;
+            arm::AFTER
+        }
+        Arm::Path(_) => arm::PATH,
+        Arm::Listen(ports) => {
+            (header.arm_port_first, header.arm_port_last) = (ports.first.into(), ports.last.into());
+            arm::LISTEN
+        }
+        Arm::Ctl => arm::CTL,
     };
     header.until_ns = table.r#for.map_or(u64::MAX, |lasting| lasting.0.0);
     header.max_faults = table.max_faults.unwrap_or(u64::MAX);
@@ -183,6 +196,33 @@ impl Compiler<'_> {
             (rule.fd_first, rule.fd_last) = (range.first, range.last);
             rule.flags |= flag::FD;
         }
+        if let Some(range) = fault.size {
+            (rule.size_first, rule.size_last) = (range.first, range.last);
+            rule.flags |= flag::SIZE;
+        }
+        if let Some(Many(globs)) = &fault.caller {
+            rule.callers = self.patterns.processes(globs)?;
+            rule.flags |= flag::CALLER;
+        }
+        if let Some(not) = &fault.not {
+            self.set_except(rule, not)?;
+        }
+        Ok(())
+    }
+
+    /// What `not` says of calls and direction has taken its operations away already.
+    fn set_except(&mut self, rule: &mut Rule, not: &Not) -> Result<(), Problem> {
+        let except = &mut rule.except;
+        let globs = |globs: &Option<Many<Glob>>| globs.as_ref().map_or_else(Vec::new, |globs| globs.0.clone());
+        except.paths = self.patterns.paths(&globs(&not.path))?;
+        except.processes = self.patterns.processes(&globs(&not.process))?;
+        except.callers = self.patterns.processes(&globs(&not.caller))?;
+        if let Some(Many(targets)) = &not.to {
+            except.peers = self.patterns.peers(targets)?;
+        }
+        (except.fd_first, except.fd_last) = not.fd.map_or((0, -1), |range| (range.first, range.last));
+        (except.size_first, except.size_last) = not.size.map_or((1, 0), |range| (range.first, range.last));
+        rule.flags |= flag::EXCEPT;
         Ok(())
     }
 
@@ -210,7 +250,7 @@ impl Compiler<'_> {
         let mut by_kind = false;
         for hit in &resolved.hits {
             let op = hit.op as usize;
-            self.header.ops[op] |= bit;
+            self.header.planned[op] |= bit;
             by_kind |= hit.only_files || hit.only_sockets;
             if hit.only_files {
                 self.header.only_files[op] |= bit;
@@ -220,7 +260,9 @@ impl Compiler<'_> {
             }
         }
         let on_fd = rows().any(|row| row.subject == Subject::Fd);
-        if on_fd && (by_kind || rule.has(flag::PATH) || rule.has(flag::PEER) || rule.has(flag::PROTECTED)) {
+        let named = rule.has(flag::PATH) || rule.has(flag::PEER) || rule.has(flag::PROTECTED);
+        let spared = rule.except.paths.count != 0 || rule.except.peers.count != 0;
+        if on_fd && (by_kind || named || spared) {
             self.header.needs_fd |= bit;
         }
         if rows().any(|row| row.subject == Subject::Memory) {
@@ -250,13 +292,27 @@ impl Compiler<'_> {
     fn finish(mut self) -> Result<Compiled, Problem> {
         let tracked = |ops: &mut [u64; OP_ROOM], which: &[Op]| which.iter().for_each(|op| ops[*op as usize] |= TRACK);
         if self.header.needs_fd != 0 {
-            tracked(&mut self.header.ops, IDENTITY);
+            tracked(&mut self.header.planned, IDENTITY);
         }
         if self.rules.iter().any(|rule| rule.what == exhaust::MEMORY) {
-            tracked(&mut self.header.ops, ALLOCATION);
+            tracked(&mut self.header.planned, ALLOCATION);
         }
         if self.patterns.has_hosts() {
-            tracked(&mut self.header.ops, &[Op::Getaddrinfo]);
+            tracked(&mut self.header.planned, &[Op::Getaddrinfo]);
+        }
+        // What is in force at first: everything, or only what shows the sign that the tree waits for.
+        let signs: &[Op] = match self.header.arm {
+            arm::PATH => &[Op::Open, Op::Fopen],
+            arm::LISTEN => &[Op::Listen],
+            _ => &[],
+        };
+        self.header.armed = u32::from(!matches!(self.header.arm, arm::PATH | arm::LISTEN | arm::CTL));
+        if self.header.armed != 0 {
+            self.header.ops = self.header.planned;
+        }
+        tracked(&mut self.header.ops, signs);
+        if self.header.enabled == 0 {
+            self.header.ops.iter_mut().for_each(|word| *word &= !RULE_BITS);
         }
         self.warnings.append(&mut self.patterns.warnings);
         let (matchers, text) = self.patterns.into_parts();

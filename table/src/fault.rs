@@ -1,11 +1,11 @@
 //! One fault as a user writes it: what, where, when. The same keys in files and in one-line specs.
 
-use crate::calls::FaultKind;
+use crate::calls::{Direction, FaultKind};
 use crate::counts::{Count, ExitCode, Nth, Number};
 use crate::errnos::Errnos;
 use crate::error::{Place, Problem};
 use crate::quantities::{Flip, Lasting, Limit, Millis, Part, Rate, Seconds, Time};
-use crate::selectors::{FdRange, Glob, Target};
+use crate::selectors::{FdRange, Glob, SizeRange, Target};
 use crate::value::{Field, Key, Keys, Many, Word, set_once};
 use crate::words::{Answer, CallName, Distribution, Label, Mode, Per, Resource, Signal};
 use serde::de::{Error, MapAccess, Visitor};
@@ -33,30 +33,25 @@ macro_rules! type_of {
     };
 }
 
-/// Generates the struct, its keys, and reading and writing in both forms from one list.
-macro_rules! fault {
-    ($($(#[$doc:meta])* $field:ident: $type:ty = $key:literal $(| $alias:literal $(as $via:ty)?)*;)*) => {
-        /// A fault: what happens, to which calls, when. What is `None` was not given.
+/// Generates a struct of optional values, its keys, and reading and writing in both forms from one list.
+macro_rules! keyed {
+    (
+        $(#[$about:meta])* $name:ident { $($(#[$extra_doc:meta])* $extra:ident: $extra_type:ty,)* }
+        $($(#[$doc:meta])* $field:ident: $type:ty = $key:literal $(| $alias:literal $(as $via:ty)?)*;)*
+    ) => {
+        $(#[$about])*
         #[derive(Clone, Debug, Default, PartialEq)]
-        pub struct Fault {
+        pub struct $name {
             $($(#[$doc])* pub $field: Option<$type>,)*
-            /// Where it was written.
-            pub origin: Origin,
+            $($(#[$extra_doc])* pub $extra: $extra_type,)*
         }
 
-        impl Keys for Fault {
-            const WHAT: &'static str = "a fault";
-            const KNOWN: &'static [&'static str] = &[$($key $(, $alias)*),*];
-            const LATER: &'static [&'static str] = &["size", "caller", "direction", "not"];
-            fn elsewhere(key: &str) -> Option<String> {
-                let of_table = ["seed", "enabled", "arm", "protect", "roles", "chaos", "faults", "max_faults", "intensity"];
-                of_table.contains(&key).then(|| format!("`{key}` belongs to the table, beside `faults`"))
-            }
-        }
+        impl $name {
+            /// Every key of one value, aliases included.
+            const KEYS: &'static [&'static str] = &[$($key $(, $alias)*),*];
 
-        impl Fault {
             /// Sets a key from a one-line spec. The key is a known one.
-            pub(crate) fn set_word(&mut self, key: &str, word: &Word) -> Result<(), Problem> {
+            fn set_plain_word(&mut self, key: &str, word: &Word) -> Result<(), Problem> {
                 match key {
                     $(
                         $key => set_once(&mut self.$field, <$type>::from_word(word)?, $key),
@@ -67,51 +62,156 @@ macro_rules! fault {
             }
 
             /// The keys that are given, with their items.
-            pub(crate) fn words(&self) -> Vec<(&'static str, Vec<String>)> {
+            fn plain_words(&self) -> Vec<(&'static str, Vec<String>)> {
                 let mut all = Vec::new();
                 $(all.extend(self.$field.iter().map(|value| ($key, value.to_items())));)*
                 all
             }
-        }
 
-        impl<'de> Visitor<'de> for FaultVisitor {
-            type Value = Fault;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a fault: a map such as {fault: error, calls: read}, or a one-line text such as \"read=EIO@10%\"")
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Fault, E> {
-                crate::spec::parse_in_file(text).map_err(E::custom)
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fault, A::Error> {
-                let mut fault = Fault::default();
-                while let Some(Key(key, _)) = map.next_key::<Key<Fault>>()? {
-                    match key.as_str() {
-                        $(
-                            $key => set_once(&mut fault.$field, map.next_value::<$type>()?, $key),
-                            $($alias => {
-                                let value = map.next_value::<type_of!($type $(, $via)?)>()?;
-                                set_once(&mut fault.$field, value.into(), $key)
-                            })*
-                        )*
-                        _ => Ok(()),
-                    }
-                    .map_err(Error::custom)?;
+            /// Takes the value of a known key from a map in a file.
+            fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+                match key {
+                    $(
+                        $key => set_once(&mut self.$field, map.next_value::<$type>()?, $key),
+                        $($alias => {
+                            let value = map.next_value::<type_of!($type $(, $via)?)>()?;
+                            set_once(&mut self.$field, value.into(), $key)
+                        })*
+                    )*
+                    _ => Ok(()),
                 }
-                crate::check::resolve(&fault).map_err(Error::custom)?;
-                Ok(fault)
+                .map_err(Error::custom)
             }
-        }
 
-        impl Serialize for Fault {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut map = serializer.serialize_map(None)?;
+            fn write_plain<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
                 $(if let Some(value) = &self.$field {
                     map.serialize_entry($key, value)?;
                 })*
-                map.end()
+                Ok(())
             }
         }
     };
+}
+
+/// What stands before a key of `not` in a one-line spec.
+const NOT: &str = "not.";
+
+impl Keys for Fault {
+    const WHAT: &'static str = "a fault";
+    const KNOWN: &'static [&'static str] = Fault::KEYS;
+    const MAPS: &'static [&'static str] = &["not"];
+    const LATER: &'static [&'static str] = &[];
+    fn elsewhere(key: &str) -> Option<String> {
+        let of_table = ["seed", "enabled", "arm", "protect", "roles", "chaos", "faults", "max_faults", "intensity"];
+        of_table.contains(&key).then(|| format!("`{key}` belongs to the table, beside `faults`"))
+    }
+}
+
+impl Keys for Not {
+    const WHAT: &'static str = "`not`";
+    const KNOWN: &'static [&'static str] = Not::KEYS;
+    const LATER: &'static [&'static str] = &[];
+    fn elsewhere(key: &str) -> Option<String> {
+        Fault::KNOWN
+            .contains(&key)
+            .then(|| "`not` takes selectors: calls, path, to, process, fd, size, caller, direction".to_owned())
+    }
+}
+
+impl Fault {
+    /// Whether a word before `=` is a key of a fault, rather than the calls of a short form.
+    pub(crate) fn is_key(written: &str) -> bool {
+        Fault::KEYS.contains(&written) || Fault::MAPS.contains(&written) || written.starts_with(NOT)
+    }
+
+    /// Sets a key from a one-line spec, where `not.path` is the `path` of `not`.
+    pub(crate) fn set_word(&mut self, written: &str, word: &Word) -> Result<(), Problem> {
+        match written.strip_prefix(NOT) {
+            Some(inner) => {
+                let key = Not::key(inner)?;
+                self.not.get_or_insert_default().set_plain_word(&key, word)
+            }
+            None => match Fault::key(written)?.as_str() {
+                "not" => {
+                    Err(Problem::new("`not` takes a selector here").help("such as not.path=*.log or not.calls=fsync"))
+                }
+                key => self.set_plain_word(key, word),
+            },
+        }
+    }
+
+    /// The keys that are given, with their items.
+    pub(crate) fn words(&self) -> Vec<(String, Vec<String>)> {
+        let own = self.plain_words().into_iter().map(|(key, items)| (key.to_owned(), items));
+        let not = self.not.iter().flat_map(Not::plain_words).map(|(key, items)| (format!("{NOT}{key}"), items));
+        own.chain(not).collect()
+    }
+}
+
+impl<'de> Visitor<'de> for FaultVisitor {
+    type Value = Fault;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a fault: a map such as {fault: error, calls: read}, or a one-line text such as \"read=EIO@10%\"")
+    }
+    fn visit_str<E: Error>(self, text: &str) -> Result<Fault, E> {
+        crate::spec::parse_in_file(text).map_err(E::custom)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fault, A::Error> {
+        let mut fault = Fault::default();
+        while let Some(Key(key, _)) = map.next_key::<Key<Fault>>()? {
+            if key == "not" {
+                set_once(&mut fault.not, map.next_value()?, "not").map_err(Error::custom)?;
+            } else {
+                fault.take(&key, &mut map)?;
+            }
+        }
+        crate::check::resolve(&fault).map_err(Error::custom)?;
+        Ok(fault)
+    }
+}
+
+impl Serialize for Fault {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.write_plain(&mut map)?;
+        if let Some(not) = &self.not {
+            map.serialize_entry("not", not)?;
+        }
+        map.end()
+    }
+}
+
+struct NotVisitor;
+
+impl<'de> Visitor<'de> for NotVisitor {
+    type Value = Not;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("what is left alone: a map of selectors such as {path: \"*.log\"}")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Not, A::Error> {
+        let mut not = Not::default();
+        while let Some(Key(key, _)) = map.next_key::<Key<Not>>()? {
+            not.take(&key, &mut map)?;
+        }
+        if not == Not::default() {
+            return Err(Error::custom("`not` is empty, so it leaves nothing alone: such as {path: \"*.log\"}"));
+        }
+        Ok(not)
+    }
+}
+
+impl<'de> Deserialize<'de> for Not {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NotVisitor)
+    }
+}
+
+impl Serialize for Not {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.write_plain(&mut map)?;
+        map.end()
+    }
 }
 
 struct FaultVisitor;
@@ -122,7 +222,35 @@ impl<'de> Deserialize<'de> for Fault {
     }
 }
 
-fault! {
+keyed! {
+    /// What a rule leaves alone: a call that any of these matches.
+    Not {}
+    /// These calls.
+    calls: Many<CallName> = "calls" | "call";
+    /// Files with such a path.
+    path: Many<Glob> = "path" | "paths";
+    /// These peers.
+    to: Many<Target> = "to" | "peer" | "host" | "hosts";
+    /// Programs of this name.
+    process: Many<Glob> = "process" | "processes" | "program";
+    /// These descriptors.
+    fd: FdRange = "fd" | "fds";
+    /// Calls that ask for so many bytes.
+    size: SizeRange = "size";
+    /// Calls made by these modules.
+    caller: Many<Glob> = "caller" | "callers";
+    /// Data that goes this way.
+    direction: Direction = "direction";
+}
+
+keyed! {
+    /// A fault: what happens, to which calls, when. What is `None` was not given.
+    Fault {
+        /// What it leaves alone.
+        not: Option<Not>,
+        /// Where it was written.
+        origin: Origin,
+    }
     /// What happens. Never `None` in a fault that was read.
     fault: FaultKind = "fault" | "type" | "kind";
     /// Name of the rule; generated when absent.
@@ -137,6 +265,12 @@ fault! {
     process: Many<Glob> = "process" | "processes" | "program";
     /// Only these descriptors.
     fd: FdRange = "fd" | "fds";
+    /// Only calls that ask for so many bytes.
+    size: SizeRange = "size";
+    /// Only calls that these modules make: the program or its libraries.
+    caller: Many<Glob> = "caller" | "callers";
+    /// Only data that comes in, or goes out.
+    direction: Direction = "direction";
     /// `error`: with which errno; the usual ones of the call when absent.
     errno: Errnos = "errno" | "errnos";
     /// `latency`: how long (500 ms).

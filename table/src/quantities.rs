@@ -92,6 +92,19 @@ fn in_largest_unit(value: u64, units: &[(&str, u64)]) -> String {
     format!("{}{name}", value / factor)
 }
 
+/// A number of bytes, with a unit or without.
+pub(crate) fn bytes(text: &str) -> Result<u64, Problem> {
+    match number_and_unit(text) {
+        (number, "") if !number.is_empty() => whole(text, "size"),
+        _ => with_unit(text, "size", SIZES, MORE_SIZES),
+    }
+}
+
+/// As [`bytes`] reads it.
+pub(crate) fn in_bytes(size: u64) -> String {
+    in_largest_unit(size, SIZES)
+}
+
 /// A chance from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate(pub f64);

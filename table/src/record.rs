@@ -26,6 +26,8 @@ pub mod kind {
     pub const ESCAPE: u8 = 4;
     /// A fault that fired where no kernel could produce it. Text: the reason.
     pub const UNSUITABLE: u8 = 5;
+    /// A moment worth knowing. Text: what it is.
+    pub const MARK: u8 = 6;
 }
 
 /// How far an injection got; value of [`Record::status`].

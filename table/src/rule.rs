@@ -272,6 +272,12 @@ pub mod arm {
     pub const MAIN: u32 = 1;
     /// So long after the start of the run.
     pub const AFTER: u32 = 2;
+    /// When a process of the tree opens a certain path.
+    pub const PATH: u32 = 3;
+    /// When a process of the tree listens on a certain port.
+    pub const LISTEN: u32 = 4;
+    /// When somebody says so.
+    pub const CTL: u32 = 5;
 }
 
 /// The head of the compiled table.
@@ -296,8 +302,8 @@ pub struct PlanHeader {
     pub matcher_count: u32,
     /// How many bytes of text.
     pub text_len: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Live: 0 while the whole tree waits for its sign (`arm: {path, listen}, ctl`); then [`Self::ops`] has no rules yet.
+    pub armed: u32,
     /// Globs that `protect` leaves alone.
     pub protect: Span,
     /// The user's working directory in the text area: never protected. Empty when it is `/`.
@@ -308,17 +314,27 @@ pub struct PlanHeader {
     pub needs_fd: u64,
     /// Rules about memory, which must not fire inside the loader.
     pub memory: u64,
+    /// Live: when the tree was armed by its sign, ns since the start of the run; windows count from there.
+    pub armed_ns: u64,
+    /// `arm: {path: ...}`: the paths.
+    pub arm_paths: Span,
+    /// `arm: {listen: ...}`: from this port ...
+    pub arm_port_first: u32,
+    /// ... to this.
+    pub arm_port_last: u32,
     /// Room for what comes.
-    pub room: [u64; 12],
-    /// For each operation, the rules on it, and [`TRACK`]. What a hook looks at first.
+    pub room: [u64; 9],
+    /// Live: for each operation, the rules on it that are in force, and [`TRACK`]. What a hook looks at first.
     pub ops: [u64; OP_ROOM],
+    /// What [`Self::ops`] is once the tree is armed and enabled.
+    pub planned: [u64; OP_ROOM],
     /// For each operation, the rules that want a file behind its descriptor.
     pub only_files: [u64; OP_ROOM],
     /// For each operation, the rules that want a socket behind its descriptor.
     pub only_sockets: [u64; OP_ROOM],
 }
 
-const _: () = assert!(size_of::<PlanHeader>() == 192 + 3 * 8 * OP_ROOM);
+const _: () = assert!(size_of::<PlanHeader>() == 192 + 4 * 8 * OP_ROOM);
 
 /// A fault table ready to be put into a session.
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 
 use crate::counts::whole;
 use crate::error::{Problem, quoted};
+use crate::quantities::{bytes, in_bytes};
 use crate::value::{Value, values};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -25,7 +26,7 @@ fn checked_glob(text: &str) -> Result<&str, Problem> {
     }
     if text.starts_with('!') {
         let problem = Problem::new(format!("the pattern {} starts with `!`", quoted(text)));
-        return Err(problem.help("negation is not supported in this version; a literal `!` is written [!!] or \\!"));
+        return Err(problem.help("leave paths out by `not`: not.path=*.log; a literal `!` is written [!!] or \\!"));
     }
     match fast_glob::validate(text) {
         Ok(()) => Ok(text),
@@ -66,7 +67,7 @@ impl Ports {
     /// Any port.
     pub const ANY: Ports = Ports { first: 0, last: u16::MAX };
 
-    fn from_text(text: &str) -> Result<Ports, Problem> {
+    fn read(text: &str) -> Result<Ports, Problem> {
         let port =
             |part: &str| match part.parse::<u16>() {
                 Ok(0) | Err(_) => Err(Problem::new(format!("{} is no port", quoted(part)))
@@ -79,6 +80,20 @@ impl Ports {
             return Err(Problem::new(format!("the range of ports {} is reversed", quoted(text))));
         }
         Ok(ports)
+    }
+}
+
+impl Value for Ports {
+    const EXPECTED: &'static str = "a port or a range of them: 8080, \"8000..8099\"";
+    const NUMERIC: bool = true;
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        Ports::read(text.trim())
+    }
+    fn to_text(&self) -> String {
+        if self.first == self.last { self.first.to_string() } else { format!("{}..{}", self.first, self.last) }
+    }
+    fn integer(&self) -> Option<u64> {
+        (self.first == self.last).then_some(self.first.into())
     }
 }
 
@@ -146,7 +161,7 @@ fn peer(text: &str) -> Result<Peer, Problem> {
         return Ok(Peer::Role(role.to_owned()));
     }
     if let Some(ports) = text.strip_prefix(':').filter(|rest| !rest.starts_with(':')) {
-        return Ok(Peer::Net { family: 0, prefix: 0, address: [0; 16], ports: Ports::from_text(ports)? });
+        return Ok(Peer::Net { family: 0, prefix: 0, address: [0; 16], ports: Ports::read(ports)? });
     }
     let brackets = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     if let Some((inside, after)) = brackets.filter(|(inside, _)| inside.contains(':')) {
@@ -159,7 +174,7 @@ fn peer(text: &str) -> Result<Peer, Problem> {
     let (host, ports) = match text.split_once(':') {
         None => (text, Ports::ANY),
         Some(("host", name)) if !name.starts_with(|c: char| c.is_ascii_digit()) => return host_name(name, Ports::ANY),
-        Some((host, port)) => (host, Ports::from_text(port)?),
+        Some((host, port)) => (host, Ports::read(port)?),
     };
     // Only an address can have a slash, and a name cannot be digits and dots alone.
     if host.contains('/') || host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
@@ -174,7 +189,7 @@ fn bracketed(text: &str, inside: &str, after: &str) -> Result<Peer, Problem> {
     if !(prefix.is_empty() || prefix.starts_with('/')) {
         return Err(Problem::new(format!("{} is no peer", quoted(text))).help("[address]:port"));
     }
-    network(&format!("{inside}{prefix}"), ports.map_or(Ok(Ports::ANY), Ports::from_text)?)
+    network(&format!("{inside}{prefix}"), ports.map_or(Ok(Ports::ANY), Ports::read)?)
 }
 
 fn host_name(name: &str, ports: Ports) -> Result<Peer, Problem> {
@@ -257,4 +272,48 @@ impl Value for FdRange {
     }
 }
 
-values! { Glob Target FdRange }
+/// Sizes in bytes: `4KB`, `1KB..64KB`, `1MB..`, `..512`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeRange {
+    /// The smallest.
+    pub first: u64,
+    /// The largest; `u64::MAX` for no end.
+    pub last: u64,
+}
+
+impl Value for SizeRange {
+    const EXPECTED: &'static str = "a size in bytes or a range of them: 4096, \"1KB..64KB\", \"1MB..\"";
+    const NUMERIC: bool = true;
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        let Some((first, last)) = text.split_once("..") else {
+            return bytes(text).map(|size| SizeRange { first: size, last: size });
+        };
+        let (first, last) = (first.trim(), last.trim());
+        if first.is_empty() && last.is_empty() {
+            return Err(Problem::new("the range of sizes has no end, so it says nothing").help(Self::EXPECTED));
+        }
+        let range = SizeRange {
+            first: if first.is_empty() { 0 } else { bytes(first)? },
+            last: if last.is_empty() { u64::MAX } else { bytes(last)? },
+        };
+        if range.last < range.first {
+            return Err(
+                Problem::new(format!("the range {} is reversed", quoted(text))).help(format!("write {last}..{first}"))
+            );
+        }
+        Ok(range)
+    }
+    fn to_text(&self) -> String {
+        match (self.first, self.last) {
+            (first, last) if first == last => in_bytes(first),
+            (0, last) => format!("..{}", in_bytes(last)),
+            (first, u64::MAX) => format!("{}..", in_bytes(first)),
+            (first, last) => format!("{}..{}", in_bytes(first), in_bytes(last)),
+        }
+    }
+    fn integer(&self) -> Option<u64> {
+        (self.first == self.last).then_some(self.first)
+    }
+}
+
+values! { Glob Target FdRange SizeRange Ports }

@@ -2,15 +2,15 @@
 
 use crate::error::Problem;
 use crate::quantities::Time;
-use crate::selectors::Glob;
-use crate::value::{Key, Keys, Value, set_once};
+use crate::selectors::{Glob, Ports};
+use crate::value::{Key, Keys, Many, Value};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
 /// When injection begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arm {
     /// From `main`; for known runtimes from the first sign of the user's own program.
     Main,
@@ -18,6 +18,12 @@ pub enum Arm {
     Exec,
     /// So long after the start of the run.
     After(Time),
+    /// When a process of the tree opens such a path.
+    Path(Many<Glob>),
+    /// When a process of the tree listens on such a port.
+    Listen(Ports),
+    /// When `chaos-exec ctl arm` says so.
+    Ctl,
 }
 
 /// What is left alone unless a rule names it by `path`.
@@ -39,25 +45,36 @@ impl Protect {
 
 struct ArmVisitor;
 
+const ARM_WORDS: [&str; 6] = ["main", "exec", "ctl", "{after: 2s}", "{path: data/**}", "{listen: 8080}"];
+
 impl<'de> Visitor<'de> for ArmVisitor {
     type Value = Arm;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("when injection begins: main, exec or {after: 2s}")
+        write!(f, "when injection begins: {}", ARM_WORDS.join(", "))
     }
     fn visit_str<E: Error>(self, text: &str) -> Result<Arm, E> {
         match text {
             "main" => Ok(Arm::Main),
             "exec" => Ok(Arm::Exec),
-            "ctl" => Err(E::custom("`arm: ctl` is not supported in this version")),
-            other => Err(E::custom(Problem::unknown("arm", other, ["main", "exec", "{after: 2s}"].into_iter()))),
+            "ctl" => Ok(Arm::Ctl),
+            other => Err(E::custom(Problem::unknown("arm", other, ARM_WORDS.into_iter()))),
         }
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Arm, A::Error> {
-        let mut after = None;
+        let mut arm = None;
         while let Some(Key(key, _)) = map.next_key::<Key<ArmKeys>>()? {
-            set_once(&mut after, map.next_value::<Time>()?, &key).map_err(Error::custom)?;
+            let value = match key.as_str() {
+                "path" => Arm::Path(map.next_value()?),
+                "listen" => Arm::Listen(map.next_value()?),
+                _ => Arm::After(map.next_value()?),
+            };
+            if arm.replace(value).is_some() {
+                return Err(Error::custom(
+                    Problem::new("`arm` has two conditions").help("give one of after, path, listen"),
+                ));
+            }
         }
-        after.map(Arm::After).ok_or_else(|| Error::custom("`arm` is empty: main, exec or {after: 2s}"))
+        arm.ok_or_else(|| Error::custom(Problem::new("`arm` is empty").help(ARM_WORDS.join(", "))))
     }
 }
 
@@ -65,10 +82,10 @@ struct ArmKeys;
 
 impl Keys for ArmKeys {
     const WHAT: &'static str = "`arm`";
-    const KNOWN: &'static [&'static str] = &["after"];
-    const LATER: &'static [&'static str] = &["path", "listen", "ctl"];
+    const KNOWN: &'static [&'static str] = &["after", "path", "listen"];
+    const LATER: &'static [&'static str] = &[];
     fn elsewhere(key: &str) -> Option<String> {
-        ["main", "exec"].contains(&key).then(|| format!("write `arm: {key}`, alone"))
+        ["main", "exec", "ctl"].contains(&key).then(|| format!("write `arm: {key}`, alone"))
     }
 }
 
@@ -80,14 +97,22 @@ impl<'de> Deserialize<'de> for Arm {
 
 impl Serialize for Arm {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        fn condition<S: Serializer>(
+            serializer: S,
+            key: &'static str,
+            value: &impl Serialize,
+        ) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(Some(1))?;
+            map.serialize_entry(key, value)?;
+            map.end()
+        }
         match self {
             Arm::Main => serializer.serialize_str("main"),
             Arm::Exec => serializer.serialize_str("exec"),
-            Arm::After(time) => {
-                let mut map = serializer.serialize_map(Some(1))?;
-                map.serialize_entry("after", time)?;
-                map.end()
-            }
+            Arm::Ctl => serializer.serialize_str("ctl"),
+            Arm::After(time) => condition(serializer, "after", time),
+            Arm::Path(globs) => condition(serializer, "path", globs),
+            Arm::Listen(ports) => condition(serializer, "listen", ports),
         }
     }
 }

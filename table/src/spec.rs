@@ -7,7 +7,7 @@ use crate::errnos::Errnos;
 use crate::error::{Place, Problem, TableError, quoted};
 use crate::fault::{Fault, Origin};
 use crate::quantities::Rate;
-use crate::value::{Field, Keys, Many, Value, Word};
+use crate::value::{Field, Many, Value, Word};
 use crate::words::{CallName, Resource};
 use std::fmt;
 
@@ -202,7 +202,7 @@ fn read(tokens: &[Token]) -> Result<Fault, Located> {
             let kind = FaultKind::from_text(&first.value.whole).map_err(|problem| first_word(first, problem));
             fault.fault = Some(kind.map_err(located(first))?);
         }
-        Some(key) if Fault::KNOWN.contains(&key.whole.as_str()) => set(&mut fault, first).map_err(located(first))?,
+        Some(key) if Fault::is_key(&key.whole) => set(&mut fault, first).map_err(located(first))?,
         Some(calls) => short_form(&mut fault, calls, &first.value).map_err(located(first))?,
     }
     for token in rest {
@@ -225,11 +225,10 @@ fn set(fault: &mut Fault, token: &Token) -> Result<(), Problem> {
         let problem = Problem::new(format!("{} has no `=`", quoted(&token.value.whole)));
         return Err(problem.help("after the first word come key=value words; a value with spaces goes in quotes"));
     };
-    let known = Fault::key(&key.whole)?;
     if token.value.whole.is_empty() {
-        return Err(Problem::new(format!("`{known}=` has no value")).help("leave it out, or give it a value"));
+        return Err(Problem::new(format!("`{}=` has no value", key.whole)).help("leave it out, or give it a value"));
     }
-    fault.set_word(&known, &token.value)
+    fault.set_word(&key.whole, &token.value)
 }
 
 /// `CALLS=EFFECT[@WHEN]`.

@@ -187,6 +187,8 @@ pub(crate) trait Keys {
     const WHAT: &'static str;
     /// Every key that is understood, aliases included.
     const KNOWN: &'static [&'static str];
+    /// Keys whose value is a map, so that a one-line spec cannot give them.
+    const MAPS: &'static [&'static str] = &[];
     /// Keys that later versions will understand.
     const LATER: &'static [&'static str];
     /// Help for a key that is right somewhere else.
@@ -196,7 +198,7 @@ pub(crate) trait Keys {
     /// The known key for what a user wrote: dashes count as underscores.
     fn key(written: &str) -> Result<String, Problem> {
         let key = written.replace('-', "_");
-        if Self::KNOWN.contains(&key.as_str()) {
+        if Self::KNOWN.contains(&key.as_str()) || Self::MAPS.contains(&key.as_str()) {
             return Ok(key);
         }
         if Self::LATER.contains(&key.as_str()) {

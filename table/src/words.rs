@@ -1,6 +1,6 @@
 //! Words of a fault table that are names of something: faults, calls, signals, ways.
 
-use crate::calls::{CALLS, Family, FaultKind, Op};
+use crate::calls::{CALLS, Direction, Family, FaultKind, Op};
 use crate::errno;
 use crate::error::{Problem, quoted};
 use crate::presets::{self, Preset};
@@ -139,6 +139,23 @@ impl Value for PresetName {
     }
 }
 
+impl Value for Direction {
+    const EXPECTED: &'static str = "direction: in out";
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        match text {
+            "in" | "read" | "inbound" => Ok(Direction::In),
+            "out" | "write" | "outbound" => Ok(Direction::Out),
+            other => Err(Problem::unknown("direction", other, ["in", "out"].into_iter())),
+        }
+    }
+    fn to_text(&self) -> String {
+        match self {
+            Direction::In => "in".to_owned(),
+            Direction::Out => "out".to_owned(),
+        }
+    }
+}
+
 /// A closed set of words: an enum, and what a table calls its values.
 macro_rules! choices {
     ($($(#[$doc:meta])* $type:ident $what:literal { $($(#[$value_doc:meta])* $value:ident = $word:literal $(| $alias:literal)*),* }
@@ -224,4 +241,4 @@ choices! {
     } later []
 }
 
-values! { FaultKind CallName Signal Label PresetName Per Distribution Answer Mode Resource Intensity }
+values! { FaultKind CallName Signal Label PresetName Per Direction Distribution Answer Mode Resource Intensity }

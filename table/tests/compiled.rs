@@ -133,15 +133,15 @@ fn an_unusual_errno_is_a_warning() {
 #[test]
 fn families_expand_to_what_the_fault_fits() {
     let latency = specs("latency calls=memory").plan;
-    assert_eq!(ops(&latency.header.ops), ["malloc", "calloc", "realloc", "memalign", "posix_memalign"]);
+    assert_eq!(ops(&latency.header.planned), ["malloc", "calloc", "realloc", "memalign", "posix_memalign"]);
     let full = specs("disk=ENOSPC,EDQUOT").plan;
-    assert_eq!(ops(&full.header.ops), ["write", "pwrite", "writev", "pwritev", "close"]);
+    assert_eq!(ops(&full.header.planned), ["write", "pwrite", "writev", "pwritev", "close"]);
     // What works on any descriptor is told apart by it; what cannot be a socket needs no question.
     assert_eq!(ops(&full.header.only_files), ["write", "writev", "close"]);
     assert_eq!(ops(&full.header.only_sockets), [""; 0]);
     let network = specs("latency calls=network").plan;
     let expected: Vec<&str> = CALLS.iter().filter(|call| call.is_in(Family::Network)).map(|call| call.name).collect();
-    assert_eq!(ops(&network.header.ops), expected);
+    assert_eq!(ops(&network.header.planned), expected);
     assert_eq!(ops(&network.header.only_sockets), ["read", "readv", "write", "writev", "close"]);
     let both = specs("latency calls=network,disk").plan;
     assert_eq!((ops(&both.header.only_sockets), ops(&both.header.only_files)), (vec![], vec![]));
@@ -149,8 +149,8 @@ fn families_expand_to_what_the_fault_fits() {
     assert!(!ops(&named.header.only_files).contains(&"read"));
     assert!(ops(&named.header.only_files).contains(&"write"));
     // An errno in a family takes getaddrinfo out, an EAI code leaves nothing else.
-    assert!(!ops(&specs("network=ECONNRESET").plan.header.ops).contains(&"getaddrinfo"));
-    assert_eq!(ops(&specs("network=EAI_AGAIN").plan.header.ops), ["getaddrinfo"]);
+    assert!(!ops(&specs("network=ECONNRESET").plan.header.planned).contains(&"getaddrinfo"));
+    assert_eq!(ops(&specs("network=EAI_AGAIN").plan.header.planned), ["getaddrinfo"]);
 }
 
 #[test]
@@ -159,14 +159,14 @@ fn sockets_are_asked_for_where_they_are_meant() {
     assert_eq!(ops(&to.header.only_sockets), ["read"]);
     assert_eq!(ops(&specs("disconnect").plan.header.only_sockets), ["read", "readv", "write", "writev"]);
     // A peer takes what cannot be a socket out of the defaults, a path what cannot be a file.
-    assert_eq!(ops(&specs("corrupt to=:80").plan.header.ops), ["read", "readv", "recv", "recvfrom"]);
-    assert_eq!(ops(&specs("corrupt path=*.json").plan.header.ops), ["read", "pread", "readv", "preadv"]);
+    assert_eq!(ops(&specs("corrupt to=:80").plan.header.planned), ["read", "readv", "recv", "recvfrom"]);
+    assert_eq!(ops(&specs("corrupt path=*.json").plan.header.planned), ["read", "pread", "readv", "preadv"]);
 }
 
 #[test]
 fn operations_are_tracked_only_for_rules_that_need_it() {
     let tracked = |plan: &Plan| -> Vec<&'static str> {
-        CALLS.iter().filter(|call| plan.header.ops[call.op as usize] & TRACK != 0).map(|call| call.name).collect()
+        CALLS.iter().filter(|call| plan.header.planned[call.op as usize] & TRACK != 0).map(|call| call.name).collect()
     };
     assert_eq!(tracked(&specs("malloc=ENOMEM; connect=ECONNREFUSED; fork=EAGAIN").plan), [""; 0]);
     let needs = specs("malloc=ENOMEM; read=EIO path=*.db").plan;
@@ -177,7 +177,7 @@ fn operations_are_tracked_only_for_rules_that_need_it() {
     assert_eq!(tracked(&specs("refuse to=a.example.com").plan), ["getaddrinfo"]);
     let memory = specs("exhaust what=memory limit=1MB").plan;
     assert_eq!(tracked(&memory), ["malloc", "calloc", "realloc", "memalign", "posix_memalign", "free"]);
-    assert_eq!(memory.header.ops[Op::Free as usize] & RULE_BITS, 0);
+    assert_eq!(memory.header.planned[Op::Free as usize] & RULE_BITS, 0);
 }
 
 #[test]

@@ -77,6 +77,8 @@ fn good_spec() -> impl Strategy<Value = Fault> {
         "error calls=read,write",
         "error calls=disk errno=ENOSPC:3,EIO",
         "error calls=getaddrinfo errno=EAI_AGAIN",
+        "error calls=read,write size=1KB.. direction=in caller=\"lib{a,b}*\"",
+        "error calls=disk not.path=*.log not.to=:80 not.fd=5.. not.size=..9 not.calls=close,open not.direction=out",
         "latency calls=network delay=1.5s",
         "latency calls=openat jitter=3ms distribution=normal",
         "hang calls=recv",
@@ -132,11 +134,14 @@ proptest! {
     #[test]
     fn a_table_reads_back_from_its_json_and_json_is_yaml(faults in proptest::collection::vec(good_spec(), 0..4), seed: Option<u64>,
         rate in proptest::option::of(0.0f64..=1.0), settings in proptest::sample::select(vec![
-            "{}", "{\"arm\": \"exec\", \"protect\": \"none\"}", "{\"arm\": {\"after\": \"2s\"}, \"protect\": [\"default\", \"/opt/**\"]}",
+            "{}", "{\"arm\": \"ctl\"}", "{\"arm\": {\"path\": [\"a\", \"b/**\"]}}", "{\"arm\": {\"listen\": 8080}}", "{\"arm\": {\"listen\": \"80..90\"}}",
+            "{\"faults\": [{\"fault\": \"error\", \"calls\": \"read\", \"size\": \"1KB..\", \"caller\": \"libx*\", \"not\": {\"path\": \"*.log\", \"fd\": \"3..\"}}]}",
+            "{\"arm\": \"exec\", \"protect\": \"none\"}", "{\"arm\": {\"after\": \"2s\"}, \"protect\": [\"default\", \"/opt/**\"]}",
             "{\"chaos\": \"disk,network\", \"for\": \"3m\", \"enabled\": false}", "{\"roles\": {\"db\": [\":5432\", \"a.b\"]}, \"max_faults\": 3}",
         ])) {
         let mut table = Table::from_json(settings, "t").unwrap();
-        (table.faults, table.seed) = (faults, seed);
+        table.faults.extend(faults);
+        table.seed = seed;
         table.rate = rate.map(chaos_table::quantities::Rate);
         prop_assert_eq!(&Table::from_json(&table.to_json(), "t").unwrap(), &table);
         prop_assert_eq!(&from_yaml(&table.to_json(), "t").unwrap(), &table);

@@ -63,7 +63,7 @@ pub(super) fn hang(session: &Session, op: Op, ns: u64, ticket: Ticket, target: T
     }
     loop {
         let now = clock::exact();
-        let over = now.saturating_sub(session.start_ns) >= session.until_ns || session.is_over();
+        let over = session.run_time(now) >= session.until_ns || session.is_over();
         if now >= until || over {
             break;
         }

@@ -21,10 +21,10 @@ pub(super) fn opening(dirfd: c_int, path: *const c_char, real: impl FnOnce() -> 
 fn after_open(dirfd: c_int, path: *const c_char, fd: c_int) {
     if tracked(Op::Open) {
         fds::forget(fd);
-        if init::is_waiting() {
+        if init::awaits_sign() {
             let saved = crate::real::errno();
             // SAFETY: the program's own argument, which open has just read.
-            unsafe { init::sign_of_path(dirfd, path) };
+            unsafe { init::sign_of_path(dirfd, path, fd >= 0) };
             set_errno(saved);
         }
     }

@@ -14,8 +14,8 @@ use std::sync::atomic::Ordering;
 /// Whether this allocation fails, and with what.
 #[cold]
 #[inline(never)]
-fn refused(first: First, size: usize, caller: usize) -> Option<i32> {
-    match call::deliver(first, Target::Memory(caller), size as u64, 0) {
+fn refused(first: First, size: usize) -> Option<i32> {
+    match call::deliver(first, Target::Memory, size as u64, 0) {
         Outcome::Fail(errno, ticket) => {
             effects::tell(&ticket, 0);
             Some(errno)
@@ -26,18 +26,18 @@ fn refused(first: First, size: usize, caller: usize) -> Option<i32> {
 
 /// An allocation that tells its failure by NULL. What passes is one jump; the rest is elsewhere.
 #[inline(always)]
-fn allocating(op: Op, size: usize, caller: usize, real: impl FnOnce() -> *mut c_void) -> *mut c_void {
-    match call::quick(op, Target::Memory(caller)) {
+fn allocating(op: Op, size: usize, real: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    match call::quick(op, Target::Memory) {
         Quick::Pass => real(),
-        quick => allocating_hit(quick, op, size, caller, real),
+        quick => allocating_hit(quick, op, size, real),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn allocating_hit(quick: Quick, op: Op, size: usize, caller: usize, real: impl FnOnce() -> *mut c_void) -> *mut c_void {
-    let first = quick.resolve(op, Target::Memory(caller), size as u64);
-    if let Some(errno) = first.and_then(|first| refused(first, size, caller)) {
+fn allocating_hit(quick: Quick, op: Op, size: usize, real: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    let first = quick.resolve(op, Target::Memory, size as u64);
+    if let Some(errno) = first.and_then(|first| refused(first, size)) {
         set_errno(errno);
         return std::ptr::null_mut();
     }
@@ -66,24 +66,18 @@ fn account(change: i64) {
 
 /// A reallocation; the old block stays when it fails.
 #[inline(always)]
-fn resizing(memory: *mut c_void, size: usize, caller: usize, real: impl FnOnce() -> *mut c_void) -> *mut c_void {
-    match call::quick(Op::Realloc, Target::Memory(caller)) {
+fn resizing(memory: *mut c_void, size: usize, real: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    match call::quick(Op::Realloc, Target::Memory) {
         Quick::Pass => real(),
-        quick => resizing_hit(quick, memory, size, caller, real),
+        quick => resizing_hit(quick, memory, size, real),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn resizing_hit(
-    quick: Quick,
-    memory: *mut c_void,
-    size: usize,
-    caller: usize,
-    real: impl FnOnce() -> *mut c_void,
-) -> *mut c_void {
-    let first = quick.resolve(Op::Realloc, Target::Memory(caller), size as u64);
-    if let Some(errno) = first.and_then(|first| refused(first, size, caller)) {
+fn resizing_hit(quick: Quick, memory: *mut c_void, size: usize, real: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    let first = quick.resolve(Op::Realloc, Target::Memory, size as u64);
+    if let Some(errno) = first.and_then(|first| refused(first, size)) {
         // realloc(p, 0) frees; it cannot fail.
         if size != 0 {
             set_errno(errno);
@@ -104,25 +98,25 @@ fn resizing_hit(
 }
 
 hooks! {
-    [caller "rsi"] Malloc, malloc(size: usize, caller: usize) -> *mut c_void, real =>
-        allocating(Op::Malloc, size, caller, || real(size));
-    [caller "rdx"] Calloc, calloc(count: usize, size: usize, caller: usize) -> *mut c_void, real =>
-        allocating(Op::Calloc, count.saturating_mul(size), caller, || real(count, size));
-    [caller "rdx"] Realloc, realloc(memory: *mut c_void, size: usize, caller: usize) -> *mut c_void, real =>
-        resizing(memory, size, caller, || real(memory, size));
-    [caller "rcx"] Realloc, reallocarray(memory: *mut c_void, count: usize, size: usize, caller: usize) -> *mut c_void, real =>
-        resizing(memory, count.saturating_mul(size), caller, || real(memory, count, size));
-    [caller "rdx"] Memalign, memalign(alignment: usize, size: usize, caller: usize) -> *mut c_void, real =>
-        allocating(Op::Memalign, size, caller, || real(alignment, size));
-    [caller "rdx"] Memalign, aligned_alloc or memalign(alignment: usize, size: usize, caller: usize) -> *mut c_void, real =>
-        allocating(Op::Memalign, size, caller, || real(alignment, size));
-    [caller "rsi"] Memalign, valloc(size: usize, caller: usize) -> *mut c_void, real =>
-        allocating(Op::Memalign, size, caller, || real(size));
-    [caller "rsi"] Memalign, pvalloc(size: usize, caller: usize) -> *mut c_void, real =>
-        allocating(Op::Memalign, size, caller, || real(size));
-    [caller "rcx"] PosixMemalign, posix_memalign(place: *mut *mut c_void, alignment: usize, size: usize, caller: usize) -> c_int, real => {
-        let first = call::judge(Op::PosixMemalign, Target::Memory(caller), size as u64);
-        if let Some(code) = first.and_then(|first| refused(first, size, caller)) {
+    Malloc, malloc(size: usize) -> *mut c_void, real =>
+        allocating(Op::Malloc, size, || real(size));
+    Calloc, calloc(count: usize, size: usize) -> *mut c_void, real =>
+        allocating(Op::Calloc, count.saturating_mul(size), || real(count, size));
+    Realloc, realloc(memory: *mut c_void, size: usize) -> *mut c_void, real =>
+        resizing(memory, size, || real(memory, size));
+    Realloc, reallocarray(memory: *mut c_void, count: usize, size: usize) -> *mut c_void, real =>
+        resizing(memory, count.saturating_mul(size), || real(memory, count, size));
+    Memalign, memalign(alignment: usize, size: usize) -> *mut c_void, real =>
+        allocating(Op::Memalign, size, || real(alignment, size));
+    Memalign, aligned_alloc or memalign(alignment: usize, size: usize) -> *mut c_void, real =>
+        allocating(Op::Memalign, size, || real(alignment, size));
+    Memalign, valloc(size: usize) -> *mut c_void, real =>
+        allocating(Op::Memalign, size, || real(size));
+    Memalign, pvalloc(size: usize) -> *mut c_void, real =>
+        allocating(Op::Memalign, size, || real(size));
+    PosixMemalign, posix_memalign(place: *mut *mut c_void, alignment: usize, size: usize) -> c_int, real => {
+        let first = call::judge(Op::PosixMemalign, Target::Memory, size as u64);
+        if let Some(code) = first.and_then(|first| refused(first, size)) {
             return code;
         }
         let code = real(place, alignment, size);

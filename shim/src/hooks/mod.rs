@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod file;
+pub mod ipc;
 pub mod memory;
 pub mod net;
 pub mod process;

@@ -148,7 +148,7 @@ redhook::hook! {
 redhook::hook! {
     unsafe fn listen(fd: c_int, backlog: c_int) -> c_int => made_listener {
         // SAFETY: the program's own arguments.
-        listening(|| unsafe { redhook::real!(listen)(fd, backlog) })
+        listening(fd, || unsafe { redhook::real!(listen)(fd, backlog) })
     }
 }
 
@@ -183,11 +183,15 @@ pub(super) unsafe fn watching(
 }
 
 /// A listen: a server is at work.
-pub(super) fn listening(real: impl FnOnce() -> c_int) -> c_int {
+pub(super) fn listening(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     if init::is_waiting() {
         init::sign();
     }
-    simple(Op::Listen, Target::Nothing, real, minus_one)
+    let result = simple(Op::Listen, Target::Nothing, real, minus_one);
+    if result == 0 && init::awaits_sign() {
+        init::sign_of_listening(fd);
+    }
+    result
 }
 
 /// A call that makes two descriptors.

@@ -95,6 +95,7 @@ extern "C" fn before_vfork() -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn vfork() {
     std::arch::naked_asm!(
+        crate::real::note_caller!(),
         "sub rsp, 8",
         "call {before}",
         "add rsp, 8",
@@ -102,6 +103,7 @@ unsafe extern "C" fn vfork() {
         "jne 2f",
         "jmp qword ptr [rip + {slot}]",
         "2: ret",
+        caller = const std::mem::offset_of!(crate::guard::Thread, caller),
         before = sym before_vfork,
         slot = sym real_vfork::VFORK,
     )
@@ -197,6 +199,7 @@ macro_rules! variadic {
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $symbol() {
             std::arch::naked_asm!(
+                crate::real::note_caller!(),
                 "mov r10, [rsp]",
                 "mov [rsp], r9",
                 "push r8",
@@ -215,6 +218,7 @@ macro_rules! variadic {
                 "add rsp, 32",
                 "mov [rsp], r10",
                 "ret",
+                caller = const std::mem::offset_of!(crate::guard::Thread, caller),
                 list = sym $list,
             )
         }

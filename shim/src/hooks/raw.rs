@@ -85,6 +85,7 @@ mod real {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn syscall() {
     std::arch::naked_asm!(
+        crate::real::note_caller!(),
         "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9",
         "sub rsp, 8",
         "call {route}",
@@ -97,6 +98,7 @@ unsafe extern "C" fn syscall() {
         "2: jmp {handle}",
         "3: mov rax, -1",
         "ret",
+        caller = const std::mem::offset_of!(crate::guard::Thread, caller),
         route = sym route,
         slot = sym real::SYSCALL,
         handle = sym handle,
@@ -147,7 +149,7 @@ unsafe extern "C-unwind" fn handle(
         libc::SYS_sendmmsg => message(Op::Sendmmsg, fd, d as c_int, || again(whole) as isize) as c_long,
         libc::SYS_recvmmsg => message(Op::Recvmmsg, fd, d as c_int, || again(whole) as isize) as c_long,
         libc::SYS_fcntl => c_long::from(duplicating(b as c_int, || again(whole) as c_int)),
-        libc::SYS_listen => c_long::from(listening(|| again(whole) as c_int)),
+        libc::SYS_listen => c_long::from(listening(fd, || again(whole) as c_int)),
         libc::SYS_epoll_ctl => {
             // SAFETY: the program's own event.
             c_long::from(unsafe { watching(b as c_int, c as c_int, d as *const _, || again(whole) as c_int) })
