@@ -330,7 +330,7 @@ fn fault_name(record: &Record) -> String {
 }
 
 fn call_name(record: &Record) -> String {
-    Op::from_number(record.op).map_or_else(|| format!("#{}", record.op), |op| op.row().name.into())
+    Op::from_number(record.op).map_or_else(|| format!("#{}", record.op), |op| op.row().name().into())
 }
 
 /// The errno, or what was done instead.

@@ -160,7 +160,8 @@ fn the_real_functions_are_those_that_dlsym_finds() {
         || on_old_glibc("next", &["-shared", "-fPIC", "-ldl"]),
         || on_musl("next", &["-shared", "-fPIC"]),
     ];
-    let guests: [fn() -> String; 3] = [|| guest("slots"), || on_old_glibc("slots", &["-ldl"]), || on_musl("slots", &[])];
+    let guests: [fn() -> String; 3] =
+        [|| guest("slots"), || on_old_glibc("slots", &["-ldl"]), || on_musl("slots", &[])];
     for (next, slots) in next.into_iter().zip(guests) {
         let scene = Scene::new();
         // Not into the launcher, which has another libc.

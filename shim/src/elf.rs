@@ -104,10 +104,9 @@ impl Module {
             }
             entry = entry.wrapping_add(1);
         }
-        let found = !module.symbols.is_null()
-            && !module.strings.is_null()
-            && !(module.gnu_hash.is_null() && module.hash.is_null());
-        found.then_some(module)
+        let no_table = module.gnu_hash.is_null() && module.hash.is_null();
+        let nothing = module.symbols.is_null() || module.strings.is_null() || no_table;
+        (!nothing).then_some(module)
     }
 
     /// The address that the module defines a name at; `None` when it does not.

@@ -4,11 +4,11 @@
 //! calls pass, and there is no destructor of ours.
 
 use crate::children;
+use crate::elf::Name;
 use crate::guard::{self, Token};
 use crate::session::{self, Session};
 use crate::text::Text;
 use crate::tree::{self, Arrival, Lineage};
-use crate::elf::Name;
 use crate::{clock, fds, hooks, loaded, log, paths, real, standalone, sys};
 use chaos_table::calls::Op;
 use chaos_table::record::{self, Record};

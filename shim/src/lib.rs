@@ -13,6 +13,8 @@
 //!    `effects.rs` touch the call.
 //! 5. `tree.rs` knows who this process and thread are and claims their `slots.rs` in the session; `children.rs` passes
 //!    the session on in environments; `init.rs` attaches, arms, and hides us.
+//! 6. `loaded.rs` walks the loaded modules and `elf.rs` looks into their symbol tables, in place of dlsym; `portable.rs`
+//!    has what std needs and some libc lacks: one file serves every glibc from 2.17 on, and musl.
 //!
 //! House rules. While armed, nothing here allocates, locks, panics, or owns a descriptor; system calls of our own go
 //! through `sys.rs` and leave errno alone; the token is held around our own code only, never around the real call.

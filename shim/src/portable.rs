@@ -137,7 +137,13 @@ unsafe extern "C" fn fstat(fd: c_int, buffer: *mut libc::stat) -> c_int {
     answer(unsafe { sys::syscall6(libc::SYS_fstat, [fd as usize, buffer as usize, 0, 0, 0, 0]) }) as c_int
 }
 
-unsafe extern "C" fn statx(dirfd: c_int, path: *const c_char, flags: c_int, mask: c_uint, buffer: *mut c_void) -> c_int {
+unsafe extern "C" fn statx(
+    dirfd: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mask: c_uint,
+    buffer: *mut c_void,
+) -> c_int {
     let arguments = [dirfd as usize, path as usize, flags as usize, mask as usize, buffer as usize, 0];
     // SAFETY: as above.
     answer(unsafe { sys::syscall6(libc::SYS_statx, arguments) }) as c_int

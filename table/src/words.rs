@@ -49,13 +49,13 @@ impl Value for CallName {
         if let Some(found) = op.or_else(|| Family::by_name(text).map(CallName::Family)) {
             return Ok(found);
         }
-        let known = CALLS.iter().flat_map(|call| std::iter::once(call.name).chain(call.symbols.iter().copied()));
+        let known = CALLS.iter().flat_map(|call| std::iter::once(call.name()).chain(call.symbols()));
         let known = known.chain(Family::ALL.iter().map(|(name, _)| *name));
         Err(Problem::unknown("call", text, known).or_help("`chaos-exec list calls` shows all of them"))
     }
     fn to_text(&self) -> String {
         match self {
-            CallName::Op(op) => op.row().name.to_owned(),
+            CallName::Op(op) => op.row().name().to_owned(),
             CallName::Family(family) => family.name().to_owned(),
         }
     }

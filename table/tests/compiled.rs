@@ -27,7 +27,7 @@ fn rule(text: &str) -> Rule {
 
 /// The operations with the bit of the first rule, in `masks`.
 fn ops(masks: &[u64]) -> Vec<&'static str> {
-    CALLS.iter().filter(|call| masks[call.op as usize] & 1 != 0).map(|call| call.name).collect()
+    CALLS.iter().filter(|call| masks[call.op as usize] & 1 != 0).map(|call| call.name()).collect()
 }
 
 fn patterns(plan: &Plan) -> Patterns<'_> {
@@ -140,7 +140,7 @@ fn families_expand_to_what_the_fault_fits() {
     assert_eq!(ops(&full.header.only_files), ["write", "writev", "close"]);
     assert_eq!(ops(&full.header.only_sockets), [""; 0]);
     let network = specs("latency calls=network").plan;
-    let expected: Vec<&str> = CALLS.iter().filter(|call| call.is_in(Family::Network)).map(|call| call.name).collect();
+    let expected: Vec<&str> = CALLS.iter().filter(|call| call.is_in(Family::Network)).map(|call| call.name()).collect();
     assert_eq!(ops(&network.header.planned), expected);
     assert_eq!(ops(&network.header.only_sockets), ["read", "readv", "write", "writev", "close"]);
     let both = specs("latency calls=network,disk").plan;
@@ -166,7 +166,7 @@ fn sockets_are_asked_for_where_they_are_meant() {
 #[test]
 fn operations_are_tracked_only_for_rules_that_need_it() {
     let tracked = |plan: &Plan| -> Vec<&'static str> {
-        CALLS.iter().filter(|call| plan.header.planned[call.op as usize] & TRACK != 0).map(|call| call.name).collect()
+        CALLS.iter().filter(|call| plan.header.planned[call.op as usize] & TRACK != 0).map(|call| call.name()).collect()
     };
     assert_eq!(tracked(&specs("malloc=ENOMEM; connect=ECONNREFUSED; fork=EAGAIN").plan), [""; 0]);
     let needs = specs("malloc=ENOMEM; read=EIO path=*.db").plan;
@@ -343,8 +343,8 @@ fn every_fault_compiles_for_every_call_that_it_fits_and_no_other() {
                 (FaultKind::Exhaust, _) => " what=files limit=9",
                 _ => "",
             };
-            let spec = parse_spec(&format!("{name} calls={}{extra}", call.name), "");
-            assert_eq!(spec.is_ok(), call.allows(*kind), "{name} {}: {spec:?}", call.name);
+            let spec = parse_spec(&format!("{name} calls={}{extra}", call.name()), "");
+            assert_eq!(spec.is_ok(), call.allows(*kind), "{name} {}: {spec:?}", call.name());
         }
     }
 }

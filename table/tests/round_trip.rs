@@ -29,7 +29,7 @@ fn one_of(values: &'static [&'static str]) -> impl Strategy<Value = String> {
 /// A spec with keys and values that are right by themselves; together they may still be refused.
 fn spec_text() -> impl Strategy<Value = String> {
     let kinds: Vec<&str> = FaultKind::ALL.iter().map(|(name, _, _)| *name).collect();
-    let mut calls: Vec<&str> = CALLS.iter().map(|call| call.name).collect();
+    let mut calls: Vec<&str> = CALLS.iter().map(|call| call.name()).collect();
     calls.extend(["disk", "network", "memory", "process", "stdio", "openat", "fopen64", "disk_io"]);
     let calls = proptest::collection::vec(proptest::sample::select(calls), 1..4).prop_map(|names| names.join(","));
     let selectors = (

@@ -24,8 +24,8 @@ const fn operations() -> [u16; NUMBERS] {
     let mut row = 0;
     while row < CALLS.len() {
         let mut at = 0;
-        while at < CALLS[row].syscalls.len() {
-            table[CALLS[row].syscalls[at] as usize] = CALLS[row].op as u16 + 1;
+        while at < CALLS[row].syscalls().len() {
+            table[CALLS[row].syscalls()[at] as usize] = CALLS[row].op as u16 + 1;
             at += 1;
         }
         row += 1;
