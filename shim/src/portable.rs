@@ -2,15 +2,15 @@
 //!
 //! This one file is to load under glibc 2.17, where `dlsym` lives in libdl and `stat64` is no symbol at all, under
 //! today's, and under musl. What is younger than glibc 2.17, or lives elsewhere than in libc.so.6, is therefore defined
-//! here, hidden from the program. When `make dist` names one more such symbol, this is the place for it.
+//! here, hidden from the program, or is one of our own hooks. When `make dist` names one more such symbol, this is the place for it.
 
 use crate::elf::Name;
 use crate::loaded;
-use crate::real::{self, set_errno};
+use crate::real::{self, Slot, set_errno};
 use crate::sys;
 use std::arch::global_asm;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// Gives functions of this file names that the linker sees and the program does not; `weak` for what std declares so.
 macro_rules! hidden {
@@ -35,9 +35,6 @@ hidden! {
     globl "dladdr" => place;
     globl "_dl_find_object" => find_object;
     globl "__tls_get_addr" => tls_address;
-    globl "stat64" => stat;
-    globl "fstat64" => fstat;
-    weak "statx" => statx;
     weak "gettid" => gettid;
     weak "getrandom" => getrandom;
     globl "pthread_key_create" => key_create;
@@ -127,26 +124,29 @@ fn answer(result: isize) -> isize {
     result
 }
 
-unsafe extern "C" fn stat(path: *const c_char, buffer: *mut libc::stat) -> c_int {
-    // SAFETY: the caller's pointers; glibc's structure is the kernel's.
-    answer(unsafe { sys::syscall6(libc::SYS_stat, [path as usize, buffer as usize, 0, 0, 0, 0]) }) as c_int
+/// Declares slots that serve where libc lacks a symbol: the system call of these arguments. glibc before 2.33 has no
+/// `stat`, before 2.28 no `statx`.
+macro_rules! kernel {
+    ($($slot:ident = $number:ident;)*) => {$(
+        pub mod $slot {
+            use super::*;
+
+            pub static SLOT: Slot = Slot { target: AtomicPtr::new(ask as *mut c_void) };
+
+            unsafe extern "C" fn ask(a: usize, b: usize, c: usize, d: usize, e: usize) -> c_int {
+                // SAFETY: the caller's arguments, which the kernel checks; its structures are those of libc.
+                answer(unsafe { sys::syscall6(libc::$number, [a, b, c, d, e, 0]) }) as c_int
+            }
+        }
+    )*};
 }
 
-unsafe extern "C" fn fstat(fd: c_int, buffer: *mut libc::stat) -> c_int {
-    // SAFETY: as above.
-    answer(unsafe { sys::syscall6(libc::SYS_fstat, [fd as usize, buffer as usize, 0, 0, 0, 0]) }) as c_int
-}
-
-unsafe extern "C" fn statx(
-    dirfd: c_int,
-    path: *const c_char,
-    flags: c_int,
-    mask: c_uint,
-    buffer: *mut c_void,
-) -> c_int {
-    let arguments = [dirfd as usize, path as usize, flags as usize, mask as usize, buffer as usize, 0];
-    // SAFETY: as above.
-    answer(unsafe { sys::syscall6(libc::SYS_statx, arguments) }) as c_int
+kernel! {
+    kernel_stat = SYS_stat;
+    kernel_lstat = SYS_lstat;
+    kernel_fstat = SYS_fstat;
+    kernel_fstatat = SYS_newfstatat;
+    kernel_statx = SYS_statx;
 }
 
 unsafe extern "C" fn gettid() -> c_int {

@@ -174,6 +174,18 @@ extern "C" fn no_sys() -> isize {
     -1
 }
 
+extern "C" fn no_sys_null() -> usize {
+    set_errno(libc::ENOSYS);
+    0
+}
+
+/// Named as an alias: the missing call returns NULL or 0 and sets errno to ENOSYS, where a -1 would be taken for success.
+pub mod null {
+    use super::{AtomicPtr, Slot, c_void, no_sys_null};
+
+    pub static SLOT: Slot = Slot { target: AtomicPtr::new(no_sys_null as *mut c_void) };
+}
+
 /// The common end of the stubs: r11 holds the entry; all argument registers survive.
 #[unsafe(naked)]
 pub unsafe extern "C" fn resolve_and_jump() {
@@ -210,7 +222,7 @@ pub(crate) use note_caller;
 /// `Op, symbol(arguments) -> result, real => body;` - the entry jumps to the real function when the operation's word is
 /// zero, and to `body` otherwise, the return address stored in the thread's block; in `body`, `real` is the real function.
 /// Before the operation may stand `[always]`: the word is not asked (calls that the tree hangs on).
-/// `or alias` names the hook whose real function serves where libc lacks the symbol.
+/// `or alias` names the hook whose real function serves where libc lacks the symbol; `or null`: it then returns NULL.
 macro_rules! hooks {
     ($(
         $([$($mode:tt)*])? $op:ident, $symbol:ident $(or $alias:ident)?
