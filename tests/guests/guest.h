@@ -30,8 +30,12 @@ __attribute__((noreturn)) static inline void die(const char *what) {
     _exit(99);
 }
 
-/* The name of an errno that guests meet; "0" for none. Not every libc has strerrorname_np. */
+/* The name of an errno; "0" for none. Where libc cannot tell, of those that guests meet on other libcs. */
 static inline const char *name_of(int number) {
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 32)
+    const char *name = number ? strerrorname_np(number) : "0";
+    return name ? name : "?";
+#else
 #define NAME(name) case name: return #name;
     switch (number) {
     case 0: return "0";
@@ -42,6 +46,7 @@ static inline const char *name_of(int number) {
     }
 #undef NAME
     return "?";
+#endif
 }
 
 static inline long long now_ns(void) {
