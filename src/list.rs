@@ -74,7 +74,7 @@ fn call_json(call: &Call) -> Value {
 
 /// The calls at which a fault makes sense.
 fn calls_of(kind: FaultKind) -> Vec<&'static str> {
-    CALLS.iter().filter(|call| call.allows(kind)).map(|call| call.name()).collect()
+    CALLS.iter().filter(|call| call.allows(kind)).map(Call::name).collect()
 }
 
 fn faults_text() -> String {

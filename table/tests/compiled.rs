@@ -1,6 +1,6 @@
 //! What a good table compiles to, checked on the fields that the shim reads and by deciding with them.
 
-use chaos_table::calls::{CALLS, Family, FaultKind, Op, Subject};
+use chaos_table::calls::{CALLS, Call, Family, FaultKind, Op, Subject};
 use chaos_table::compile::{Compiled, Context, compile};
 use chaos_table::decide::{Patterns, Peer, rate_threshold};
 use chaos_table::files::from_yaml;
@@ -27,7 +27,7 @@ fn rule(text: &str) -> Rule {
 
 /// The operations with the bit of the first rule, in `masks`.
 fn ops(masks: &[u64]) -> Vec<&'static str> {
-    CALLS.iter().filter(|call| masks[call.op as usize] & 1 != 0).map(|call| call.name()).collect()
+    CALLS.iter().filter(|call| masks[call.op as usize] & 1 != 0).map(Call::name).collect()
 }
 
 fn patterns(plan: &Plan) -> Patterns<'_> {
@@ -143,7 +143,7 @@ fn families_expand_to_what_the_fault_fits() {
     assert_eq!(ops(&full.header.only_files), ["write", "writev", "close"]);
     assert_eq!(ops(&full.header.only_sockets), [""; 0]);
     let network = specs("latency calls=network").plan;
-    let expected: Vec<&str> = CALLS.iter().filter(|call| call.is_in(Family::Network)).map(|call| call.name()).collect();
+    let expected: Vec<&str> = CALLS.iter().filter(|call| call.is_in(Family::Network)).map(Call::name).collect();
     assert_eq!(ops(&network.header.planned), expected);
     assert_eq!(ops(&network.header.only_sockets), ["read", "readv", "write", "writev", "close", "sendfile", "splice"]);
     let both = specs("latency calls=network,disk").plan;
@@ -170,7 +170,7 @@ fn sockets_are_asked_for_where_they_are_meant() {
 #[test]
 fn operations_are_tracked_only_for_rules_that_need_it() {
     let tracked = |plan: &Plan| -> Vec<&'static str> {
-        CALLS.iter().filter(|call| plan.header.planned[call.op as usize] & TRACK != 0).map(|call| call.name()).collect()
+        CALLS.iter().filter(|call| plan.header.planned[call.op as usize] & TRACK != 0).map(Call::name).collect()
     };
     assert_eq!(tracked(&specs("malloc=ENOMEM; connect=ECONNREFUSED; fork=EAGAIN").plan), [""; 0]);
     let needs = specs("malloc=ENOMEM; read=EIO path=*.db").plan;
