@@ -7,7 +7,9 @@ use crate::options::table_of;
 use chaos_table::calls::{CALLS, Call, FaultKind};
 use chaos_table::compile::{Context as Place, compile};
 use chaos_table::errno::{eai_name, errno_name, signal_name};
-use chaos_table::rule::{ALWAYS, Delay, Except, Matcher, Plan, Rule, Span, arm, exhaust, flag, matcher, per, shape};
+use chaos_table::rule::{
+    ALWAYS, Delay, Except, Matcher, Plan, Rule, Span, arm, clocks, exhaust, flag, matcher, per, shape,
+};
 use humantime::format_duration;
 use std::io::Write;
 use std::time::Duration;
@@ -71,7 +73,8 @@ fn rule_in_words(plan: &Plan, index: usize, rule: &Rule) -> String {
     let bit = 1u64 << index;
     let calls: Vec<&str> =
         CALLS.iter().filter(|call| plan.header.planned[call.op as usize] & bit != 0).map(Call::name).collect();
-    let mut line = format!("{}: {} at {}", plan.rule_name(index), what(rule), calls.join(", "));
+    let place = if rule.has(flag::LAUNCHER) { "by the launcher".into() } else { format!("at {}", calls.join(", ")) };
+    let mut line = format!("{}: {} {place}", plan.rule_name(index), what(rule));
     let only = |masks: &[u64]| masks.iter().any(|mask| mask & bit != 0);
     match (only(&plan.header.only_files), only(&plan.header.only_sockets)) {
         (true, false) => line += " on files",
@@ -145,18 +148,57 @@ fn what(rule: &Rule) -> String {
         Some(FaultKind::Corrupt) if rule.flip_per == 0 => format!("flip {} bits of the data", rule.flip_bits),
         Some(FaultKind::Corrupt) => format!("flip {} bits in each {} bytes of the data", rule.flip_bits, rule.flip_per),
         Some(FaultKind::Refuse) => "refuse the connection (ECONNREFUSED)".into(),
-        Some(FaultKind::Disconnect) if rule.has(flag::SILENT) => "end the connection silently".into(),
-        Some(FaultKind::Disconnect) => "reset the connection".into(),
+        Some(FaultKind::Disconnect) => {
+            let how = if rule.has(flag::SILENT) { "end the connection silently" } else { "reset the connection" };
+            if rule.limit == 0 { how.into() } else { format!("{how} once {} bytes have moved over it", rule.limit) }
+        }
+        Some(FaultKind::Unreachable) => {
+            let errno = if rule.code == 0 {
+                "ETIMEDOUT (datagrams: EHOSTUNREACH)"
+            } else {
+                errno_name(rule.code).unwrap_or("?")
+            };
+            format!("reach nobody: {errno} after {}", time(rule.delay.base_ns))
+        }
+        Some(FaultKind::Throttle) => format!("move {} bytes a second", rule.limit),
         Some(FaultKind::Dns) if rule.code == 0 => format!("block the look-up {}", hang(&rule.delay)),
         Some(FaultKind::Dns) => format!("answer {}", eai_name(rule.code).unwrap_or("an error")),
         Some(FaultKind::Exhaust) if rule.what == exhaust::MEMORY => {
             format!("run out of memory at {} bytes", rule.limit)
         }
-        Some(FaultKind::Exhaust) => format!("run out of descriptors at {}", rule.limit),
+        Some(FaultKind::Exhaust) => {
+            let what = match rule.what {
+                exhaust::PROCESSES => "processes",
+                exhaust::THREADS => "threads",
+                _ => "descriptors",
+            };
+            format!("run out of {what} at {}", rule.limit)
+        }
         Some(FaultKind::Signal) => format!("send {}", signal_name(rule.code).unwrap_or("a signal")),
         Some(FaultKind::Exit) => format!("exit with {}", rule.code),
+        Some(FaultKind::Freeze) => format!("stand still for {}", time(rule.delay.base_ns)),
+        Some(FaultKind::Clock) => clock(rule),
         None => "nothing".into(),
     }
+}
+
+fn clock(rule: &Rule) -> String {
+    let signed = |ns: i64| format!("{}{}", if ns < 0 { '-' } else { '+' }, time(ns.unsigned_abs()));
+    let which = if rule.clocks & clocks::MONOTONIC == 0 { "the wall clock" } else { "the wall and monotonic clocks" };
+    let which = if rule.clocks == clocks::MONOTONIC { "the monotonic clock" } else { which };
+    let mut parts = Vec::new();
+    if rule.offset_ns != 0 {
+        parts.push(format!("off by {}", signed(rule.offset_ns)));
+    }
+    match (rule.jump_ns, rule.period_ns) {
+        (0, _) => {}
+        (jump, 0) => parts.push(format!("jumping by {}", signed(jump))),
+        (jump, period) => parts.push(format!("jumping by {} for {} and back", signed(jump), time(period))),
+    }
+    if rule.pace_ppm != 0 {
+        parts.push(format!("{} times as fast", rule.pace_ppm as f64 / 1e6));
+    }
+    format!("put {which} {}", parts.join(" and "))
 }
 
 fn errnos(rule: &Rule) -> String {
@@ -195,6 +237,12 @@ fn pattern_in_words(plan: &Plan, pattern: &Matcher) -> String {
 }
 
 fn when(rule: &Rule) -> String {
+    if rule.has(flag::LAUNCHER) {
+        return launcher_when(rule);
+    }
+    if rule.fault == FaultKind::Clock as u8 {
+        return clock_when(rule);
+    }
     let mut line = match rule.rate {
         ALWAYS => String::new(),
         // 2^64 stands for 100 %.
@@ -231,6 +279,42 @@ fn when(rule: &Rule) -> String {
         _ => {}
     }
     if line.is_empty() { ", every match".into() } else { line }
+}
+
+/// When the launcher acts.
+fn launcher_when(rule: &Rule) -> String {
+    let whom = match rule.has(flag::PROCESS) {
+        true => "",
+        false if rule.fault == FaultKind::Freeze as u8 => ", to the whole tree",
+        false => ", to the first process",
+    };
+    let mut line = format!("{whom}, from {}", time(rule.from_ns));
+    if rule.period_ns > 0 {
+        line += &format!(", every {}", time(rule.period_ns));
+    }
+    line += &match (rule.times, rule.period_ns) {
+        (0 | 1, 0) => ", once".to_owned(),
+        (0, _) => String::new(),
+        (times, _) => format!(", {times} times"),
+    };
+    if rule.until_ns != u64::MAX {
+        line += &format!(", until {}", time(rule.until_ns));
+    }
+    line
+}
+
+/// When a clock is off.
+fn clock_when(rule: &Rule) -> String {
+    let mut line = match (rule.period_ns, rule.rate) {
+        (0, _) => String::new(),
+        (_, ALWAYS) => ", every second time".into(),
+        (_, rate) => format!(", {:.4}% of the times", rate as f64 / 18_446_744_073_709_551_616.0 * 100.0),
+    };
+    line += &format!(", from {}", time(rule.from_ns));
+    if rule.until_ns != u64::MAX {
+        line += &format!(", until {}", time(rule.until_ns));
+    }
+    line
 }
 
 fn time(ns: u64) -> String {

@@ -7,7 +7,7 @@ use crate::session::{End, hex};
 use crate::session_file::RuleLabel;
 use chaos_table::calls::{Failure as Fails, FaultKind, Op};
 use chaos_table::errno::{eai_name, errno_name, signal_name};
-use chaos_table::record::{Record, kind, status};
+use chaos_table::record::{NO_CALL, Record, kind, status};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -86,7 +86,7 @@ pub struct Injection {
     pub rule: String,
     /// Kind of the fault.
     pub fault: String,
-    /// The call that was hit.
+    /// The call that was hit; `launcher` when the launcher acted by itself.
     pub call: String,
     /// What the call failed with, when it failed.
     pub errno: Option<String>,
@@ -330,6 +330,9 @@ fn fault_name(record: &Record) -> String {
 }
 
 fn call_name(record: &Record) -> String {
+    if record.op == NO_CALL {
+        return "launcher".into();
+    }
     Op::from_number(record.op).map_or_else(|| format!("#{}", record.op), |op| op.row().name().into())
 }
 
@@ -343,9 +346,15 @@ fn effect_of(record: &Record) -> (Option<String>, Option<String>) {
     match FaultKind::from_number(record.fault) {
         Some(FaultKind::Dns) if code == 0 => (None, Some("hang".into())),
         Some(FaultKind::Disconnect) if code == 0 => (None, Some("end".into())),
-        Some(FaultKind::Error | FaultKind::Refuse | FaultKind::Exhaust | FaultKind::Dns | FaultKind::Disconnect) => {
-            (errno(), None)
-        }
+        Some(
+            FaultKind::Error
+            | FaultKind::Refuse
+            | FaultKind::Unreachable
+            | FaultKind::Exhaust
+            | FaultKind::Dns
+            | FaultKind::Disconnect,
+        ) => (errno(), None),
+        Some(FaultKind::Throttle) => (None, Some("throttle".into())),
         Some(FaultKind::Latency) => {
             let delay = Duration::from_nanos(record.requested);
             (None, Some(format!("delay {}", humantime::format_duration(delay))))
@@ -355,6 +364,15 @@ fn effect_of(record: &Record) -> (Option<String>, Option<String>) {
         Some(FaultKind::Corrupt) => (None, Some("corrupt".into())),
         Some(FaultKind::Signal) => (None, Some(signal())),
         Some(FaultKind::Exit) => (None, Some(format!("exit {code}"))),
+        Some(FaultKind::Clock) => {
+            let sign = if record.result < 0 { '-' } else { '+' };
+            let off = Duration::from_nanos(record.result.unsigned_abs());
+            (None, Some(format!("clock {sign}{}", humantime::format_duration(off))))
+        }
+        Some(FaultKind::Freeze) => {
+            let length = Duration::from_nanos(record.requested);
+            (None, Some(format!("freeze {}", humantime::format_duration(length))))
+        }
         None => (None, Some(format!("#{code}"))),
     }
 }

@@ -1,6 +1,7 @@
 //! `chaos-exec run`, as a pipeline: everything is checked before anything is made, everything is made before the
 //! target starts, and everything is written down when it is over.
 
+use crate::actor::Actor;
 use crate::cli::{Format, RunArgs};
 use crate::collect::{Collector, Tree};
 use crate::command::Command;
@@ -19,8 +20,8 @@ use crate::summary::{Summary, print_events};
 use crate::sys;
 use chaos_table::calls::FaultKind;
 use chaos_table::compile::{Compiled, Context as Place, compile};
-use chaos_table::rule::Plan;
-use chaos_table::session::{Start, image};
+use chaos_table::rule::{Plan, flag};
+use chaos_table::session::{Header, Start, image};
 use nix::time::{ClockId, clock_gettime};
 use std::os::unix::ffi::OsStrExt;
 use std::time::SystemTime;
@@ -52,19 +53,25 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         SessionFile::from_file(file).map_err(|why| Failure::new(format!("the new session is no good: {why}")))?;
     let mut collector = Collector::new(opened, drained);
 
-    let environment = preload::target_environment(&sys::environment(), &session.shim, &session.file);
+    let environment = preload::target_environment(
+        &sys::environment(),
+        &session.shim,
+        &session.file,
+        command.first_library().as_ref(),
+    );
     let target = Target::start(&command, &environment)?;
     session.keep();
     meta.root_pid = Some(target.pid());
     // The run goes on without it; the end writes it again.
     let _ = session.write_meta(&meta);
-    let outcome = target.follow(&mut collector, options.timeout, options.wait);
+    let mut actor = Actor::new(&compiled.plan, start.mono_ns);
+    let outcome = target.follow(&mut collector, &mut actor, options.timeout, options.wait);
 
-    finish(&mut session, &mut meta, &mut collector, &outcome, start.mono_ns)?;
+    let counted = finish(&mut session, &mut meta, &mut collector, &outcome, &image)?;
     print_events(console, &session.dir);
     let logged =
         log.map_or(Ok(()), |log| log.fill(Format::Jsonl, &mut Events::of(&Source::find(Some(&session.dir))?)?));
-    summarise(console, &options, &session, &meta, &collector, &outcome);
+    summarise(console, &options, &session, &meta, &collector, &outcome, counted.as_ref());
     logged?;
     Ok(outcome.exit)
 }
@@ -120,18 +127,20 @@ fn labels(plan: &Plan) -> Vec<RuleLabel> {
         fault: FaultKind::from_number(rule.fault).map_or("?", FaultKind::name).into(),
         component: label(rule.component),
         message: label(rule.message),
+        by_launcher: rule.has(flag::LAUNCHER),
     };
     plan.rules.iter().map(rule).collect()
 }
 
-/// Disarms what is left, drains what is there, and writes down how it ended.
+/// Disarms what is left, drains what is there, and writes down how it ended. Gives the header with what the tree has
+/// counted; none of a session that the target has written over.
 fn finish(
     session: &mut Session,
     meta: &mut Meta,
     collector: &mut Collector,
     outcome: &Outcome,
-    start_ns: u64,
-) -> Result<()> {
+    image: &[u8],
+) -> Result<Option<Header>> {
     // A session that the target has spoiled cannot be disarmed; the lock does it when the launcher ends.
     let _ = collector.session().disarm();
     let tree = if outcome.survivors.is_empty() { Tree::Gone } else { Tree::Alive };
@@ -140,11 +149,13 @@ fn finish(
         meta.session_file = session.settle();
     }
     let now = start_now()?;
-    let header = collector.session().header_now().ok();
+    let file = collector.session();
+    let at_ns = file.since_start(now.mono_ns);
+    let header = file.header_now().ok().filter(|_| !file.is_spoiled(image));
     let tally = collector.tally();
     meta.end = Some(End {
         ended: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-        at_ns: now.mono_ns.saturating_sub(start_ns),
+        at_ns,
         exit_code: outcome.exit.code(),
         outcome: outcome.exit.in_words(),
         fired: tally.all_fired(),
@@ -154,7 +165,8 @@ fn finish(
         processes: tally.processes.len() as u64,
         survivors: outcome.survivors.len() as u64,
     });
-    session.write_meta(meta)
+    session.write_meta(meta)?;
+    Ok(header)
 }
 
 fn summarise(
@@ -164,17 +176,21 @@ fn summarise(
     meta: &Meta,
     collector: &Collector,
     outcome: &Outcome,
+    counted: Option<&Header>,
 ) {
     let file = collector.session();
+    let spoiled = "the program wrote over the session: what was counted and logged from then on cannot be trusted";
     Summary {
         labels: &meta.rules,
         counters: &file.counters(meta.rules.len()).unwrap_or_default(),
         tally: collector.tally(),
-        suppressed: meta.end.as_ref().map_or(0, |end| end.suppressed),
+        suppressed: counted.map_or(0, |header| header.suppressed),
+        unmapped: counted.map_or(0, |header| header.unmapped),
+        lost_threads: counted.map_or(0, |header| header.lost_threads),
         survivors: &outcome.survivors,
         outcome: outcome.exit.in_words(),
         attached: !collector.tally().processes.is_empty() || file.anyone_attached().unwrap_or(false),
-        trouble: collector.trouble(),
+        trouble: collector.trouble().or(counted.is_none().then_some(spoiled)),
         dir: &session.dir,
         log: options.log.as_deref(),
         seed: options.seed,

@@ -4,7 +4,7 @@
 use bytemuck::{Pod, Zeroable};
 use chaos_table::calls::FaultKind;
 use chaos_table::record::{CONT, SLOT};
-use chaos_table::rule::{PlanHeader, Rule, text_of};
+use chaos_table::rule::{PlanHeader, Rule, flag, text_of};
 use chaos_table::session::{Header, OWNER_DIED, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters, slot_state};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -26,6 +26,9 @@ pub struct RuleLabel {
     /// The table's own label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Whether no call triggers it: the launcher does it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_launcher: bool,
 }
 
 /// What the tree counted for a rule.
@@ -134,6 +137,20 @@ impl SessionFile {
         self.file.write_all_at(bytemuck::bytes_of(&1u32), offset_of!(Header, disarmed) as u64)
     }
 
+    /// Takes one of the faults that `--max-faults` leaves; false when there is none left. A process that takes one at
+    /// the same moment may have it as well.
+    ///
+    /// # Errors
+    /// When the file has been cut short.
+    pub fn take_budget(&self) -> io::Result<bool> {
+        let at = offset_of!(Header, budget) as u64;
+        match read_pod::<u64>(&self.file, at)? {
+            0 => Ok(false),
+            u64::MAX => Ok(true),
+            left => self.file.write_all_at(bytemuck::bytes_of(&(left - 1)), at).map(|()| true),
+        }
+    }
+
     /// The head of the compiled table as it is now.
     ///
     /// # Errors
@@ -172,6 +189,22 @@ impl SessionFile {
     #[must_use]
     pub fn since_start(&self, mono_ns: u64) -> u64 {
         mono_ns.saturating_sub(self.header.start_mono_ns)
+    }
+
+    /// Whether somebody has written over what nobody changes while a program runs, `image` being what the file began with:
+    /// the head of the header, and the rules with their matchers and text.
+    #[must_use]
+    pub fn is_spoiled(&self, image: &[u8]) -> bool {
+        let layout = &self.header.layout;
+        let fixed = [
+            0..offset_of!(Header, clock),
+            offset_of!(Header, layout)..offset_of!(Header, room),
+            layout.rules as usize..layout.names as usize,
+        ];
+        fixed.into_iter().any(|range| {
+            let mut now = vec![0; range.len()];
+            self.file.read_exact_at(&mut now, range.start as u64).is_err() || image.get(range) != Some(&now[..])
+        })
     }
 
     /// The header as it is now, for its counters.
@@ -219,6 +252,7 @@ impl SessionFile {
                 fault: FaultKind::from_number(rule.fault).map_or("?", FaultKind::name).to_owned(),
                 component: label(rule.component),
                 message: label(rule.message),
+                by_launcher: rule.has(flag::LAUNCHER),
             })
             .collect())
     }

@@ -22,6 +22,10 @@ pub struct Summary<'a> {
     pub tally: &'a Tally,
     /// Faults that did not happen because the log was full.
     pub suppressed: u64,
+    /// Programs that had no address space for the session.
+    pub unmapped: u64,
+    /// Threads for which the session had no room.
+    pub lost_threads: u64,
     /// What outlived the root process.
     pub survivors: &'a [Survivor],
     /// The outcome in words.
@@ -81,6 +85,7 @@ impl Summary<'_> {
             (0, _) if counters.protected > 0 => {
                 "only protected places were touched: name them with `path`, or `protect: none`"
             }
+            (0, _) if label.by_launcher => "no process matched in its time: check `process`, `from` and `for`",
             (0, _) => "no call matched: check `calls`, `path`, `to`, `process` and when it is armed",
             (_, 0) if counters.unsuitable > 0 => "where it was due, no kernel could have produced this fault",
             (_, 0) => "it matched and never fired: check `rate`, `nth`, `after`, `every`",
@@ -102,12 +107,20 @@ impl Summary<'_> {
         for ((reason, program), count) in &self.tally.escapes {
             console.say(Tone::Loud, &format!("escaped: {program} ({reason}), {count} times"));
         }
-        if self.suppressed > 0 {
-            let lost = self.suppressed;
-            console.say(
-                Tone::Loud,
-                &format!("{lost} faults did not happen because the log was full: try a larger --log-size"),
-            );
+        for (count, what) in [
+            (self.suppressed, "faults did not happen because the log was full: try a larger --log-size"),
+            (
+                self.lost_threads,
+                "times a thread found no room in the session and went without: try a larger --log-size",
+            ),
+            (
+                self.unmapped,
+                "times a program went without faults: no address space was left for the session (ulimit -v)",
+            ),
+        ] {
+            if count > 0 {
+                console.say(Tone::Loud, &format!("{count} {what}"));
+            }
         }
         for Survivor { pid, name } in self.survivors {
             console.say(Tone::Loud, &format!("still running, disarmed: {name} (pid {pid})"));

@@ -10,14 +10,14 @@ use crate::select::Target;
 use crate::session::{self, Session};
 use crate::text::Text;
 use crate::tree::{self, Arrival, Lineage};
-use crate::{clock, fds, hooks, loaded, log, paths, real, standalone, sys};
+use crate::{clock, fds, hooks, loaded, log, paths, real, standalone, sys, wall};
 use chaos_table::calls::Op;
 use chaos_table::record::{self, Record};
 use chaos_table::rule::{TRACK, arm};
-use chaos_table::session::SIZE_MAX;
+use chaos_table::session::{Header, MAGIC, SIZE_MAX, VERSION};
 use chaos_table::{decide, runtimes};
 use std::ffi::{CStr, c_char, c_int};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Where injection of this process stands.
 #[unsafe(link_section = ".data.chaos_start")]
@@ -93,10 +93,32 @@ pub fn map(path: &CStr) -> Result<&'static Session, String> {
     let fd = sys::open(path, libc::O_RDWR, 0).map_err(not_opened)?;
     let size = sys::fstat(fd).map_or(0, |stat| stat.st_size as u64);
     let mapped = if (4096..=SIZE_MAX).contains(&size) { sys::mmap(size as usize, fd) } else { None };
+    if mapped.is_none() {
+        count_unmapped(fd, size);
+    }
     sys::close(fd);
     let base = mapped.ok_or_else(|| format!("it has {size} bytes and could not be mapped"))?;
     // SAFETY: a fresh mapping of `size` bytes that is never unmapped; the constructor runs once.
     unsafe { session::adopt(base, size) }
+}
+
+/// There is no room for the whole session: says so in its header, if there is room for a page.
+#[cold]
+#[inline(never)]
+fn count_unmapped(fd: c_int, size: u64) {
+    const PAGE: usize = 4096;
+    if size < PAGE as u64 {
+        return;
+    }
+    let Some(page) = sys::mmap(PAGE, fd) else { return };
+    // SAFETY: a fresh mapping of a page of the file, which is larger than the header; nobody else knows the address.
+    unsafe {
+        let header = page.cast::<Header>();
+        if (*header).magic == MAGIC && (*header).version == VERSION {
+            AtomicU64::from_ptr(&raw mut (*header).unmapped).fetch_add(1, Ordering::Relaxed);
+        }
+        sys::munmap(page, PAGE);
+    }
 }
 
 #[cold]
@@ -169,9 +191,10 @@ pub fn may_fail_allocation(caller: usize) -> bool {
 /// From now on the entries look at the rules.
 fn arm_now() {
     if let Some(session) = session::attached()
-        && (tree::me().rules != 0 || session.awaits_sign())
+        && (tree::me().rules | tree::me().clocks != 0 || session.awaits_sign())
         && !session.is_over()
     {
+        wall::prepare(session);
         real::WORDS.store(session.words(), Ordering::Relaxed);
     }
 }
@@ -220,6 +243,13 @@ fn wait_for_sign() {
             word.store(TRACK, Ordering::Relaxed);
         }
     }
+    // A ring that is set up now carries the program's own calls later, unseen: its rules are in force already.
+    if let Some(session) = session::attached()
+        && let Some(word) = real::WAITING.of(Op::IoUringSetup as usize)
+        && !session.awaits_sign()
+    {
+        word.store(session.planned(Op::IoUringSetup), Ordering::Relaxed);
+    }
     WAITING.store(true, Ordering::Relaxed);
     real::WORDS.store(real::WAITING.pointer(), Ordering::Relaxed);
 }
@@ -267,7 +297,7 @@ pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char, opened: bool) {
         if !unsafe { desk.absolute(dirfd, path, true) } {
             return;
         }
-        if is_waiting() && !fds::is_protected(session, desk.path.bytes()) {
+        if is_waiting() && !fds::is_protected(session, desk.path.bytes()) && !is_working_directory(desk.path.bytes()) {
             sign();
         }
         let awaited = opened && session.arm() == arm::PATH && session.awaits_sign();
@@ -275,6 +305,11 @@ pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char, opened: bool) {
             arm_tree(session, b"armed: opened ", desk.path.bytes());
         }
     });
+}
+
+/// Runtimes look where they are: that is no sign.
+fn is_working_directory(path: &[u8]) -> bool {
+    paths::with_desk(|desk| desk.path.fill(sys::getcwd) && desk.path.bytes() == path) == Some(true)
 }
 
 /// The program listens on a socket: which port it is may be the sign for the tree.

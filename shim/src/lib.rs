@@ -26,8 +26,11 @@
 compile_error!("the shim is written for x86-64 Linux");
 
 mod call;
+mod census;
 mod children;
 mod clock;
+mod connects;
+mod edges;
 mod effects;
 mod elf;
 mod fds;
@@ -37,6 +40,7 @@ mod init;
 mod loaded;
 mod log;
 mod modules;
+mod moved;
 mod paths;
 mod portable;
 mod real;
@@ -50,3 +54,4 @@ mod sys;
 mod target;
 mod text;
 mod tree;
+mod wall;

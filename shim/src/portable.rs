@@ -36,7 +36,6 @@ hidden! {
     globl "_dl_find_object" => find_object;
     globl "__tls_get_addr" => tls_address;
     weak "gettid" => gettid;
-    weak "getrandom" => getrandom;
     globl "pthread_key_create" => key_create;
     globl "__pthread_key_create" => key_create_again;
     globl "pthread_key_delete" => key_delete;
@@ -125,7 +124,7 @@ fn answer(result: isize) -> isize {
 }
 
 /// Declares slots that serve where libc lacks a symbol: the system call of these arguments. glibc before 2.33 has no
-/// `stat`, before 2.28 no `statx`.
+/// `stat`, before 2.28 no `statx`, before 2.25 no `getrandom`.
 macro_rules! kernel {
     ($($slot:ident = $number:ident;)*) => {$(
         pub mod $slot {
@@ -133,9 +132,9 @@ macro_rules! kernel {
 
             pub static SLOT: Slot = Slot { target: AtomicPtr::new(ask as *mut c_void) };
 
-            unsafe extern "C" fn ask(a: usize, b: usize, c: usize, d: usize, e: usize) -> c_int {
+            unsafe extern "C" fn ask(a: usize, b: usize, c: usize, d: usize, e: usize) -> isize {
                 // SAFETY: the caller's arguments, which the kernel checks; its structures are those of libc.
-                answer(unsafe { sys::syscall6(libc::$number, [a, b, c, d, e, 0]) }) as c_int
+                answer(unsafe { sys::syscall6(libc::$number, [a, b, c, d, e, 0]) })
             }
         }
     )*};
@@ -147,15 +146,11 @@ kernel! {
     kernel_fstat = SYS_fstat;
     kernel_fstatat = SYS_newfstatat;
     kernel_statx = SYS_statx;
+    kernel_getrandom = SYS_getrandom;
 }
 
 unsafe extern "C" fn gettid() -> c_int {
     sys::gettid() as c_int
-}
-
-unsafe extern "C" fn getrandom(buffer: *mut c_void, size: usize, flags: c_uint) -> isize {
-    // SAFETY: as above.
-    answer(unsafe { sys::syscall6(libc::SYS_getrandom, [buffer as usize, size, flags as usize, 0, 0, 0]) })
 }
 
 /// Keys would run destructors of ours in the program's threads, and keys are numbered: a program could see a gap. What

@@ -100,9 +100,14 @@ impl Words {
     }
 }
 
+/// What the entries compare once injection is over: [`IDLE`], unless a steady clock must not go back.
+pub static AFTERWARDS: AtomicPtr<AtomicU64> = AtomicPtr::new((&raw const IDLE).cast_mut().cast());
+/// Only the clocks that go on.
+pub static STEADY: Words = Words([const { AtomicU64::new(0) }; OP_ROOM]);
+
 /// Makes every entry jump straight to the real function.
 pub fn disarm() {
-    WORDS.store(IDLE.pointer(), Relaxed);
+    WORDS.store(AFTERWARDS.load(Relaxed), Relaxed);
 }
 
 /// The word of an operation in the table that the entries look at now.

@@ -45,6 +45,7 @@ static SESSION: Cell = Cell(UnsafeCell::new(Session {
         ring_slots: 0,
     },
     start_ns: 0,
+    start_wall_ns: 0,
     seed: 0,
     has_launcher: false,
     until_ns: u64::MAX,
@@ -52,8 +53,10 @@ static SESSION: Cell = Cell(UnsafeCell::new(Session {
     windowed: 0,
     counting: 0,
     complex: 0,
+    clocks: 0,
     picky: 0,
     asks_caller: 0,
+    metered: 0,
     rates: 0,
     rules: 0,
     matchers: 0,
@@ -69,6 +72,8 @@ pub struct Session {
     layout: Layout,
     /// CLOCK_MONOTONIC of the start of the run.
     pub start_ns: u64,
+    /// CLOCK_REALTIME of the start of the run.
+    pub start_wall_ns: u64,
     /// The seed of every decision.
     pub seed: u64,
     /// Whether somebody drains the ring.
@@ -83,10 +88,14 @@ pub struct Session {
     pub counting: u64,
     /// Rules that are more than a rate and such a counter: windows, other counters, limits.
     pub complex: u64,
+    /// Rules that put clocks off, see `wall.rs`: no call is put to them.
+    pub clocks: u64,
     /// Rules that look at more of a call than its operation and what it acts on: the descriptor's number, sizes, callers.
     pub picky: u64,
     /// Rules that ask which module makes the call.
     pub asks_caller: u64,
+    /// Rules that cut a connection once some bytes have moved over it.
+    pub metered: u64,
     /// Where the rate of the first rule is.
     rates: usize,
     rules: usize,
@@ -141,6 +150,7 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
         base,
         layout,
         start_ns: header.start_mono_ns,
+        start_wall_ns: header.start_wall_ns,
         seed: plan.seed,
         has_launcher: header.has_launcher != 0,
         until_ns: plan.until_ns,
@@ -148,8 +158,10 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
         windowed: 0,
         counting: 0,
         complex: 0,
+        clocks: 0,
         picky: 0,
         asks_caller: 0,
+        metered: 0,
         rates: 0,
         rules: (plan.rule_count as usize).min(layout.rule_room as usize).min(chaos_table::rule::MAX_RULES),
         matchers: (plan.matcher_count as usize).min(layout.matcher_room as usize),
@@ -160,6 +172,7 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
     if session.until_ns != u64::MAX || session.arm_ns != 0 {
         session.windowed = u64::MAX;
     }
+    session.clocks = session.find(|rule| rule.fault == FaultKind::Clock as u8);
     session.counting = session.find(|rule| rule.has(flag::COUNTS) && rule.per == per::PROCESS);
     let more = |rule: &Rule| {
         (rule.has(flag::COUNTS) && rule.per != per::PROCESS)
@@ -174,7 +187,8 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
                     || rule.except.fd_first <= rule.except.fd_last
                     || rule.except.size_first <= rule.except.size_last)
     });
-    session.complex = session.windowed | session.picky | session.find(more);
+    session.metered = session.find(|rule| rule.fault == FaultKind::Disconnect as u8 && rule.limit != 0);
+    session.complex = session.windowed | session.picky | session.metered | session.find(more);
     session.rates = base as usize + layout.rules as usize + offset_of!(Rule, rate);
     // SAFETY: nobody reads it before ATTACHED.
     unsafe {
@@ -219,6 +233,11 @@ impl Session {
         // Without a launcher the mutex word stays 0.
         let disarmed = self.atomic32(offset_of!(Header, disarmed)).load(Ordering::Relaxed);
         disarmed | (self.atomic32(offset_of!(Header, mutex)).load(Ordering::Relaxed) & OWNER_DIED) != 0
+    }
+
+    /// A 32-bit word of the header; `field` is an offset in [`Header`].
+    pub fn header32(&self, field: usize) -> &AtomicU32 {
+        self.atomic32(field.min(size_of::<Header>() - 4))
     }
 
     /// Whether the kernel keeps time by the TSC, see [`Header::clock`].
@@ -271,7 +290,13 @@ impl Session {
 
     /// ns since injection could begin: since the start of the run, or since the tree was armed by its sign.
     pub fn run_time(&self, now: u64) -> u64 {
-        now.saturating_sub(self.start_ns).saturating_sub(self.plan_word(offset_of!(PlanHeader, armed_ns)))
+        now.saturating_sub(self.start_ns).saturating_sub(self.armed_ns())
+    }
+
+    /// When the tree was armed by its sign, ns since the start of the run; 0 where none was waited for.
+    #[inline(always)]
+    pub fn armed_ns(&self) -> u64 {
+        self.plan_word(offset_of!(PlanHeader, armed_ns))
     }
 
     /// Whether the whole tree waits for a sign.
@@ -448,6 +473,12 @@ impl Session {
     pub fn ring(&self, index: u64) -> *mut u8 {
         let index = (index & (self.ring_slots() - 1)) as usize;
         self.at(self.layout.ring as usize + index * SLOT)
+    }
+
+    /// Takes one of the faults that `--max-faults` leaves; false when there is none left.
+    pub fn take_budget(&self) -> bool {
+        let budget = self.counter(offset_of!(Header, budget));
+        !self.limited || budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     /// A counter of the header; `field` is an offset in [`Header`].

@@ -33,7 +33,7 @@ pub enum Failure {
     Code,
     /// Returns fewer items than asked for, and sets errno (fread, fwrite).
     Count,
-    /// Returns an EAI code (getaddrinfo).
+    /// Returns an EAI code (getaddrinfo), or NULL and the code of the same meaning in `h_errno` (gethostbyname).
     Eai,
     /// Cannot fail.
     Never,
@@ -111,6 +111,14 @@ pub enum FaultKind {
     Signal = 10,
     /// The process exits.
     Exit = 11,
+    /// The peer cannot be reached.
+    Unreachable = 14,
+    /// Data moves slowly.
+    Throttle = 15,
+    /// The wall clock is off.
+    Clock = 16,
+    /// The process is stopped for a while.
+    Freeze = 17,
 }
 
 impl FaultKind {
@@ -122,11 +130,27 @@ impl FaultKind {
         ("short", FaultKind::Short, "a true short read or write: the request is shortened, no byte is lost"),
         ("corrupt", FaultKind::Corrupt, "bit flips in what is read or what is written"),
         ("refuse", FaultKind::Refuse, "connect fails with ECONNREFUSED"),
-        ("disconnect", FaultKind::Disconnect, "the connection is reset, or ends silently, and stays so"),
-        ("dns", FaultKind::Dns, "getaddrinfo answers not-found or try-again, or hangs"),
-        ("exhaust", FaultKind::Exhaust, "memory or files (descriptors) run out at a limit"),
-        ("signal", FaultKind::Signal, "a signal is sent to the process at a call"),
+        (
+            "disconnect",
+            FaultKind::Disconnect,
+            "the connection is reset, or ends silently, at once or after some bytes, and stays so",
+        ),
+        ("dns", FaultKind::Dns, "a look-up of a name answers not-found or try-again, or hangs"),
+        ("exhaust", FaultKind::Exhaust, "memory, files (descriptors), processes or threads run out at a limit"),
+        (
+            "signal",
+            FaultKind::Signal,
+            "a signal is sent to the process at a call; without `calls` by the launcher at `from`",
+        ),
         ("exit", FaultKind::Exit, "the process exits with a code at a call"),
+        (
+            "unreachable",
+            FaultKind::Unreachable,
+            "nobody answers: connect fails with ETIMEDOUT after a while, or with EHOSTUNREACH or ENETUNREACH",
+        ),
+        ("throttle", FaultKind::Throttle, "data moves no faster than a bandwidth"),
+        ("clock", FaultKind::Clock, "the wall clock is off: by an offset, by jumps, or in its pace"),
+        ("freeze", FaultKind::Freeze, "the process is stopped for a while, at a call or by the launcher at `from`"),
     ];
 
     /// The fault with this number in a record.
@@ -149,10 +173,11 @@ impl FaultKind {
 }
 
 /// Any call can be slow, end its process, or fail.
-const ANY: u32 = FaultKind::Latency.bit() | FaultKind::Signal.bit() | FaultKind::Exit.bit();
+const ANY: u32 = FaultKind::Latency.bit() | FaultKind::Signal.bit() | FaultKind::Exit.bit() | FaultKind::Freeze.bit();
 const FAIL: u32 = ANY | FaultKind::Error.bit();
 const WAIT: u32 = FAIL | FaultKind::Hang.bit();
-const DATA: u32 = WAIT | FaultKind::Short.bit() | FaultKind::Corrupt.bit() | FaultKind::Disconnect.bit();
+const DATA: u32 =
+    WAIT | FaultKind::Short.bit() | FaultKind::Corrupt.bit() | FaultKind::Disconnect.bit() | FaultKind::Throttle.bit();
 const FILES: u32 = FAIL | FaultKind::Exhaust.bit();
 const CHANGED: u32 = WAIT | FaultKind::Corrupt.bit();
 
@@ -389,13 +414,13 @@ calls! {
     Accept "accept": accept accept4;
         syscalls [SYS_accept SYS_accept4] families [Network] on Fd fails Errno [ECONNABORTED EMFILE ENFILE ENOBUFS ENOMEM EAGAIN EINTR] ACCEPT "accept(2)"
     Send "send": send;
-        syscalls [] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] DATA "send(2)"
+        syscalls [] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] SEND "send(2)"
     Sendto "sendto": sendto;
-        syscalls [SYS_sendto] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] DATA "send(2)"
+        syscalls [SYS_sendto] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] SEND "send(2)"
     Sendmsg "sendmsg": sendmsg;
-        syscalls [SYS_sendmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] MESSAGE "send(2)"
+        syscalls [SYS_sendmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] SEND_MESSAGE "send(2)"
     Sendmmsg "sendmmsg": sendmmsg;
-        syscalls [SYS_sendmmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] MESSAGE "sendmmsg(2), send(2)"
+        syscalls [SYS_sendmmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] SEND_MESSAGES "sendmmsg(2), send(2)"
     Recv "recv": recv __recv_chk;
         syscalls [] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] DATA "recv(2), tcp(7)"
     Recvfrom "recvfrom": recvfrom __recvfrom_chk;
@@ -403,11 +428,38 @@ calls! {
     Recvmsg "recvmsg": recvmsg;
         syscalls [SYS_recvmsg] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] MESSAGE "recv(2), tcp(7)"
     Recvmmsg "recvmmsg": recvmmsg;
-        syscalls [SYS_recvmmsg] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] MESSAGE "recvmmsg(2), recv(2)"
+        syscalls [SYS_recvmmsg] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] MESSAGES "recvmmsg(2), recv(2)"
     EpollCtl "epoll_ctl": epoll_ctl;
         syscalls [SYS_epoll_ctl] families [] on Nothing fails Errno [ENOMEM ENOSPC] FAIL "epoll_ctl(2)"
     Getaddrinfo "getaddrinfo": getaddrinfo;
         syscalls [] families [Network] on Name fails Eai [EAI_NONAME EAI_AGAIN EAI_FAIL] NAME "getaddrinfo(3)"
+    // Sockets and readiness. What only asks or waits is in no family: `network` is about what goes to the network.
+    Bind "bind": bind;
+        syscalls [SYS_bind] families [Network] on Peer fails Errno [EADDRINUSE EACCES EADDRNOTAVAIL] FAIL "bind(2), ip(7)"
+    Shutdown "shutdown": shutdown;
+        syscalls [SYS_shutdown] families [Network] on Fd fails Errno [ENOTCONN] FAIL "shutdown(2)"
+    Setsockopt "setsockopt": setsockopt;
+        syscalls [SYS_setsockopt] families [] on Fd fails Errno [ENOMEM ENOBUFS ENOPROTOOPT] FAIL "setsockopt(2), setsockopt(3p)"
+    Getsockopt "getsockopt": getsockopt;
+        syscalls [SYS_getsockopt] families [] on Fd fails Errno [ENOBUFS ENOPROTOOPT] FAIL "getsockopt(2), getsockopt(3p)"
+    Getsockname "getsockname": getsockname;
+        syscalls [SYS_getsockname] families [] on Fd fails Errno [ENOBUFS] FAIL "getsockname(2)"
+    Getpeername "getpeername": getpeername;
+        syscalls [SYS_getpeername] families [] on Fd fails Errno [ENOTCONN ENOBUFS] FAIL "getpeername(2)"
+    Poll "poll": poll __poll_chk ppoll __ppoll_chk;
+        syscalls [SYS_poll SYS_ppoll] families [] on Nothing fails Errno [EINTR ENOMEM] WAIT "poll(2)"
+    Select "select": select pselect;
+        syscalls [SYS_select SYS_pselect6] families [] on Nothing fails Errno [EINTR ENOMEM] WAIT "select(2)"
+    EpollCreate "epoll_create": epoll_create epoll_create1;
+        syscalls [SYS_epoll_create SYS_epoll_create1] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "epoll_create(2)"
+    EpollWait "epoll_wait": epoll_wait epoll_pwait epoll_pwait2;
+        syscalls [SYS_epoll_wait SYS_epoll_pwait SYS_epoll_pwait2] families [] on Nothing fails Errno [EINTR] WAIT "epoll_wait(2)"
+    Getnameinfo "getnameinfo": getnameinfo;
+        syscalls [] families [Network] on Peer fails Eai [EAI_AGAIN EAI_FAIL EAI_NONAME] NAME "getnameinfo(3)"
+    Gethostbyname "gethostbyname": gethostbyname gethostbyname2 gethostbyname_r gethostbyname2_r;
+        syscalls [] families [Network] on Name fails Eai [EAI_NONAME EAI_AGAIN EAI_FAIL EAI_NODATA] NAME "gethostbyname(3)"
+    Gethostbyaddr "gethostbyaddr": gethostbyaddr gethostbyaddr_r;
+        syscalls [] families [Network] on Nothing fails Eai [EAI_NONAME EAI_AGAIN EAI_FAIL] NAME "gethostbyname(3)"
     Malloc "malloc": malloc;
         syscalls [] families [Memory] on Memory fails Null [ENOMEM] ALLOC "malloc(3)"
     Calloc "calloc": calloc;
@@ -421,23 +473,72 @@ calls! {
     Free "free": free;
         syscalls [] families [] on Nothing fails Never [] NOTHING "malloc(3)"
     Fork "fork": fork _Fork forkpty daemon;
-        syscalls [SYS_fork SYS_clone SYS_clone3] families [Process] on Nothing fails Errno [EAGAIN ENOMEM] FAIL "fork(2)"
+        syscalls [SYS_fork SYS_clone SYS_clone3] families [Process] on Nothing fails Errno [EAGAIN ENOMEM] FILES "fork(2)"
     Vfork "vfork": vfork;
-        syscalls [SYS_vfork] families [Process] on Nothing fails Errno [EAGAIN ENOMEM] FAIL "vfork(2), fork(2)"
+        syscalls [SYS_vfork] families [Process] on Nothing fails Errno [EAGAIN ENOMEM] FILES "vfork(2), fork(2)"
     Exec "exec": execve execv execvp execvpe execl execlp execle fexecve execveat;
         syscalls [SYS_execve SYS_execveat] families [Process] on Program fails Errno [ENOENT EACCES ENOMEM ETXTBSY] FAIL "execve(2)"
     Spawn "spawn": posix_spawn posix_spawnp;
-        syscalls [] families [Process] on Program fails Code [ENOENT EACCES EAGAIN ENOMEM] FAIL "posix_spawn(3), fork(2), execve(2)"
+        syscalls [] families [Process] on Program fails Code [ENOENT EACCES EAGAIN ENOMEM] FILES "posix_spawn(3), fork(2), execve(2)"
     System "system": system;
-        syscalls [] families [Process] on Program fails Errno [EAGAIN ENOMEM] FAIL "system(3), fork(2)"
+        syscalls [] families [Process] on Program fails Errno [EAGAIN ENOMEM] FILES "system(3), fork(2)"
     Popen "popen": popen;
-        syscalls [] families [Process] on Program fails Null [EAGAIN ENOMEM EMFILE] FAIL "popen(3), fork(2), pipe(2)"
+        syscalls [] families [Process] on Program fails Null [EAGAIN ENOMEM EMFILE] FILES "popen(3), fork(2), pipe(2)"
     Pclose "pclose": pclose;
         syscalls [] families [] on Nothing fails Never [] ANY "popen(3)"
     Wait "wait": wait waitpid wait3 wait4 waitid;
         syscalls [SYS_wait4 SYS_waitid] families [Process] on Nothing fails Errno [EINTR] WAIT "wait(2)"
-    PthreadCreate "pthread_create": pthread_create;
-        syscalls [] families [Process] on Nothing fails Code [EAGAIN] FAIL "pthread_create(3)"
+    PthreadCreate "pthread_create": pthread_create thrd_create;
+        syscalls [] families [Process] on Nothing fails Code [EAGAIN] FILES "pthread_create(3)"
+    // Processes: signals and limits.
+    Kill "kill": kill killpg;
+        syscalls [SYS_kill] families [Process] on Nothing fails Errno [EPERM ESRCH] FAIL "kill(2), killpg(3)"
+    Tgkill "tgkill": tgkill;
+        syscalls [SYS_tgkill SYS_tkill] families [Process] on Nothing fails Errno [ESRCH EAGAIN] FAIL "tgkill(2)"
+    Setrlimit "setrlimit": setrlimit setrlimit64;
+        syscalls [SYS_setrlimit] families [Process] on Nothing fails Errno [EPERM] FAIL "getrlimit(2)"
+    Getrlimit "getrlimit": getrlimit getrlimit64;
+        syscalls [SYS_getrlimit] families [Process] on Nothing fails Never [] ANY "getrlimit(2)"
+    Prlimit "prlimit": prlimit prlimit64;
+        syscalls [SYS_prlimit64] families [Process] on Nothing fails Errno [EPERM ESRCH] FAIL "getrlimit(2)"
+    // Random numbers.
+    Getrandom "getrandom": getrandom;
+        syscalls [SYS_getrandom] families [] on Nothing fails Errno [EAGAIN EINTR ENOSYS] RANDOM "getrandom(2)"
+    Getentropy "getentropy": getentropy;
+        syscalls [] families [] on Nothing fails Errno [EIO ENOSYS] FAIL "getentropy(3)"
+    Arc4random "arc4random": arc4random arc4random_buf arc4random_uniform;
+        syscalls [] families [] on Nothing fails Never [] ANY "arc4random(3)"
+    // Clocks, sleeps, timers, and waits with a deadline. EINVAL is a kernel that lacks the clock.
+    Time "time": time;
+        syscalls [SYS_time] families [Time] on Nothing fails Never [] CLOCK "time(2)"
+    Gettimeofday "gettimeofday": gettimeofday timespec_get ftime;
+        syscalls [SYS_gettimeofday] families [Time] on Nothing fails Never [] CLOCK "gettimeofday(2), timespec_get(3), ftime(3)"
+    ClockGettime "clock_gettime": clock_gettime;
+        syscalls [SYS_clock_gettime] families [Time] on Nothing fails Errno [EINVAL] CLOCK_FAIL "clock_getres(2)"
+    ClockGetres "clock_getres": clock_getres;
+        syscalls [SYS_clock_getres] families [Time] on Nothing fails Errno [EINVAL] FAIL "clock_getres(2)"
+    ClockSettime "clock_settime": clock_settime settimeofday;
+        syscalls [SYS_clock_settime SYS_settimeofday] families [Time] on Nothing fails Errno [EPERM] CLOCK_FAIL "clock_getres(2), gettimeofday(2)"
+    Nanosleep "nanosleep": nanosleep usleep;
+        syscalls [SYS_nanosleep] families [Time] on Nothing fails Errno [EINTR] FAIL "nanosleep(2), usleep(3)"
+    Sleep "sleep": sleep;
+        syscalls [] families [Time] on Nothing fails Never [] ANY "sleep(3)"
+    ClockNanosleep "clock_nanosleep": clock_nanosleep;
+        syscalls [SYS_clock_nanosleep] families [Time] on Nothing fails Code [EINTR] CLOCK_FAIL "clock_nanosleep(2)"
+    TimerCreate "timer_create": timer_create;
+        syscalls [SYS_timer_create] families [Time] on Nothing fails Errno [EAGAIN ENOMEM] FAIL "timer_create(2)"
+    TimerSettime "timer_settime": timer_settime;
+        syscalls [SYS_timer_settime] families [Time] on Nothing fails Never [] CLOCK "timer_settime(2)"
+    TimerfdSettime "timerfd_settime": timerfd_settime;
+        syscalls [SYS_timerfd_settime] families [Time] on Nothing fails Never [] CLOCK "timerfd_create(2)"
+    TimerfdGettime "timerfd_gettime": timerfd_gettime;
+        syscalls [SYS_timerfd_gettime] families [Time] on Nothing fails Never [] ANY "timerfd_create(2)"
+    Timedwait "timedwait": pthread_cond_timedwait pthread_cond_clockwait pthread_mutex_timedlock pthread_mutex_clocklock pthread_rwlock_timedrdlock pthread_rwlock_timedwrlock pthread_rwlock_clockrdlock pthread_rwlock_clockwrlock pthread_timedjoin_np pthread_clockjoin_np cnd_timedwait mtx_timedlock;
+        syscalls [SYS_futex SYS_futex_waitv] families [Time] on Nothing fails Never [] CLOCK "pthread_cond_timedwait(3), futex(2)"
+    SemTimedwait "sem_timedwait": sem_timedwait sem_clockwait;
+        syscalls [] families [Time] on Nothing fails Errno [EINTR] CLOCK_FAIL "sem_wait(3)"
+    MqTimed "mq_timed": mq_timedsend mq_timedreceive;
+        syscalls [SYS_mq_timedsend SYS_mq_timedreceive] families [Time] on Nothing fails Errno [EINTR] CLOCK_FAIL "mq_send(3), mq_receive(3)"
 
     // Descriptors: positions, locks, commands, and calls that make one.
     Lseek "lseek": lseek lseek64;
@@ -458,6 +559,8 @@ calls! {
         syscalls [SYS_inotify_init SYS_inotify_init1] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "inotify_init(2)"
     MemfdCreate "memfd_create": memfd_create;
         syscalls [SYS_memfd_create] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "memfd_create(2)"
+    Openpty "openpty": openpty posix_openpt getpt;
+        syscalls [] families [] on Nothing fails Errno [ENOENT EMFILE ENFILE ENOSPC] FILES "openpty(3), posix_openpt(3), pts(4)"
     ShmOpen "shm_open": shm_open;
         syscalls [] families [] on Nothing fails Errno [EACCES ENOENT EMFILE ENFILE] FILES "shm_open(3)"
     ShmUnlink "shm_unlink": shm_unlink;
@@ -493,7 +596,7 @@ calls! {
     PosixFallocate "posix_fallocate": posix_fallocate posix_fallocate64;
         syscalls [] families [Disk] on Fd fails Code [ENOSPC EFBIG EINTR] WAIT "posix_fallocate(3)"
     Sendfile "sendfile": sendfile sendfile64;
-        syscalls [SYS_sendfile] families [Disk Network] on Fd fails Errno [EIO ENOMEM EAGAIN EINTR EPIPE ECONNRESET ENOSPC] SEND "sendfile(2), read(2), write(2), send(2)"
+        syscalls [SYS_sendfile] families [Disk Network] on Fd fails Errno [EIO ENOMEM EAGAIN EINTR EPIPE ECONNRESET ENOSPC] SENDFILE "sendfile(2), read(2), write(2), send(2)"
     Splice "splice": splice;
         syscalls [SYS_splice] families [Disk Network] on Fd fails Errno [ENOMEM EIO EAGAIN EINTR EPIPE ECONNRESET ENOSPC] MOVE "splice(2), read(2), write(2), send(2)"
     Tee "tee": tee;
@@ -631,15 +734,23 @@ calls! {
 
 const NOTHING: u32 = 0;
 const OPEN: u32 = WAIT | FaultKind::Exhaust.bit();
-const CONNECT: u32 = WAIT | FaultKind::Refuse.bit();
+const CONNECT: u32 = WAIT | FaultKind::Refuse.bit() | FaultKind::Unreachable.bit();
+const SEND: u32 = DATA | FaultKind::Unreachable.bit();
+const SEND_MESSAGE: u32 = MESSAGE | FaultKind::Unreachable.bit();
+const SEND_MESSAGES: u32 = MESSAGES | FaultKind::Unreachable.bit();
 const ACCEPT: u32 = WAIT | FaultKind::Exhaust.bit();
-const MESSAGE: u32 = WAIT | FaultKind::Disconnect.bit();
+const MESSAGE: u32 = MESSAGES | FaultKind::Throttle.bit();
+// Of several messages in one call the bytes are not counted.
+const MESSAGES: u32 = WAIT | FaultKind::Disconnect.bit();
 const NAME: u32 = WAIT | FaultKind::Dns.bit();
 const ALLOC: u32 = FAIL | FaultKind::Exhaust.bit();
+const CLOCK: u32 = ANY | FaultKind::Clock.bit();
+const CLOCK_FAIL: u32 = FAIL | FaultKind::Clock.bit();
+const RANDOM: u32 = WAIT | FaultKind::Short.bit();
 /// Cannot fail, but may take its time.
 const SLOW: u32 = ANY | FaultKind::Hang.bit();
 const MOVE: u32 = WAIT | FaultKind::Short.bit();
-const SEND: u32 = MOVE | FaultKind::Disconnect.bit();
+const SENDFILE: u32 = MOVE | FaultKind::Disconnect.bit();
 
 /// How many rows there are.
 pub const OPS: usize = CALLS.len();

@@ -10,6 +10,7 @@ mod check;
 pub mod compile;
 pub mod counts;
 pub mod decide;
+pub mod elf;
 pub mod env;
 pub mod environment;
 pub mod errno;
@@ -28,6 +29,7 @@ pub mod session;
 pub mod settings;
 pub mod spec;
 mod value;
+pub mod wall;
 pub mod words;
 
 pub use error::{Place, TableError, nearest};

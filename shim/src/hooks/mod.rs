@@ -2,6 +2,7 @@
 
 pub mod copy;
 pub mod data;
+pub mod deadline;
 pub mod descriptors;
 pub mod durability;
 pub mod file;
@@ -9,19 +10,23 @@ mod formatted;
 pub mod ipc;
 pub mod memory;
 pub mod metadata;
+pub mod names;
 pub mod net;
 pub mod path;
 pub mod process;
 pub mod raw;
 mod raw_plain;
+pub mod ready;
 pub mod stdio;
+pub mod time;
 
-use crate::call::{self, First};
+use crate::call::{self, First, Quick};
 use crate::effects::{self, Outcome};
 use crate::real::word;
 use crate::select::Target;
 use chaos_table::calls::Op;
 use chaos_table::rule::TRACK;
+use libc::c_long;
 use std::ffi::c_char;
 
 /// Names the functions that redhook declares in a file, for `resolve_declared` to find them now: redhook does so under a
@@ -41,6 +46,7 @@ use declared;
 pub fn resolve_all() {
     crate::real::resolve_all();
     net::resolve_declared();
+    ready::resolve_declared();
 }
 
 /// Whether the operation must be followed because it changes what a descriptor is, or a runtime is booting.
@@ -80,7 +86,26 @@ fn simple_hit<R>(
             effects::tell(&ticket, -1);
             failed(code)
         }
-        Outcome::Go | Outcome::End(_) | Outcome::Short(..) | Outcome::Corrupt(..) => real(),
+
+        _ => real(),
+    }
+}
+
+/// As [`with_flags`], for a call that costs a few ns: what passes is one jump.
+#[inline(always)]
+fn quickly<R>(op: Op, flags: i32, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
+    match call::quick(op, Target::Nothing) {
+        Quick::Pass => real(),
+        quick => quickly_hit(quick, op, flags, real, failed),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn quickly_hit<R>(quick: Quick, op: Op, flags: i32, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
+    match quick.resolve(op, Target::Nothing, 0) {
+        None => real(),
+        Some(first) => simple_hit(first, Target::Nothing, flags, real, failed),
     }
 }
 
@@ -142,4 +167,9 @@ const fn looked_up(follow: bool, dirfd: i32, path: *const c_char) -> Target {
 fn minus_one(errno: i32) -> i32 {
     crate::real::set_errno(errno);
     -1
+}
+
+/// The same of a raw system call.
+fn minus_one_long(errno: i32) -> c_long {
+    c_long::from(minus_one(errno))
 }
