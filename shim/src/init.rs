@@ -6,6 +6,7 @@
 use crate::children;
 use crate::elf::Name;
 use crate::guard::{self, Token};
+use crate::loaded::Loaded;
 use crate::select::Target;
 use crate::session::{self, Session};
 use crate::text::Text;
@@ -41,7 +42,7 @@ fn start() {
         // A program with more rights than its caller is left alone.
         return;
     }
-    let own = loaded::of((&raw const MAIN) as usize, |module| module.path()).map_or(&b""[..], CStr::to_bytes);
+    let own = loaded::ours(Loaded::path).map_or(&b""[..], CStr::to_bytes);
     // SAFETY: this is the constructor: the environment is the process's own, and nobody changes it meanwhile.
     let found = unsafe { children::find_ours(environ, own) };
     let session = match found.session {
@@ -173,7 +174,7 @@ fn spare_modules(session: &Session) {
     let loader = unsafe { libc::getauxval(libc::AT_BASE) } as usize;
     let libc = libc::__errno_location as *const () as usize;
     for ((from, length), address) in SPARED.iter().zip([loader, libc]) {
-        if let Some((first, end)) = loaded::of(address, |module| module.range()) {
+        if let Some((first, end)) = loaded::of(address, Loaded::range) {
             from.store(first, Ordering::Relaxed);
             length.store(end - first, Ordering::Relaxed);
         }
