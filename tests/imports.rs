@@ -242,7 +242,7 @@ fn imports(file: &Path) -> Vec<String> {
     let Ok(elf) = ElfFile64::<object::Endianness>::parse(bytes.as_slice()) else { return Vec::new() };
     let names = elf
         .dynamic_symbols()
-        .filter(|symbol| symbol.is_undefined())
+        .filter(ObjectSymbol::is_undefined)
         .filter_map(|symbol| symbol.name().ok().map(str::to_owned));
     names.collect()
 }

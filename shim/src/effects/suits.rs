@@ -152,7 +152,7 @@ pub(super) fn may_block(fd: i32, flags: i32) -> bool {
 
 /// A choice among the usual errnos of a call that fit this descriptor.
 fn choose_usual(op: Op, target: Target, draw: u64, asked: u64, flags: i32) -> Result<Effect, &'static str> {
-    let usual = op.row().usual;
+    let usual = op.row().usual();
     let fits = |errno: &&i32| suits(op, **errno, target, asked, flags).is_ok();
     let count = usual.iter().filter(fits).count() as u64;
     if count == 0 {
