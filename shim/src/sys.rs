@@ -436,6 +436,14 @@ pub fn poll_nothing(ns: u64, mask: *const libc::sigset_t) -> bool {
     unsafe { raw!(SYS_ppoll, 0usize, 0usize, &raw const time, mask, KERNEL_SIGSET) != -libc::EINTR as isize }
 }
 
+/// Whether poll(2) says of a pipe or socket that its other end is closed for good (POLLHUP).
+pub fn hung_up(fd: i32) -> bool {
+    let mut asked = libc::pollfd { fd, events: 0, revents: 0 };
+    // SAFETY: the list of one lives through the call, which does not wait.
+    let ready = unsafe { raw!(SYS_poll, &raw mut asked, 1usize, 0usize) };
+    ready == 1 && asked.revents & libc::POLLHUP != 0
+}
+
 /// SO_RCVTIMEO or SO_SNDTIMEO in ns; `None` when there is none.
 pub fn socket_timeout(fd: i32, option: i32) -> Option<u64> {
     let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };

@@ -218,7 +218,10 @@ fn specs() {
         ("short calls=read keep=100%", &["more than 0% and less than 100%"]),
         ("short calls=read keep=0", &["more than 0% and less than 100%"]),
         ("error calls=free", &["error does not fit the call `free`"]),
+<<<<<<< HEAD
         ("error calls=time errno=EAI_AGAIN", &["no call of the family `time`"]),
+=======
+>>>>>>> main
         ("corrupt flip=1", &["says not what to flip"]),
         ("corrupt flip=0bits", &["0 bits"]),
         ("corrupt flip=9bits/1B", &["more bits than there are"]),
@@ -241,7 +244,7 @@ fn specs() {
         ("short truncate=10%", &["`truncate` is a parameter of corrupt, not of short"]),
         ("disconnect mode=rst", &["unknown mode `rst`"]),
         ("dns answer=never", &["unknown answer `never`"]),
-        ("exhaust", &["says not what runs out", "memory, files or disk"]),
+        ("exhaust", &["says not what runs out", "memory, files, disk, processes or threads"]),
         ("exhaust what=disc limit=1MB", &["unknown resource `disc`", "`disk`"]),
         ("exhaust what=disk", &["exhaust of disk needs a limit", "100MB"]),
         ("exhaust what=disk limit=100", &["does not fit disk"]),

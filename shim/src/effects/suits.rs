@@ -372,6 +372,10 @@ fn short_fits(op: Op, target: Target, asked: u64, flags: i32) -> Result<(), &'st
         Nature::Regular if is_write(op) && open & libc::O_APPEND != 0 => {
             Err("a record appended with O_APPEND is whole")
         }
+        // libuv takes a short read after a hang-up for the end, and it is: the kernel gives what is left whole.
+        Nature::Stream | Nature::Pipe if !is_write(op) && sys::hung_up(fd) => {
+            Err("the other end is closed: what is left comes whole")
+        }
         Nature::Regular | Nature::Stream => Ok(()),
         Nature::Pipe if is_write(op) && asked <= PIPE_BUF => Err("a pipe takes up to PIPE_BUF bytes whole"),
         Nature::Pipe => Ok(()),

@@ -10,6 +10,7 @@ mod formatted;
 pub mod ipc;
 pub mod memory;
 pub mod metadata;
+mod moving;
 pub mod names;
 pub mod net;
 pub mod path;
