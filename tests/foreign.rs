@@ -15,7 +15,7 @@ const GROUPS: [&[&str]; 3] = [
 ];
 
 fn names(which: impl Fn(&Call) -> bool) -> String {
-    let names: Vec<&str> = CALLS.iter().filter(|call| which(call)).map(chaos_table::calls::Call::name).collect();
+    let names: Vec<&str> = CALLS.iter().filter(|call| which(call)).map(Call::name).collect();
     names.join(",")
 }
 
