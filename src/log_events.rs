@@ -334,7 +334,7 @@ fn call_name(record: &Record) -> String {
     if record.op == NO_CALL {
         return "launcher".into();
     }
-    Op::from_number(record.op).map_or_else(|| format!("#{}", record.op), |op| op.row().name.into())
+    Op::from_number(record.op).map_or_else(|| format!("#{}", record.op), |op| op.row().name().into())
 }
 
 /// The errno, or what was done instead.
@@ -449,7 +449,7 @@ mod tests {
     fn a_slow_injection_is_joined_with_its_end_across_log_and_ring() {
         let mut fake = Fake::new();
         fake.describe();
-        let mut collector = Collector::new(fake.open(), fake.log());
+        let mut collector = Collector::new(fake.open(), fake.log(), u64::MAX);
         let pending = Record { status: status::PENDING, fault: 2, effect: 0, requested: 5, ..injection(1) };
         let first = fake.write(pending, b"");
         let second = fake.write(pending, b"");
@@ -468,7 +468,7 @@ mod tests {
     fn a_launcher_that_died_while_it_wrote_lost_nothing() {
         let mut fake = Fake::new();
         fake.describe();
-        let mut collector = Collector::new(fake.open(), fake.log());
+        let mut collector = Collector::new(fake.open(), fake.log(), u64::MAX);
         for nth in 0..10 {
             fake.write(injection(nth), &[b'x'; 300]);
         }
@@ -490,7 +490,7 @@ mod tests {
     fn a_damaged_log_gives_what_it_can() {
         let mut fake = Fake::new();
         fake.describe();
-        let mut collector = Collector::new(fake.open(), fake.log());
+        let mut collector = Collector::new(fake.open(), fake.log(), u64::MAX);
         for nth in 0..10 {
             fake.write(injection(nth), b"");
         }

@@ -35,17 +35,18 @@ impl Value for CallName {
         if text.is_empty() {
             return Err(Problem::new("the name of a call is empty").help(Self::EXPECTED));
         }
-        let op = Op::by_name(text).or_else(|| Op::by_symbol(text)).map(CallName::Op);
-        if let Some(found) = op.or_else(|| Family::by_name(text).map(CallName::Family)) {
+        // `time` is the family, though libc has a function of that name as well.
+        let named = Op::by_name(text).map(CallName::Op).or_else(|| Family::by_name(text).map(CallName::Family));
+        if let Some(found) = named.or_else(|| Op::by_symbol(text).map(CallName::Op)) {
             return Ok(found);
         }
-        let known = CALLS.iter().flat_map(|call| std::iter::once(call.name).chain(call.symbols.iter().copied()));
+        let known = CALLS.iter().flat_map(|call| std::iter::once(call.name()).chain(call.symbols()));
         let known = known.chain(Family::ALL.iter().map(|(name, _)| *name));
         Err(Problem::unknown("call", text, known).or_help("`chaos-exec list calls` shows all of them"))
     }
     fn to_text(&self) -> String {
         match self {
-            CallName::Op(op) => op.row().name.to_owned(),
+            CallName::Op(op) => op.row().name().to_owned(),
             CallName::Family(family) => family.name().to_owned(),
         }
     }

@@ -3,7 +3,8 @@
 use super::{Answer, minus_one, minus_one_long, quickly, simple};
 use crate::call;
 use crate::effects::{self, Outcome};
-use crate::real::{Missing, Slot, hooks};
+use crate::portable::kernel_getrandom;
+use crate::real::{Slot, hooks};
 use crate::select::Target;
 use crate::wall::{self, SECOND};
 use crate::{clock, sys};
@@ -52,7 +53,7 @@ fn seconds(now: time_t) -> time_t {
         return now;
     }
     let coarse = clock::read(libc::CLOCK_REALTIME_COARSE) as i64;
-    wall::shown(Op::Time, libc::CLOCK_REALTIME_COARSE, coarse) / SECOND
+    wall::shown(Op::Gettimeofday, libc::CLOCK_REALTIME_COARSE, coarse) / SECOND
 }
 
 /// The time of day that is shown, in ns: from the clock itself, since a fraction that was cut off would be multiplied by
@@ -145,8 +146,8 @@ fn drawing(buffer: *mut c_void, len: usize, flags: c_uint, real: impl Fn(*mut c_
 }
 
 hooks! {
-    Time, time(at: *mut time_t) -> time_t, real => {
-        let shown = seconds(quickly(Op::Time, 0, || real(std::ptr::null_mut()), |_| -1));
+    Gettimeofday, time(at: *mut time_t) -> time_t, real => {
+        let shown = seconds(quickly(Op::Gettimeofday, 0, || real(std::ptr::null_mut()), |_| -1));
         if !at.is_null() {
             *at = shown;
         }
@@ -187,7 +188,7 @@ hooks! {
         simple(Op::TimerCreate, Target::Nothing, || real(clock, event, timer), minus_one);
     TimerfdGettime, timerfd_gettime(fd: c_int, time: *mut itimerspec) -> c_int, real =>
         simple(Op::TimerfdGettime, Target::Nothing, || real(fd, time), minus_one);
-    Getrandom, getrandom(buffer: *mut c_void, len: usize, flags: c_uint) -> isize, real =>
+    Getrandom, getrandom or kernel_getrandom(buffer: *mut c_void, len: usize, flags: c_uint) -> isize, real =>
         drawing(buffer, len, flags, |to, len| real(to, len, flags));
     Getentropy, getentropy(buffer: *mut c_void, len: usize) -> c_int, real =>
         simple(Op::Getentropy, Target::Nothing, || real(buffer, len), minus_one);
@@ -202,11 +203,8 @@ hooks! {
 macro_rules! stand_in {
     ($name:ident, $function:path) => {
         mod $name {
-            pub static SLOT: super::Slot = super::Slot {
-                target: super::AtomicPtr::new($function as *mut std::ffi::c_void),
-                name: c"",
-                missing: super::Missing::NoSys,
-            };
+            pub static SLOT: super::Slot =
+                super::Slot { target: super::AtomicPtr::new($function as *mut std::ffi::c_void) };
         }
     };
 }
@@ -249,7 +247,7 @@ pub(super) unsafe fn raw(number: c_long, args: [usize; 6], again: impl Fn([usize
     unsafe {
         match number {
             libc::SYS_time => {
-                let shown = seconds(quickly(Op::Time, 0, call, |_| -1));
+                let shown = seconds(quickly(Op::Gettimeofday, 0, call, |_| -1));
                 if a != 0 && shown != -1 {
                     *(a as *mut time_t) = shown;
                 }
