@@ -2,6 +2,7 @@
 set -eu
 # A socket's path has at most 107 bytes.
 socket=$(mktemp -u /tmp/soak-redis-XXXXXX)
+trap 'rm -f "$socket"' EXIT
 port=$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
 
 start() {
