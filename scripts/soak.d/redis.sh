@@ -7,7 +7,7 @@ port=$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); pr
 
 start() {
     redis-server --port "$port" --bind 127.0.0.1 --unixsocket "$socket" --appendonly yes --appendfsync everysec \
-        --save '' --io-threads 2 --logfile redis.log --dir "$PWD" &
+        --auto-aof-rewrite-percentage 0 --save '' --io-threads 2 --logfile redis.log --dir "$PWD" &
     server=$!
     for _ in $(seq 600); do [ "$(ask ping 2>&1)" = PONG ] && return; sleep 0.05; done
     echo "case $1: did not start"; tail redis.log; exit 1
