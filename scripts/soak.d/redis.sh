@@ -2,11 +2,12 @@
 set -eu
 # A socket's path has at most 107 bytes.
 socket=$(mktemp -u /tmp/soak-redis-XXXXXX)
+trap 'rm -f "$socket"' EXIT
 port=$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
 
 start() {
     redis-server --port "$port" --bind 127.0.0.1 --unixsocket "$socket" --appendonly yes --appendfsync everysec \
-        --save '' --io-threads 2 --logfile redis.log --dir "$PWD" &
+        --auto-aof-rewrite-percentage 0 --save '' --io-threads 2 --logfile redis.log --dir "$PWD" &
     server=$!
     for _ in $(seq 600); do [ "$(ask ping 2>&1)" = PONG ] && return; sleep 0.05; done
     echo "case $1: did not start"; tail redis.log; exit 1

@@ -40,9 +40,9 @@ def run(command, mode, place, limit, env=None, cwd=None):
         try:
             code = child.wait(limit)
         except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
             code = None
+        finally:
+            end_group(child)
         output.seek(0)
         text = output.read().decode(errors="replace")
     ended = Ended(code, text, time.monotonic() - start)
@@ -51,6 +51,15 @@ def run(command, mode, place, limit, env=None, cwd=None):
         ended.troubles += troubles
     ended.check(mode)
     return ended
+
+
+def end_group(child):
+    """Ends what the command has left behind in its group, such as a server whose client gave up; the group is ours."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    child.wait()
 
 
 def read_log(chaos_exec, session):
