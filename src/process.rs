@@ -3,8 +3,10 @@
 use crate::cli::Wait;
 use crate::collect::{Collector, Tree};
 use crate::command::{Command, exec_failed};
+use crate::deaths::Deaths;
 use crate::error::{Context, Result};
 use crate::exit_code::Exit;
+use crate::facts::{Death, Ended, Sight};
 use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_child_subreaper;
@@ -53,6 +55,12 @@ pub struct Outcome {
     pub exit: Exit,
     /// What still ran then.
     pub survivors: Vec<Survivor>,
+    /// How the first process ended.
+    pub root: Ended,
+    /// Who died of a signal, anywhere in the tree.
+    pub deaths: Vec<Death>,
+    /// How far that could be seen.
+    pub sight: Sight,
 }
 
 /// The running target.
@@ -60,6 +68,7 @@ pub struct Target {
     root: Pid,
     signals: SignalFd,
     status: Option<Exit>,
+    deaths: Deaths,
 }
 
 impl Target {
@@ -67,7 +76,7 @@ impl Target {
     ///
     /// # Errors
     /// Exit 126 or 127 when exec fails; nothing runs then.
-    pub fn start(command: &Command, environment: &[CString]) -> Result<Target> {
+    pub fn start(command: &Command, environment: &[CString], deaths: Deaths) -> Result<Target> {
         // Orphans of the tree become children of the launcher, which can then wait for them.
         set_child_subreaper(true).cannot("become the reaper of the target's tree")?;
         sys::expect_children();
@@ -79,7 +88,10 @@ impl Target {
         let (program, arguments) = command.c_strings()?;
         let pid =
             sys::spawn(&program, &arguments, environment, &mask).map_err(|error| exec_failed(&command.path, &error))?;
-        Ok(Target { root: Pid::from_raw(pid), signals, status: None })
+        let name = command.path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let mut deaths = deaths;
+        deaths.watch(u32::try_from(pid).unwrap_or(0), name);
+        Ok(Target { root: Pid::from_raw(pid), signals, status: None, deaths })
     }
 
     /// Pid of the first process.
@@ -103,7 +115,15 @@ impl Target {
                 _ => {}
             }
         };
-        Outcome { exit, survivors: descendants() }
+        let root = match exit {
+            Exit::Timeout => Ended::Timeout,
+            Exit::Target(code) => Ended::Exit(code),
+            Exit::Signal(signal) => Ended::Signal(signal),
+            _ => Ended::Unseen,
+        };
+        self.watch(collector);
+        let (deaths, sight) = self.deaths.finish();
+        Outcome { exit, survivors: descendants(), root, deaths, sight }
     }
 
     /// Waits for a signal or the collector's pause, then reaps, forwards and drains. Whether there are children left.
@@ -116,9 +136,23 @@ impl Target {
         while let Ok(Some(info)) = self.signals.read_signal() {
             self.forward(info.ssi_signo, info.ssi_code, info.ssi_pid);
         }
+        self.deaths.look();
         let children = self.reap();
         collector.drain(Tree::Alive);
+        self.watch(collector);
         children
+    }
+
+    /// Watches those that came since the last time.
+    fn watch(&mut self, collector: &mut Collector) {
+        for (pid, name) in collector.newcomers() {
+            self.deaths.watch(pid, Some(name));
+        }
+        if self.deaths.sweep_is_due() {
+            for Survivor { pid, name } in descendants() {
+                self.deaths.watch(u32::try_from(pid).unwrap_or(0), Some(name));
+            }
+        }
     }
 
     /// Hands on what a process sent to the launcher. What the kernel sent - a terminal's Ctrl-C, SIGWINCH, SIGHUP -
@@ -140,8 +174,12 @@ impl Target {
     fn reap(&mut self) -> bool {
         loop {
             match sys::wait_any() {
-                Ok(Some((pid, status))) if pid == self.root.as_raw() => self.status = Some(status),
-                Ok(Some(_)) => {}
+                Ok(Some((pid, status))) => {
+                    self.deaths.reaped(pid, status);
+                    if pid == self.root.as_raw() {
+                        self.status = Some(status);
+                    }
+                }
                 Ok(None) => return true,
                 Err(_) => return false,
             }
@@ -150,6 +188,7 @@ impl Target {
 
     /// TERM to the whole tree, some grace, then KILL until nothing is left.
     fn end_tree(&mut self, collector: &mut Collector) -> Exit {
+        self.deaths.ending();
         for process in descendants() {
             let pid = Pid::from_raw(process.pid);
             let _ = kill(pid, Signal::SIGTERM);

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, offset_of};
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= 64);
@@ -148,6 +148,66 @@ pub fn wait_any() -> io::Result<Option<(i32, Exit)>> {
         // The kernel keeps the lowest eight bits of a code.
         pid => Ok(Some((pid, Exit::Target((libc::WEXITSTATUS(status) & 0xff) as u8)))),
     }
+}
+
+/// How a process ended, as far as a death is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// The signal that ended it; `None` when it ended by itself.
+    pub signal: Option<i32>,
+}
+
+impl Gone {
+    /// From a status as wait gives it.
+    #[must_use]
+    pub fn from_status(status: i32) -> Gone {
+        Gone { signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)) }
+    }
+}
+
+/// `struct pidfd_info` of linux/pidfd.h, in its first version.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+const _: () = assert!(size_of::<PidfdInfo>() == 64);
+
+/// A descriptor of a process: readable once it has ended.
+///
+/// # Errors
+/// When there is no such process, or no descriptor left.
+pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two numbers; the descriptor that it gives has one owner, and is close-on-exec.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// How the process behind a pidfd ended; `None` while it runs, and on kernels that do not tell after it was reaped.
+#[must_use]
+pub fn how_it_ended(pidfd: &OwnedFd) -> Option<Gone> {
+    let info = pidfd_info(pidfd)?;
+    (info.mask & PIDFD_INFO_EXIT != 0).then(|| Gone::from_status(info.exit_code))
+}
+
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+
+fn pidfd_info(pidfd: &OwnedFd) -> Option<PidfdInfo> {
+    /// `_IOWR(0xFF, 11, struct pidfd_info)`
+    const PIDFD_GET_INFO: libc::c_ulong = 0xC040_FF0B;
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    // SAFETY: the kernel writes at most the 64 bytes whose size stands in the number of the request.
+    let answer = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+    (answer == 0).then_some(info)
 }
 
 fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const libc::c_char> {

@@ -16,6 +16,8 @@ pub struct Tally {
     pub delivered: [u64; MAX_RULES],
     /// Processes that came under the table; one that execs is still one.
     pub processes: HashSet<u32>,
+    /// pid and name of those that nobody has asked for yet.
+    pub newcomers: Vec<(u32, String)>,
     /// (reason, program) and how often.
     pub escapes: BTreeMap<(String, String), u64>,
     /// Escapes in all.
@@ -32,6 +34,7 @@ impl Tally {
             fired: [0; MAX_RULES],
             delivered: [0; MAX_RULES],
             processes: HashSet::new(),
+            newcomers: Vec::new(),
             escapes: BTreeMap::new(),
             escape_count: 0,
             skipped: 0,
@@ -61,6 +64,8 @@ impl Tally {
         match record.kind {
             kind::PROCESS => {
                 self.processes.insert(record.pid);
+                let name = text.split(|byte| *byte == 0).nth(1).unwrap_or_default();
+                self.newcomers.push((record.pid, String::from_utf8_lossy(name).into_owned()));
             }
             kind::INJECTION => {
                 add(&mut self.fired);
