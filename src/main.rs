@@ -8,16 +8,26 @@ mod collect;
 mod command;
 mod console;
 mod ctl;
+mod deaths;
+mod episode;
 mod error;
 mod exit_code;
+mod facts;
+mod figures;
+mod gate;
+mod inventory;
+mod judge;
 mod list;
 mod log;
 mod log_events;
 mod log_format;
 mod log_reader;
 mod options;
+mod outcome;
+mod pool;
 mod preload;
 mod process;
+mod report;
 mod run;
 mod session;
 mod session_file;
@@ -57,6 +67,7 @@ fn act(action: Action) -> Result<Exit> {
         Action::Check(args) => check::run(&args, out)?,
         Action::List(args) => list::run(&args, out)?,
         Action::Log(args) => log::run(&args, out)?,
+        Action::Report(args) => return report::command::run(&args, out),
         Action::Ctl(args) => ctl::run(&args, out)?,
         Action::Shim(args) => {
             let doing = format!("write {}", args.output.display());

@@ -3,6 +3,7 @@
 use crate::cli::{FaultArgs, RunArgs, Wait};
 use crate::console::Level;
 use crate::error::{Context, Failure, Result};
+use crate::gate::Gate;
 use chaos_table::env;
 use chaos_table::environment::from_env;
 use chaos_table::files::load_file;
@@ -31,6 +32,8 @@ pub struct Options {
     pub out: Option<PathBuf>,
     /// Where the JSON Lines go.
     pub log: Option<PathBuf>,
+    /// What must hold.
+    pub gate: Option<Gate>,
     /// Bytes of the session file.
     pub log_size: u64,
     /// The command that repeats the run.
@@ -66,6 +69,7 @@ impl Options {
             wait: args.wait,
             out: args.out.clone(),
             log: args.log.clone(),
+            gate: Gate::parse(&args.gates)?,
             log_size: args.log_size.as_deref().map_or(Ok(SIZE_WITH_LAUNCHER), size)?,
             repeat: repeat(args, seed),
             warnings,

@@ -5,14 +5,21 @@ use crate::cli::{Format, RunArgs};
 use crate::collect::{Collector, Tree};
 use crate::command::Command;
 use crate::console::Console;
+use crate::deaths::Deaths;
 use crate::error::{Context, Failure, Result};
 use crate::exit_code::Exit;
+use crate::facts::{Counted, Facts};
+use crate::gate::{Gate, Ruling};
+use crate::inventory::Changes;
+use crate::judge::judge;
 use crate::log::Output;
 use crate::log_events::Events;
 use crate::log_reader::Source;
 use crate::options::{Options, level_of};
+use crate::pool::Pool;
 use crate::preload;
 use crate::process::{Outcome, Target};
+use crate::report::{Report, Wanted};
 use crate::session::{End, Files, Meta, Session, hex};
 use crate::session_file::{RuleLabel, SessionFile};
 use crate::summary::{Summary, print_events};
@@ -23,7 +30,7 @@ use chaos_table::rule::Plan;
 use chaos_table::session::{Start, image};
 use nix::time::{ClockId, clock_gettime};
 use std::os::unix::ffi::OsStrExt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Runs a command under a fault table.
 ///
@@ -37,10 +44,11 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let work_dir = std::env::current_dir().cannot("find the working directory")?;
     let compiled = compile(&options.table, &Place { work_dir: &work_dir, seed: options.seed })?;
     let log = options.log.as_deref().map(|path| Output::create(path, "--log")).transpose()?;
+    let reports = args.reports.iter().map(|path| Wanted::create(path, "--report")).collect::<Result<Vec<_>>>()?;
     announce(console, &options, &command, &compiled);
 
     let mut session = Session::create(options.out.as_deref(), preload::SHIM)?;
-    let start = start_now()?;
+    let (start, began) = (start_now()?, SystemTime::now());
     let image = image(&compiled.plan, start, options.log_size)
         .map_err(|why| Failure::new(why).help("give a larger --log-size"))?;
     let Files { session: file, log: drained } = session.allocate(&image, options.log_size)?;
@@ -53,7 +61,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let mut collector = Collector::new(opened, drained);
 
     let environment = preload::target_environment(&sys::environment(), &session.shim, &session.file);
-    let target = Target::start(&command, &environment)?;
+    let target = Target::start(&command, &environment, Deaths::new(since(&start)?))?;
     session.keep();
     meta.root_pid = Some(target.pid());
     // The run goes on without it; the end writes it again.
@@ -61,12 +69,43 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let outcome = target.follow(&mut collector, options.timeout, options.wait);
 
     finish(&mut session, &mut meta, &mut collector, &outcome, start.mono_ns)?;
+    let mut facts = facts(&collector, &outcome, &options, &meta);
+    if options.gate.as_ref().is_some_and(Gate::asks_for_files) || !reports.is_empty() {
+        let temporary = reports.iter().filter_map(Wanted::temporary).chain(log.as_ref().and_then(Output::temporary));
+        let mut ours = vec![session.dir.clone()];
+        for path in temporary {
+            ours.push(std::path::absolute(path).cannot("find the working directory")?);
+        }
+        facts.files = Some(Changes::since(&work_dir, began, &ours));
+    }
+    facts.write(&session.dir)?;
     print_events(console, &session.dir);
-    let logged =
-        log.map_or(Ok(()), |log| log.fill(Format::Jsonl, &mut Events::of(&Source::find(Some(&session.dir))?)?));
-    summarise(console, &options, &session, &meta, &collector, &outcome);
+    let source = || Source::find(Some(&session.dir));
+    let logged = log.map_or(Ok(()), |log| log.fill(Format::Jsonl, &mut Events::of(&source()?)?));
+    let pool = source().and_then(|source| judge(&source)).map(|judged| Pool::of([judged]));
+    let ruling = match (&options.gate, &pool) {
+        (Some(gate), Ok(pool)) => Some(gate.rule(&pool.judgement())),
+        _ => None,
+    };
+    summarise(console, &options, &session, &meta, &collector, &outcome, (pool.as_ref().ok(), ruling.as_ref()));
     logged?;
-    Ok(outcome.exit)
+    let report = Report { pool: &pool?, sessions: std::slice::from_ref(&session.dir), ruling: ruling.as_ref() };
+    reports.into_iter().try_for_each(|wanted| wanted.write(&report))?;
+    Ok(outcome.exit.gated(ruling.as_ref()))
+}
+
+/// What only the launcher saw.
+fn facts(collector: &Collector, outcome: &Outcome, options: &Options, meta: &Meta) -> Facts {
+    let counters = collector.session().counters(meta.rules.len()).unwrap_or_default();
+    Facts {
+        root: outcome.root,
+        expected: vec![0],
+        deaths: outcome.deaths.clone(),
+        sight: outcome.sight,
+        rules: counters.into_iter().map(Counted::from).collect(),
+        repeat: options.repeat.clone(),
+        ..Facts::default()
+    }
 }
 
 /// What the user should know before the target starts.
@@ -91,6 +130,11 @@ fn start_now() -> Result<Start> {
         wall_ns: now(ClockId::CLOCK_REALTIME)?,
         owner_pid: std::process::id(),
     })
+}
+
+/// How long ago the run started.
+fn since(start: &Start) -> Result<Duration> {
+    Ok(Duration::from_nanos(start_now()?.mono_ns.saturating_sub(start.mono_ns)))
 }
 
 fn describe(session: &Session, options: &Options, command: &Command, plan: &Plan, cwd: &str) -> Result<Meta> {
@@ -164,6 +208,7 @@ fn summarise(
     meta: &Meta,
     collector: &Collector,
     outcome: &Outcome,
+    (pool, ruling): (Option<&Pool>, Option<&Ruling>),
 ) {
     let file = collector.session();
     Summary {
@@ -181,6 +226,8 @@ fn summarise(
         seed_is_random: options.seed_is_random,
         disabled: options.table.enabled == Some(false),
         repeat: &options.repeat,
+        pool,
+        ruling,
     }
     .print(console);
 }

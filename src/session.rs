@@ -19,6 +19,8 @@ use std::time::SystemTime;
 pub const META: &str = "session.json";
 /// Name of the drained log in a session directory.
 pub const LOG: &str = "log.bin";
+/// Name of the list of runs, in a directory that holds several.
+pub const RUNS: &str = "runs.json";
 /// Name of the link to the newest session.
 pub const LATEST: &str = "latest";
 /// Where a tree can reach files when the session directory is out of its reach.
@@ -291,6 +293,22 @@ impl Drop for Session {
             // A parent that another run uses by now is not empty, and stays.
             let _ = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
         }
+    }
+}
+
+/// The sessions of a directory that `--runs` or `--controls` made, in their order; `None` for any other.
+///
+/// # Errors
+/// When its list is damaged.
+pub fn runs_of(dir: &Path) -> Result<Option<Vec<PathBuf>>> {
+    let path = dir.join(RUNS);
+    let Ok(text) = fs::read(&path) else { return Ok(None) };
+    let damaged = |why: String| Failure::new(format!("{} is damaged: {why}", path.display()));
+    let names: Vec<String> = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    let plain = |name: &String| Path::new(name).components().count() == 1 && !name.starts_with('.');
+    match names.iter().find(|name| !plain(name)) {
+        Some(odd) => Err(damaged(format!("'{}' is no run of it", odd.escape_debug()))),
+        None => Ok(Some(names.into_iter().map(|name| dir.join(name)).collect())),
     }
 }
 
