@@ -213,6 +213,8 @@ console.log('failed', failed);
                 // /etc when the program first uses them, which is no boot either.
                 let scene_dir = scene.path("").display().to_string();
                 let own = resource.starts_with(scene_dir.trim_end_matches('/'))
+                    // Paths are made absolute by looking at each directory on the way.
+                    || scene_dir.starts_with(&format!("{resource}/"))
                     || resource.ends_with("package.json")
                     || resource.starts_with("/etc/");
                 complaints.check(own, || format!("{what}: {line}"));

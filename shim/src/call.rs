@@ -55,7 +55,7 @@ pub fn quick(op: Op, target: Target) -> Quick {
     let wanted = word & tree::me().rules;
     let thread = guard::thread();
     let session = session::armed();
-    if word & !RULE_BITS != 0 || thread.is_inside() || session.is_over() || !tree::is_own_slot(thread) {
+    if word & !RULE_BITS != 0 || thread.is_inside() || session.is_over() {
         return Quick::Ask;
     }
     let hit = match target {
@@ -79,11 +79,20 @@ pub fn quick(op: Op, target: Target) -> Quick {
                 hit | (wanted ^ asking)
             }
         }
-        Target::Path(..) | Target::Peer(..) | Target::Name(_) | Target::Program(_) | Target::Nothing => {
-            return Quick::Ask;
-        }
+        Target::Path(..)
+        | Target::Entry(..)
+        | Target::Entries(..)
+        | Target::Fds(..)
+        | Target::Peer(..)
+        | Target::Name(_)
+        | Target::Program(_)
+        | Target::Nothing => return Quick::Ask,
     };
-    if hit & session.complex != 0 {
+    // A thread that no rule has hit yet has no slot, and needs none.
+    if hit == 0 {
+        return Quick::Pass;
+    }
+    if hit & session.complex != 0 || !tree::is_own_slot(thread) {
         return Quick::Ask;
     }
     let token = Token::enter_free(thread);
@@ -346,13 +355,13 @@ impl Subjected<'_> {
     /// Checks the identity, refuses what does not fit, and publishes the record.
     #[inline(always)]
     fn prepare(&self, thread: &Thread) -> Option<(Effect, Ticket)> {
-        if let Target::Fd(fd) = self.target
-            && self.session.needs_fd() & (1 << self.index) != 0
-        {
-            let standing = fds::refresh(self.session, fd);
-            let (hit, _) =
-                standing.select(1 << self.index, self.session.only_files(self.op), self.session.only_sockets(self.op));
-            if hit == 0 {
+        if self.session.needs_fd() & (1 << self.index) != 0 {
+            let is_hit = match self.target {
+                Target::Fd(fd) => self.still_matches(fd),
+                Target::Fds(to, from) => self.still_matches(to) || self.still_matches(from),
+                _ => true,
+            };
+            if !is_hit {
                 return None;
             }
         }
@@ -380,6 +389,15 @@ impl Subjected<'_> {
             log::publish(self.session, thread, &mut record, &[desk.path.bytes()])
         });
         published.flatten().map(|ticket| (effect, ticket))
+    }
+
+    /// Whether the rule matches what the kernel says that a descriptor is.
+    #[inline(always)]
+    fn still_matches(&self, fd: i32) -> bool {
+        let standing = fds::refresh(self.session, fd);
+        let (hit, _) =
+            standing.select(1 << self.index, self.session.only_files(self.op), self.session.only_sockets(self.op));
+        hit != 0
     }
 
     fn record(&self, kind: u8) -> Record {

@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::text::Text;
 use crate::{sys, tree};
 use chaos_table::decide::{Peer, is_below};
-use chaos_table::rule::{MAX_RULES, RULE_BITS, bytes_of, flag};
+use chaos_table::rule::{MAX_RULES, RULE_BITS, Rule, bytes_of, flag};
 use chaos_table::session::Name;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -92,6 +92,16 @@ pub fn forget(fd: i32) {
     changed(fd);
     if is_watched_by_edges(fd) {
         watched(fd, false);
+    }
+}
+
+/// A file has another name now: no descriptor's path is known any more.
+pub fn renamed() {
+    for entry in &TABLE {
+        // Looked at first: a store would take the line from other threads.
+        if entry.matching.load(Ordering::Relaxed) != 0 {
+            entry.matching.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -182,6 +192,38 @@ pub fn matching_path(session: &Session, path: &[u8], wanted: u64) -> (u64, u64) 
     (matching, protected)
 }
 
+/// Of the rules in `wanted`: those whose `not` names this path.
+pub fn spared_path(session: &Session, path: &[u8], wanted: u64) -> u64 {
+    let patterns = session.patterns();
+    spared_by(session, wanted, |rule| path.first() == Some(&b'/') && patterns.path(rule.except.paths, path))
+}
+
+/// Of the rules in `wanted`: those whose `not` names what this descriptor is.
+pub fn spared(session: &Session, fd: i32, wanted: u64) -> u64 {
+    if spared_by(session, wanted, |_| true) == 0 {
+        return 0;
+    }
+    let mut address = PeerBuffer::new();
+    let peer = address.of_socket(fd);
+    if !matches!(peer, Peer::Unknown) {
+        let hosts = peer.address().map_or(0, |address| hosts_of(session, &address));
+        return spared_by(session, wanted, |rule| session.patterns().peer(rule.except.peers, peer, hosts));
+    }
+    let spared = paths::with_desk(|desk| {
+        desk.descriptor(fd);
+        spared_path(session, desk.path.bytes(), wanted)
+    });
+    spared.unwrap_or(0)
+}
+
+/// Of the rules in `wanted` that have a `not`: those for which `is_spared` holds.
+fn spared_by(session: &Session, wanted: u64, is_spared: impl Fn(&Rule) -> bool) -> u64 {
+    session.rules().iter().enumerate().take(MAX_RULES).fold(0, |bits, (index, rule)| {
+        let spared = wanted & (1 << index) != 0 && rule.has(flag::EXCEPT) && is_spared(rule);
+        bits | (u64::from(spared) << index)
+    })
+}
+
 /// Whether `protect` leaves a path alone: by its globs, or because the executable is or owns it. The system's and the
 /// runtimes' globs spare the user's working directory.
 pub fn is_protected(session: &Session, path: &[u8]) -> bool {
@@ -202,7 +244,7 @@ pub fn is_protected(session: &Session, path: &[u8]) -> bool {
     by_glob || (!below_work && in_installation(tree::me().executable.bytes(), path))
 }
 
-/// Whether a path is library code beside an executable: for /opt/x/bin/tool, what lies in /opt/x/lib, lib64 or share.
+/// Whether a path is library code beside an executable: for /opt/x/bin/tool, /opt/x/lib, lib64 or share and what lies there.
 fn in_installation(executable: &[u8], path: &[u8]) -> bool {
     let mut parts = executable.rsplitn(3, |byte| *byte == b'/');
     let (Some(_), Some(b"bin" | b"sbin"), Some(prefix)) = (parts.next(), parts.next(), parts.next()) else {
@@ -212,7 +254,9 @@ fn in_installation(executable: &[u8], path: &[u8]) -> bool {
         return false;
     }
     path.strip_prefix(prefix).is_some_and(|rest| {
-        [&b"/lib/"[..], b"/lib64/", b"/share/", b"/include/"].iter().any(|dir| rest.starts_with(dir))
+        [&b"/lib"[..], b"/lib64", b"/share", b"/include"]
+            .iter()
+            .any(|dir| rest.strip_prefix(*dir).is_some_and(|below| matches!(below.first(), None | Some(b'/'))))
     })
 }
 

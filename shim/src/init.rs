@@ -5,6 +5,7 @@
 
 use crate::children;
 use crate::guard::{self, Token};
+use crate::select::Target;
 use crate::session::{self, Session};
 use crate::text::Text;
 use crate::tree::{self, Arrival, Lineage};
@@ -191,8 +192,27 @@ unsafe extern "C" fn reached_main() -> usize {
     MAIN.load(Ordering::Relaxed)
 }
 
+/// Calls that no runtime makes on unprotected paths while it boots: the first one is the user's program at work.
+const SIGNS: [Op; 15] = [
+    Op::Opendir,
+    Op::Scandir,
+    Op::Mkstemp,
+    Op::Mkdtemp,
+    Op::Rename,
+    Op::Unlink,
+    Op::Link,
+    Op::Symlink,
+    Op::Mkdir,
+    Op::Rmdir,
+    Op::Mknod,
+    Op::Truncate,
+    Op::Chmod,
+    Op::Chown,
+    Op::Utimens,
+];
+
 fn wait_for_sign() {
-    for op in [Op::Open, Op::Fopen, Op::Connect, Op::Listen] {
+    for op in [Op::Open, Op::Fopen, Op::Connect, Op::Listen].into_iter().chain(SIGNS) {
         if let Some(word) = real::WAITING.of(op as usize) {
             word.store(TRACK, Ordering::Relaxed);
         }
@@ -220,6 +240,18 @@ pub fn awaits_sign() -> bool {
     is_waiting() || session::attached().is_some_and(Session::awaits_sign)
 }
 
+/// A call on a name, before it is put to the rules: it may be the sign itself.
+#[inline(always)]
+pub fn before_call_on_name(op: Op, target: Target) {
+    if is_waiting()
+        && SIGNS.contains(&op)
+        && let Target::Path(dirfd, path) | Target::Entry(dirfd, path) | Target::Entries(_, (dirfd, path)) = target
+    {
+        // SAFETY: the program's own argument of a call that is being made.
+        unsafe { sign_of_path(dirfd, path, false) };
+    }
+}
+
 /// A path was looked for, and `opened` if it was there. The user's program is at work when it is not the runtime's own.
 ///
 /// # Safety
@@ -229,7 +261,7 @@ pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char, opened: bool) {
     let Some(session) = session::attached() else { return };
     paths::with_desk(|desk| {
         // SAFETY: the caller says so.
-        if !unsafe { desk.absolute(dirfd, path) } {
+        if !unsafe { desk.absolute(dirfd, path, true) } {
             return;
         }
         if is_waiting() && !fds::is_protected(session, desk.path.bytes()) {

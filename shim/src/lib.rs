@@ -40,6 +40,7 @@ mod select;
 mod session;
 mod slots;
 mod standalone;
+mod stream;
 mod sys;
 mod target;
 mod text;

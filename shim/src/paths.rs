@@ -112,12 +112,13 @@ impl Desk {
         known
     }
 
-    /// Makes `path` the absolute path that opening `path` would reach, links followed as far as they exist; an empty
-    /// one names the descriptor itself. False when it cannot be told (no /proc, too long, no string).
+    /// Makes `path` the absolute path that opening `path` would reach, links followed as far as they exist, the last one
+    /// only if `follow`; an empty one names the descriptor itself. False when it cannot be told (no /proc, too long, no
+    /// string).
     ///
     /// # Safety
     /// `path` must be an argument of the program's that stays unchanged during its call.
-    pub unsafe fn absolute(&mut self, dirfd: i32, path: *const c_char) -> bool {
+    pub unsafe fn absolute(&mut self, dirfd: i32, path: *const c_char, follow: bool) -> bool {
         // SAFETY: the program's own argument of a call that is being made.
         let Some(path) = (unsafe { sys::string(path) }) else { return false };
         let path = path.to_bytes();
@@ -130,7 +131,18 @@ impl Desk {
         }
         let split = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
         let (directory, last) = path.split_at(split);
-        self.enter(directory) && self.follow(last) && (!self.path.bytes().is_empty() || self.path.push(b"/"))
+        // What is no name of an entry is a way like any other.
+        let entry = !follow && !matches!(last, b"" | b"." | b"..");
+        let found = self.enter(directory) && if entry { self.name(last) } else { self.follow(last) };
+        found && (!self.path.bytes().is_empty() || self.path.push(b"/"))
+    }
+
+    /// Goes on from `path` to an entry of that directory, whatever it is.
+    fn name(&mut self, entry: &[u8]) -> bool {
+        if self.path.bytes() == b"/" {
+            self.path.truncate(0);
+        }
+        self.path.push(b"/") && self.path.push(entry)
     }
 
     /// Goes on from `path` to a directory, by memory when it was the last one asked for.

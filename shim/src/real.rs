@@ -25,6 +25,8 @@ pub struct Slot {
 pub enum Missing {
     /// Fails with ENOSYS, as a kernel without the call would.
     NoSys,
+    /// Returns NULL or 0, and sets errno to ENOSYS: for a call whose -1 would be taken for success.
+    Null,
     /// Another of our slots does the same with the same arguments (an alias such as `open64`).
     Use(fn() -> &'static Slot),
 }
@@ -82,6 +84,7 @@ pub unsafe extern "C" fn resolve(slot: &Slot) -> *mut c_void {
         _ if !found.is_null() => found,
         // Not kept: before glibc 2.34 a library that is loaded later may bring it (pthread_create).
         Missing::NoSys => return no_sys as *mut c_void,
+        Missing::Null => return no_sys_null as *mut c_void,
         // SAFETY: slots are static; an alias names a slot that every libc has.
         Missing::Use(other) => unsafe { resolve(other()) },
     };
@@ -97,6 +100,11 @@ extern "C" fn nothing() -> *mut c_void {
 extern "C" fn no_sys() -> isize {
     set_errno(libc::ENOSYS);
     -1
+}
+
+extern "C" fn no_sys_null() -> usize {
+    set_errno(libc::ENOSYS);
+    0
 }
 
 /// The common end of the stubs: r11 holds the slot; all argument registers survive.
@@ -135,7 +143,7 @@ pub(crate) use note_caller;
 /// `Op, symbol(arguments) -> result, real => body;` - the entry jumps to the real function when the operation's word is
 /// zero, and to `body` otherwise, the return address stored in the thread's block; in `body`, `real` is the real function.
 /// Before the operation may stand `[always]`: the word is not asked (calls that the tree hangs on).
-/// `or alias` names the hook whose real function serves where libc lacks the symbol.
+/// `or alias` names the hook whose real function serves where libc lacks the symbol; `or null`: it then returns NULL.
 macro_rules! hooks {
     ($(
         $([$($mode:tt)*])? $op:ident, $symbol:ident $(or $alias:ident)?
@@ -176,6 +184,7 @@ macro_rules! hooks {
         pub static SLOTS: &[&$crate::real::Slot] = &[$(&$symbol::SLOT),*];
     };
     (@missing) => { Missing::NoSys };
+    (@missing null) => { Missing::Null };
     (@missing $alias:ident) => { Missing::Use(|| &super::$alias::SLOT) };
     (@entry $symbol:ident $op:ident [always]) => {
         #[unsafe(naked)]

@@ -1,24 +1,19 @@
 //! What the log names as the resource of an injection: a path, a peer, a name, a program.
 
 use crate::fds::PeerBuffer;
-use crate::paths::{Desk, PathBuffer};
+use crate::paths::{self, Desk, PathBuffer};
 use crate::select::Target;
 use chaos_table::decide::Peer;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 
 /// What the log names as the resource.
 pub fn describe(target: Target, desk: &mut Desk) {
     match target {
-        Target::Fd(fd) => {
-            let mut buffer = PeerBuffer::new();
-            if !push_peer(buffer.of_socket(fd), &mut desk.path) {
-                desk.descriptor(fd);
-            }
-        }
-        Target::Path(dirfd, path) => {
-            // SAFETY: the program's own argument.
-            unsafe { desk.absolute(dirfd, path) };
-        }
+        Target::Fd(fd) => descriptor(fd, desk),
+        Target::Fds(to, from) => two(desk, |desk| descriptor(from, desk), |desk| descriptor(to, desk)),
+        Target::Path(dirfd, path) => named(desk, (dirfd, path), true),
+        Target::Entry(dirfd, path) => named(desk, (dirfd, path), false),
+        Target::Entries(old, new) => two(desk, |desk| named(desk, old, false), |desk| named(desk, new, false)),
         Target::Peer(_, address, len) => {
             let mut buffer = PeerBuffer::new();
             // SAFETY: the program's own arguments.
@@ -32,6 +27,31 @@ pub fn describe(target: Target, desk: &mut Desk) {
         }
         Target::Memory | Target::Nothing => {}
     }
+}
+
+fn descriptor(fd: i32, desk: &mut Desk) {
+    let mut buffer = PeerBuffer::new();
+    if !push_peer(buffer.of_socket(fd), &mut desk.path) {
+        desk.descriptor(fd);
+    }
+}
+
+fn named(desk: &mut Desk, (dirfd, path): (i32, *const c_char), follow: bool) {
+    // SAFETY: the program's own argument.
+    unsafe { desk.absolute(dirfd, path, follow) };
+}
+
+/// `one -> other`; the first alone where both are too long.
+fn two(desk: &mut Desk, one: impl FnOnce(&mut Desk), other: impl FnOnce(&mut Desk)) {
+    one(desk);
+    paths::with_desk(|second| {
+        other(second);
+        let room = paths::PATH_MAX.saturating_sub(desk.path.bytes().len());
+        if second.path.bytes().len() + 4 <= room {
+            desk.path.push(b" -> ");
+            desk.path.push(second.path.bytes());
+        }
+    });
 }
 
 fn push_peer(peer: Peer<'_>, out: &mut PathBuffer) -> bool {

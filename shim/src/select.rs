@@ -15,8 +15,14 @@ use std::ffi::{CStr, c_char};
 pub enum Target {
     /// A descriptor.
     Fd(i32),
-    /// A path relative to a directory descriptor.
+    /// Where a path leads, relative to a directory descriptor: a last link is followed.
     Path(i32, *const c_char),
+    /// What stands under a path: a last link itself.
+    Entry(i32, *const c_char),
+    /// Two entries, the new one last: rename and link. Rules match either.
+    Entries((i32, *const c_char), (i32, *const c_char)),
+    /// Two descriptors that data moves between, where it goes first. Rules match either.
+    Fds(i32, i32),
     /// A peer, for connect: socket, address, length.
     Peer(i32, *const libc::sockaddr, u32),
     /// A host name.
@@ -35,17 +41,11 @@ pub enum Target {
 pub fn select(session: &Session, op: Op, wanted: u64, target: Target, amount: u64) -> (u64, u64) {
     let wanted = if wanted & session.picky == 0 { wanted } else { pick(session, wanted, target, amount) };
     match target {
-        Target::Fd(fd) => {
-            let wanted = if (0..3).contains(&fd) { wanted & session.std_fds() } else { wanted };
-            let asking = wanted & session.needs_fd();
-            if asking == 0 {
-                return (wanted, 0);
-            }
-            let standing = fds::standing(session, fd);
-            let (hit, protected) = standing.select(asking, session.only_files(op), session.only_sockets(op));
-            ((wanted ^ asking) | hit, protected)
-        }
-        Target::Path(dirfd, path) => select_path(session, wanted, dirfd, path),
+        Target::Fd(fd) => select_fd(session, op, wanted, fd),
+        Target::Fds(to, from) => select_ends(session, op, wanted, to, from),
+        Target::Path(dirfd, path) => select_path(session, wanted, (dirfd, path), true),
+        Target::Entry(dirfd, path) => select_path(session, wanted, (dirfd, path), false),
+        Target::Entries(old, new) => select_entries(session, wanted, old, new),
         Target::Peer(_, address, len) => {
             let mut buffer = PeerBuffer::new();
             // SAFETY: the program's own arguments of connect; a bad pointer faults here as it would in the kernel's copy.
@@ -58,6 +58,48 @@ pub fn select(session: &Session, op: Op, wanted: u64, target: Target, amount: u6
     }
 }
 
+/// What holds of a call that acts on two things: a rule that may hit one of them hits the call, unless its `not` names one
+/// of them.
+fn either(one: (u64, u64), other: (u64, u64), spared: u64) -> (u64, u64) {
+    let hit = (one.0 | other.0) & !spared;
+    (hit, (one.1 | other.1) & !hit & !spared)
+}
+
+#[cold]
+#[inline(never)]
+fn select_ends(session: &Session, op: Op, wanted: u64, to: i32, from: i32) -> (u64, u64) {
+    let ends = [to, from].map(|fd| select_fd(session, op, wanted, fd));
+    let [one, other] = ends;
+    either(one, other, fds::spared(session, to, wanted) | fds::spared(session, from, wanted))
+}
+
+#[cold]
+#[inline(never)]
+fn select_entries(session: &Session, wanted: u64, old: (i32, *const c_char), new: (i32, *const c_char)) -> (u64, u64) {
+    let spared = [old, new].map(|(dirfd, path)| {
+        let spared = paths::with_desk(|desk| {
+            // SAFETY: the program's own argument.
+            let known = unsafe { desk.absolute(dirfd, path, false) };
+            if known { fds::spared_path(session, desk.path.bytes(), wanted) } else { 0 }
+        });
+        spared.unwrap_or(0)
+    });
+    let [one, other] = spared;
+    either(select_path(session, wanted, new, false), select_path(session, wanted, old, false), one | other)
+}
+
+#[inline(always)]
+fn select_fd(session: &Session, op: Op, wanted: u64, fd: i32) -> (u64, u64) {
+    let wanted = if (0..3).contains(&fd) { wanted & session.std_fds() } else { wanted };
+    let asking = wanted & session.needs_fd();
+    if asking == 0 {
+        return (wanted, 0);
+    }
+    let standing = fds::standing(session, fd);
+    let (hit, protected) = standing.select(asking, session.only_files(op), session.only_sockets(op));
+    ((wanted ^ asking) | hit, protected)
+}
+
 /// Of the rules in `wanted`, those whose descriptors, sizes and callers do not speak against this call.
 #[cold]
 #[inline(never)]
@@ -67,17 +109,19 @@ fn pick(session: &Session, wanted: u64, target: Target, amount: u64) -> u64 {
     } else {
         modules::standing(session, guard::thread().caller.get())
     };
-    let fd = match target {
-        Target::Fd(fd) => fd,
-        _ => -1,
+    let fds = match target {
+        Target::Fd(fd) => [fd, fd],
+        Target::Fds(to, from) => [to, from],
+        _ => [-1, -1],
     };
+    let any_in = |first, last| fds.iter().any(|fd| (first..=last).contains(fd));
     session.rules().iter().enumerate().fold(wanted, |bits, (index, rule)| {
         let (bit, except) = (1 << index, &rule.except);
-        let fits = (!rule.has(flag::FD) || (rule.fd_first..=rule.fd_last).contains(&fd))
+        let fits = (!rule.has(flag::FD) || any_in(rule.fd_first, rule.fd_last))
             && (!rule.has(flag::SIZE) || (rule.size_first..=rule.size_last).contains(&amount))
             && (!rule.has(flag::CALLER) || callers.wanted & bit != 0);
         let spared = rule.has(flag::EXCEPT)
-            && ((except.fd_first..=except.fd_last).contains(&fd)
+            && (any_in(except.fd_first, except.fd_last)
                 || (except.size_first..=except.size_last).contains(&amount)
                 || (except.callers.count != 0 && callers.spared & bit != 0));
         if fits && !spared { bits } else { bits & !bit }
@@ -86,10 +130,10 @@ fn pick(session: &Session, wanted: u64, target: Target, amount: u64) -> u64 {
 
 #[cold]
 #[inline(never)]
-fn select_path(session: &Session, wanted: u64, dirfd: i32, path: *const c_char) -> (u64, u64) {
+fn select_path(session: &Session, wanted: u64, (dirfd, path): (i32, *const c_char), follow: bool) -> (u64, u64) {
     let selected = paths::with_desk(|desk| {
         // SAFETY: the program's own argument.
-        let known = unsafe { desk.absolute(dirfd, path) };
+        let known = unsafe { desk.absolute(dirfd, path, follow) };
         fds::matching_path(session, if known { desk.path.bytes() } else { b"" }, wanted)
     });
     selected.unwrap_or((0, 0))

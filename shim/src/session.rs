@@ -290,6 +290,11 @@ impl Session {
         (first..=last).contains(&u32::from(port))
     }
 
+    /// The rules on an operation, whether they are in force yet or not.
+    pub fn planned(&self, op: Op) -> u64 {
+        self.plan_word(offset_of!(PlanHeader, planned) + op as usize * 8)
+    }
+
     /// Arms the tree: from now on every process sees the rules. Doing it twice changes nothing.
     pub fn arm_tree(&self, now: u64) {
         let plan = self.layout.plan as usize;

@@ -211,6 +211,13 @@ pub fn cut(fd: i32) {
     }
 }
 
+/// Where a file is read or written next; `None` when it has no such place.
+pub fn position(fd: i32) -> Option<i64> {
+    // SAFETY: takes no pointer.
+    let at = unsafe { raw!(SYS_lseek, fd, 0usize, libc::SEEK_CUR) };
+    i64::try_from(at).ok().filter(|at| *at >= 0)
+}
+
 /// Lowest descriptor that is free right now, found by making one and closing it.
 pub fn lowest_free_fd() -> Option<i32> {
     // SAFETY: takes no pointer.

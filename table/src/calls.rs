@@ -6,9 +6,9 @@
 /// What a call acts on; decides which selectors can match it and what its log line names as the resource.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Subject {
-    /// An open file descriptor (`path`, `to` and `fd` apply).
+    /// An open file descriptor (`path`, `to` and `fd` apply); of two (copies) either.
     Fd,
-    /// A path that is being opened or named.
+    /// A path that is being opened or named; of two (rename, link) `path` matches either.
     Path,
     /// A peer address being connected to.
     Peer,
@@ -31,6 +31,8 @@ pub enum Failure {
     Null,
     /// Returns the errno itself.
     Code,
+    /// Returns fewer items than asked for, and sets errno (fread, fwrite).
+    Count,
     /// Returns an EAI code (getaddrinfo).
     Eai,
     /// Cannot fail.
@@ -152,6 +154,7 @@ const FAIL: u32 = ANY | FaultKind::Error.bit();
 const WAIT: u32 = FAIL | FaultKind::Hang.bit();
 const DATA: u32 = WAIT | FaultKind::Short.bit() | FaultKind::Corrupt.bit() | FaultKind::Disconnect.bit();
 const FILES: u32 = FAIL | FaultKind::Exhaust.bit();
+const CHANGED: u32 = WAIT | FaultKind::Corrupt.bit();
 
 /// One row: an operation.
 #[derive(Debug)]
@@ -195,12 +198,38 @@ impl Call {
     #[must_use]
     pub const fn direction(&self) -> Option<Direction> {
         match self.op {
-            Op::Read | Op::Pread | Op::Readv | Op::Preadv | Op::Recv | Op::Recvfrom | Op::Recvmsg | Op::Recvmmsg => {
-                Some(Direction::In)
-            }
-            Op::Write | Op::Pwrite | Op::Writev | Op::Pwritev | Op::Send | Op::Sendto | Op::Sendmsg | Op::Sendmmsg => {
-                Some(Direction::Out)
-            }
+            Op::Read
+            | Op::Pread
+            | Op::Readv
+            | Op::Preadv
+            | Op::Recv
+            | Op::Recvfrom
+            | Op::Recvmsg
+            | Op::Recvmmsg
+            | Op::Fread
+            | Op::Fgets
+            | Op::Getc
+            | Op::Getline
+            | Op::Fscanf => Some(Direction::In),
+            // Of what moves data between two descriptors, the first is the one that is written to.
+            Op::Write
+            | Op::Pwrite
+            | Op::Writev
+            | Op::Pwritev
+            | Op::Send
+            | Op::Sendto
+            | Op::Sendmsg
+            | Op::Sendmmsg
+            | Op::Fwrite
+            | Op::Fputs
+            | Op::Putc
+            | Op::Fprintf
+            | Op::Fflush
+            | Op::Sendfile
+            | Op::Splice
+            | Op::Tee
+            | Op::Vmsplice
+            | Op::CopyFileRange => Some(Direction::Out),
             _ => None,
         }
     }
@@ -208,7 +237,9 @@ impl Call {
     /// Whether it asks for an amount of bytes that is known before it is made.
     #[must_use]
     pub const fn has_size(&self) -> bool {
-        matches!(self.subject, Subject::Memory) || self.allows(FaultKind::Short)
+        matches!(self.subject, Subject::Memory)
+            || self.allows(FaultKind::Short)
+            || matches!(self.op, Op::Fread | Op::Fgets | Op::Fwrite)
     }
 
     /// Whether the fault makes sense on this call.
@@ -220,7 +251,7 @@ impl Call {
 
 macro_rules! calls {
     ($(
-        $op:ident $name:literal: $($symbol:ident)+;
+        $op:ident $name:literal: $($symbol:ident)*;
         syscalls [$($sys:ident)*] families [$($family:ident)*] on $subject:ident fails $fails:ident
         [$($errno:ident)*] $faults:ident $source:literal
     )*) => {
@@ -277,14 +308,10 @@ calls! {
         syscalls [SYS_fcntl] families [] on Nothing fails Errno [EMFILE ENOLCK EAGAIN EINTR] FAIL "fcntl(2)"
     Pipe "pipe": pipe pipe2;
         syscalls [SYS_pipe SYS_pipe2] families [] on Nothing fails Errno [EMFILE ENFILE] FILES "pipe(2)"
-    Opendir "opendir": opendir fdopendir;
+    Opendir "opendir": opendir;
         syscalls [] families [Disk] on Path fails Null [EACCES ENOENT EMFILE ENFILE ENOMEM] FAIL "opendir(3)"
     Closedir "closedir": closedir;
         syscalls [] families [] on Nothing fails Never [] ANY "closedir(3)"
-    Fopen "fopen": fopen fopen64 freopen freopen64 fdopen;
-        syscalls [] families [Stdio] on Path fails Null [EACCES ENOENT EMFILE ENFILE ENOSPC EIO EROFS ENOMEM] FAIL "fopen(3), open(2)"
-    Fclose "fclose": fclose;
-        syscalls [] families [] on Nothing fails Never [] ANY "fclose(3)"
     Socket "socket": socket socketpair;
         syscalls [SYS_socket SYS_socketpair] families [Network] on Nothing fails Errno [EMFILE ENFILE ENOBUFS ENOMEM EACCES] FILES "socket(2), socketpair(2)"
     Listen "listen": listen;
@@ -343,6 +370,180 @@ calls! {
         syscalls [SYS_wait4 SYS_waitid] families [Process] on Nothing fails Errno [EINTR] WAIT "wait(2)"
     PthreadCreate "pthread_create": pthread_create;
         syscalls [] families [Process] on Nothing fails Code [EAGAIN] FAIL "pthread_create(3)"
+
+    // Descriptors: positions, locks, commands, and calls that make one.
+    Lseek "lseek": lseek lseek64;
+        syscalls [SYS_lseek] families [] on Fd fails Errno [ENXIO] FAIL "lseek(2)"
+    Flock "flock": flock;
+        syscalls [SYS_flock] families [Disk] on Fd fails Errno [ENOLCK EAGAIN EINTR] WAIT "flock(2)"
+    Lockf "lockf": lockf lockf64;
+        syscalls [] families [Disk] on Fd fails Errno [ENOLCK EAGAIN EDEADLK EINTR] WAIT "lockf(3), fcntl(2)"
+    Ioctl "ioctl": ioctl;
+        syscalls [SYS_ioctl] families [] on Fd fails Errno [ENOTTY EIO] FAIL "ioctl(2), ioctl_tty(2)"
+    Eventfd "eventfd": eventfd;
+        syscalls [SYS_eventfd SYS_eventfd2] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "eventfd(2)"
+    Signalfd "signalfd": signalfd;
+        syscalls [SYS_signalfd SYS_signalfd4] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "signalfd(2)"
+    TimerfdCreate "timerfd_create": timerfd_create;
+        syscalls [SYS_timerfd_create] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "timerfd_create(2)"
+    InotifyInit "inotify_init": inotify_init inotify_init1;
+        syscalls [SYS_inotify_init SYS_inotify_init1] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "inotify_init(2)"
+    MemfdCreate "memfd_create": memfd_create;
+        syscalls [SYS_memfd_create] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "memfd_create(2)"
+    ShmOpen "shm_open": shm_open;
+        syscalls [] families [] on Nothing fails Errno [EACCES ENOENT EMFILE ENFILE] FILES "shm_open(3)"
+    ShmUnlink "shm_unlink": shm_unlink;
+        syscalls [] families [] on Nothing fails Errno [EACCES ENOENT] FAIL "shm_open(3)"
+    IoUringSetup "io_uring_setup": ;
+        syscalls [SYS_io_uring_setup] families [] on Nothing fails Errno [ENOSYS EPERM ENOMEM EMFILE ENFILE] FILES "io_uring_setup(2)"
+    Mkstemp "mkstemp": mkstemp mkstemp64 mkostemp mkostemp64 mkstemps mkstemps64 mkostemps mkostemps64;
+        syscalls [] families [Disk] on Path fails Errno [EACCES EEXIST EMFILE ENFILE ENOENT ENOSPC EDQUOT EIO EROFS] OPEN "mkstemp(3), open(2)"
+    Mkdtemp "mkdtemp": mkdtemp;
+        syscalls [] families [Disk] on Path fails Null [EACCES EEXIST ENOENT ENOSPC EDQUOT EROFS] WAIT "mkdtemp(3), mkdir(2)"
+    Tmpfile "tmpfile": tmpfile tmpfile64;
+        syscalls [] families [Stdio] on Nothing fails Null [EACCES EEXIST EMFILE ENFILE ENOSPC EROFS] FILES "tmpfile(3)"
+
+    // Durability, sizes, and copies that the kernel makes.
+    Fsync "fsync": fsync;
+        syscalls [SYS_fsync] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] WAIT "fsync(2)"
+    Fdatasync "fdatasync": fdatasync;
+        syscalls [SYS_fdatasync] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] WAIT "fsync(2)"
+    SyncFileRange "sync_file_range": sync_file_range;
+        syscalls [SYS_sync_file_range] families [Disk] on Fd fails Errno [EIO ENOMEM ENOSPC] WAIT "sync_file_range(2)"
+    Syncfs "syncfs": syncfs;
+        syscalls [SYS_syncfs] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] WAIT "sync(2)"
+    Sync "sync": sync;
+        syscalls [SYS_sync] families [Disk] on Nothing fails Never [] SLOW "sync(2)"
+    Msync "msync": msync;
+        syscalls [SYS_msync] families [Disk] on Nothing fails Errno [EIO EBUSY] WAIT "msync(2), fsync(2)"
+    Ftruncate "ftruncate": ftruncate ftruncate64;
+        syscalls [SYS_ftruncate] families [Disk] on Fd fails Errno [EIO EFBIG EPERM] WAIT "truncate(2)"
+    Truncate "truncate": truncate truncate64;
+        syscalls [SYS_truncate] families [Disk] on Path fails Errno [EACCES ENOENT EIO EFBIG EPERM EROFS ETXTBSY] WAIT "truncate(2)"
+    Fallocate "fallocate": fallocate fallocate64;
+        syscalls [SYS_fallocate] families [Disk] on Fd fails Errno [ENOSPC EDQUOT EIO EFBIG EOPNOTSUPP EINTR] WAIT "fallocate(2), write(2)"
+    PosixFallocate "posix_fallocate": posix_fallocate posix_fallocate64;
+        syscalls [] families [Disk] on Fd fails Code [ENOSPC EFBIG EINTR] WAIT "posix_fallocate(3)"
+    Sendfile "sendfile": sendfile sendfile64;
+        syscalls [SYS_sendfile] families [Disk Network] on Fd fails Errno [EIO ENOMEM EAGAIN EINTR EPIPE ECONNRESET ENOSPC] SEND "sendfile(2), read(2), write(2), send(2)"
+    Splice "splice": splice;
+        syscalls [SYS_splice] families [Disk Network] on Fd fails Errno [ENOMEM EIO EAGAIN EINTR EPIPE ECONNRESET ENOSPC] MOVE "splice(2), read(2), write(2), send(2)"
+    Tee "tee": tee;
+        syscalls [SYS_tee] families [] on Fd fails Errno [ENOMEM EAGAIN EINTR EPIPE] MOVE "tee(2), write(2)"
+    Vmsplice "vmsplice": vmsplice;
+        syscalls [SYS_vmsplice] families [] on Fd fails Errno [ENOMEM EAGAIN EINTR EPIPE] WAIT "vmsplice(2), write(2)"
+    CopyFileRange "copy_file_range": copy_file_range;
+        syscalls [SYS_copy_file_range] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT EXDEV EFBIG ENOMEM EOPNOTSUPP] MOVE "copy_file_range(2), write(2)"
+
+    // Names: what directories hold.
+    Rename "rename": rename renameat renameat2;
+        syscalls [SYS_rename SYS_renameat SYS_renameat2] families [Disk] on Path fails Errno [EACCES ENOENT ENOSPC EDQUOT EXDEV EBUSY EPERM EROFS EIO] WAIT "rename(2), rename(3p)"
+    Unlink "unlink": unlink unlinkat remove;
+        syscalls [SYS_unlink SYS_unlinkat] families [Disk] on Path fails Errno [EACCES ENOENT EBUSY EIO EPERM EROFS] WAIT "unlink(2), remove(3)"
+    Link "link": link linkat;
+        syscalls [SYS_link SYS_linkat] families [Disk] on Path fails Errno [EACCES EEXIST ENOENT ENOSPC EDQUOT EMLINK EIO EPERM EROFS EXDEV] WAIT "link(2)"
+    Symlink "symlink": symlink symlinkat;
+        syscalls [SYS_symlink SYS_symlinkat] families [Disk] on Path fails Errno [EACCES EEXIST ENOENT ENOSPC EDQUOT EIO EPERM EROFS] WAIT "symlink(2)"
+    Mkdir "mkdir": mkdir mkdirat;
+        syscalls [SYS_mkdir SYS_mkdirat] families [Disk] on Path fails Errno [EACCES EEXIST ENOENT ENOSPC EDQUOT EMLINK EPERM EROFS] WAIT "mkdir(2)"
+    Rmdir "rmdir": rmdir;
+        syscalls [SYS_rmdir] families [Disk] on Path fails Errno [EACCES ENOENT ENOTEMPTY EBUSY EPERM EROFS EIO] WAIT "rmdir(2), rmdir(3p)"
+    Mknod "mknod": mknod mknodat __xmknod __xmknodat mkfifo mkfifoat;
+        syscalls [SYS_mknod SYS_mknodat] families [Disk] on Path fails Errno [EACCES EEXIST ENOENT ENOSPC EDQUOT EPERM EROFS] WAIT "mknod(2), mkfifo(3)"
+    Readlink "readlink": readlink readlinkat __readlink_chk __readlinkat_chk;
+        syscalls [SYS_readlink SYS_readlinkat] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM] WAIT "readlink(2)"
+    Realpath "realpath": realpath __realpath_chk canonicalize_file_name;
+        syscalls [] families [Disk] on Path fails Null [EACCES ENOENT EIO ENOMEM] WAIT "realpath(3)"
+    Readdir "readdir": readdir readdir64;
+        syscalls [] families [Disk] on Fd fails Null [EIO ENOENT] WAIT "readdir(3), readdir(3p), read(2)"
+    ReaddirR "readdir_r": readdir_r readdir64_r;
+        syscalls [] families [Disk] on Fd fails Code [EIO ENOENT] WAIT "readdir_r(3), readdir(3p), read(2)"
+    Getdents "getdents": getdents64;
+        syscalls [SYS_getdents SYS_getdents64] families [Disk] on Fd fails Errno [EIO ENOENT] WAIT "getdents(2), read(2)"
+    Scandir "scandir": scandir scandir64 scandirat scandirat64;
+        syscalls [] families [Disk] on Path fails Errno [EACCES ENOENT EMFILE ENFILE ENOMEM] WAIT "scandir(3), opendir(3)"
+    Fdopendir "fdopendir": fdopendir;
+        syscalls [] families [Disk] on Fd fails Null [ENOMEM] FAIL "fdopendir(3)"
+    Chdir "chdir": chdir;
+        syscalls [SYS_chdir] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM] WAIT "chdir(2)"
+    Fchdir "fchdir": fchdir;
+        syscalls [SYS_fchdir] families [Disk] on Fd fails Errno [EACCES] WAIT "chdir(2)"
+    Chroot "chroot": chroot;
+        syscalls [SYS_chroot] families [Disk] on Path fails Errno [EPERM EACCES ENOENT EIO ENOMEM] WAIT "chroot(2)"
+    Getcwd "getcwd": getcwd __getcwd_chk get_current_dir_name;
+        syscalls [SYS_getcwd] families [Disk] on Nothing fails Null [ENOENT EACCES ENOMEM] FAIL "getcwd(3)"
+    InotifyAddWatch "inotify_add_watch": inotify_add_watch;
+        syscalls [SYS_inotify_add_watch] families [Disk] on Path fails Errno [ENOSPC EACCES ENOENT ENOMEM] FAIL "inotify_add_watch(2)"
+
+    // Metadata.
+    Stat "stat": stat stat64 lstat lstat64 fstatat fstatat64 statx __xstat __xstat64 __lxstat __lxstat64 __fxstatat __fxstatat64;
+        syscalls [SYS_stat SYS_lstat SYS_newfstatat SYS_statx] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM] WAIT "stat(2), stat(3p)"
+    Fstat "fstat": fstat fstat64 __fxstat __fxstat64;
+        syscalls [SYS_fstat] families [Disk] on Fd fails Errno [EIO ENOMEM] WAIT "stat(2), fstat(3p)"
+    Statfs "statfs": statfs statfs64 statvfs statvfs64;
+        syscalls [SYS_statfs] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM EINTR] WAIT "statfs(2), statvfs(3)"
+    Fstatfs "fstatfs": fstatfs fstatfs64 fstatvfs fstatvfs64;
+        syscalls [SYS_fstatfs] families [Disk] on Fd fails Errno [EIO ENOMEM EINTR] WAIT "statfs(2), statvfs(3)"
+    Access "access": access faccessat eaccess euidaccess;
+        syscalls [SYS_access SYS_faccessat SYS_faccessat2] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM EPERM EROFS] WAIT "access(2)"
+    Chmod "chmod": chmod fchmodat lchmod;
+        syscalls [SYS_chmod SYS_fchmodat SYS_fchmodat2] families [Disk] on Path fails Errno [EPERM EACCES ENOENT EIO EROFS ENOMEM] WAIT "chmod(2)"
+    Fchmod "fchmod": fchmod;
+        syscalls [SYS_fchmod] families [Disk] on Fd fails Errno [EPERM EIO EROFS] WAIT "chmod(2)"
+    Chown "chown": chown lchown fchownat;
+        syscalls [SYS_chown SYS_lchown SYS_fchownat] families [Disk] on Path fails Errno [EPERM EACCES ENOENT EIO EROFS ENOMEM] WAIT "chown(2)"
+    Fchown "fchown": fchown;
+        syscalls [SYS_fchown] families [Disk] on Fd fails Errno [EPERM EIO EROFS] WAIT "chown(2)"
+    Utimens "utimensat": utimensat utime utimes lutimes futimesat;
+        syscalls [SYS_utimensat SYS_utime SYS_utimes SYS_futimesat] families [Disk] on Path fails Errno [EACCES ENOENT EPERM EROFS] WAIT "utimensat(2), utime(2)"
+    Futimens "futimens": futimens futimes;
+        syscalls [] families [Disk] on Fd fails Errno [EACCES EPERM EROFS] WAIT "utimensat(2), utime(2)"
+    Getxattr "getxattr": getxattr lgetxattr;
+        syscalls [SYS_getxattr SYS_lgetxattr] families [Disk] on Path fails Errno [ENODATA EOPNOTSUPP EACCES ENOENT] WAIT "getxattr(2), stat(2)"
+    Fgetxattr "fgetxattr": fgetxattr;
+        syscalls [SYS_fgetxattr] families [Disk] on Fd fails Errno [ENODATA EOPNOTSUPP] WAIT "getxattr(2)"
+    Setxattr "setxattr": setxattr lsetxattr;
+        syscalls [SYS_setxattr SYS_lsetxattr] families [Disk] on Path fails Errno [ENOSPC EDQUOT EOPNOTSUPP EPERM EACCES ENOENT] WAIT "setxattr(2), stat(2)"
+    Fsetxattr "fsetxattr": fsetxattr;
+        syscalls [SYS_fsetxattr] families [Disk] on Fd fails Errno [ENOSPC EDQUOT EOPNOTSUPP EPERM] WAIT "setxattr(2)"
+    Listxattr "listxattr": listxattr llistxattr;
+        syscalls [SYS_listxattr SYS_llistxattr] families [Disk] on Path fails Errno [EOPNOTSUPP EACCES ENOENT] WAIT "listxattr(2), stat(2)"
+    Flistxattr "flistxattr": flistxattr;
+        syscalls [SYS_flistxattr] families [Disk] on Fd fails Errno [EOPNOTSUPP] WAIT "listxattr(2)"
+    Removexattr "removexattr": removexattr lremovexattr;
+        syscalls [SYS_removexattr SYS_lremovexattr] families [Disk] on Path fails Errno [ENODATA EOPNOTSUPP EACCES ENOENT] WAIT "removexattr(2), stat(2)"
+    Fremovexattr "fremovexattr": fremovexattr;
+        syscalls [SYS_fremovexattr] families [Disk] on Fd fails Errno [ENODATA EOPNOTSUPP] WAIT "removexattr(2)"
+
+    // C streams: libc reads and writes for them unseen, so that these fail with what read and write could.
+    Fopen "fopen": fopen fopen64 freopen freopen64;
+        syscalls [] families [Stdio] on Path fails Null [EACCES ENOENT EMFILE ENFILE ENOSPC EIO EROFS ENOMEM] FILES "fopen(3), open(2)"
+    Fdopen "fdopen": fdopen;
+        syscalls [] families [Stdio] on Fd fails Null [ENOMEM] FAIL "fopen(3), malloc(3)"
+    Fread "fread": fread fread_unlocked __fread_chk __fread_unlocked_chk;
+        syscalls [] families [Stdio] on Fd fails Count [EIO EINTR EAGAIN ECONNRESET] CHANGED "fread(3), read(2), recv(2)"
+    Fgets "fgets": fgets fgets_unlocked __fgets_chk __fgets_unlocked_chk;
+        syscalls [] families [Stdio] on Fd fails Null [EIO EINTR EAGAIN ECONNRESET] CHANGED "fgets(3), read(2), recv(2)"
+    Getc "getc": getc fgetc getchar getc_unlocked fgetc_unlocked getchar_unlocked _IO_getc __uflow fgetwc getwc getwchar;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] WAIT "getc(3), fgetwc(3), read(2), recv(2)"
+    Getline "getline": getline getdelim __getdelim;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] CHANGED "getline(3), read(2), recv(2)"
+    Fscanf "fscanf": fscanf scanf vfscanf vscanf __isoc99_fscanf __isoc99_scanf __isoc99_vfscanf __isoc99_vscanf __isoc23_fscanf __isoc23_scanf __isoc23_vfscanf __isoc23_vscanf;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] WAIT "scanf(3), read(2), recv(2)"
+    Fwrite "fwrite": fwrite fwrite_unlocked;
+        syscalls [] families [Stdio] on Fd fails Count [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] CHANGED "fwrite(3), write(2), send(2)"
+    Fputs "fputs": fputs fputs_unlocked puts fputws;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] WAIT "puts(3), fputws(3), write(2), send(2)"
+    Putc "putc": putc fputc putchar putc_unlocked fputc_unlocked putchar_unlocked _IO_putc __overflow fputwc putwc putwchar;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] WAIT "putc(3), fputwc(3), write(2), send(2)"
+    Fprintf "fprintf": fprintf printf vfprintf vprintf dprintf vdprintf __fprintf_chk __printf_chk __vfprintf_chk __vprintf_chk __dprintf_chk __vdprintf_chk;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] WAIT "printf(3), write(2), send(2)"
+    Fflush "fflush": fflush fflush_unlocked;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] WAIT "fflush(3), write(2), send(2)"
+    Fclose "fclose": fclose;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT EAGAIN EPIPE ECONNRESET] FAIL "fclose(3), close(2), write(2), send(2)"
+    Fseek "fseek": fseek fseeko fseeko64 fsetpos fsetpos64;
+        syscalls [] families [Stdio] on Fd fails Errno [EIO ENOSPC EDQUOT] FAIL "fseek(3), read(2), write(2)"
     // System V IPC
     Shmget "shmget": shmget;
         syscalls [SYS_shmget] families [] on Nothing fails Errno [ENOMEM ENOSPC ENFILE EACCES ENOENT EEXIST] FAIL "shmget(2)"
@@ -367,6 +568,10 @@ const ACCEPT: u32 = WAIT | FaultKind::Exhaust.bit();
 const MESSAGE: u32 = WAIT | FaultKind::Disconnect.bit();
 const NAME: u32 = WAIT | FaultKind::Dns.bit();
 const ALLOC: u32 = FAIL | FaultKind::Exhaust.bit();
+/// Cannot fail, but may take its time.
+const SLOW: u32 = ANY | FaultKind::Hang.bit();
+const MOVE: u32 = WAIT | FaultKind::Short.bit();
+const SEND: u32 = MOVE | FaultKind::Disconnect.bit();
 
 /// How many rows there are.
 pub const OPS: usize = CALLS.len();

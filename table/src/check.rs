@@ -24,7 +24,8 @@ pub(crate) struct Resolved {
     pub warnings: Vec<String>,
 }
 
-const READS: &[Op] = &[Op::Read, Op::Readv, Op::Pread, Op::Preadv, Op::Recv, Op::Recvfrom];
+const READS: &[Op] =
+    &[Op::Read, Op::Readv, Op::Pread, Op::Preadv, Op::Recv, Op::Recvfrom, Op::Fread, Op::Fgets, Op::Getline];
 const SHORT: &[Op] = &[
     Op::Read,
     Op::Readv,
@@ -38,6 +39,9 @@ const SHORT: &[Op] = &[
     Op::Sendto,
     Op::Recv,
     Op::Recvfrom,
+    Op::Sendfile,
+    Op::Splice,
+    Op::CopyFileRange,
 ];
 const CONNECTION: &[Op] = &[
     Op::Read,
@@ -50,9 +54,26 @@ const CONNECTION: &[Op] = &[
     Op::Recv,
     Op::Recvfrom,
     Op::Recvmsg,
+    Op::Sendfile,
 ];
 const ALLOCATOR: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign];
-const DESCRIPTORS: &[Op] = &[Op::Open, Op::Socket, Op::Accept, Op::Dup, Op::Pipe];
+const DESCRIPTORS: &[Op] = &[
+    Op::Open,
+    Op::Fopen,
+    Op::Socket,
+    Op::Accept,
+    Op::Dup,
+    Op::Pipe,
+    Op::Eventfd,
+    Op::Signalfd,
+    Op::TimerfdCreate,
+    Op::InotifyInit,
+    Op::MemfdCreate,
+    Op::ShmOpen,
+    Op::IoUringSetup,
+    Op::Mkstemp,
+    Op::Tmpfile,
+];
 
 /// The operations of a fault when it names none; `None` when it must.
 fn default_ops(kind: FaultKind, what: Option<Resource>) -> Option<&'static [Op]> {
@@ -319,7 +340,7 @@ fn never(selector: &str, call: &str, what: &str) -> Problem {
 pub(crate) fn takes_path(row: &Call) -> bool {
     match row.subject {
         Subject::Path => true,
-        Subject::Fd => row.is_in(Family::Disk),
+        Subject::Fd => row.is_in(Family::Disk) || row.is_in(Family::Stdio),
         Subject::Peer | Subject::Name | Subject::Memory | Subject::Program | Subject::Nothing => false,
     }
 }
@@ -328,7 +349,7 @@ pub(crate) fn takes_path(row: &Call) -> bool {
 fn takes_peer(row: &Call) -> bool {
     match row.subject {
         Subject::Peer | Subject::Name => true,
-        Subject::Fd => row.is_in(Family::Network),
+        Subject::Fd => row.is_in(Family::Network) || row.is_in(Family::Stdio),
         Subject::Path | Subject::Memory | Subject::Program | Subject::Nothing => false,
     }
 }

@@ -62,6 +62,17 @@ const IDENTITY: &[Op] = &[
     Op::Recvmsg,
     Op::Recvmmsg,
     Op::Listen,
+    // These make a descriptor, or give an open file another name.
+    Op::Eventfd,
+    Op::Signalfd,
+    Op::TimerfdCreate,
+    Op::InotifyInit,
+    Op::MemfdCreate,
+    Op::ShmOpen,
+    Op::IoUringSetup,
+    Op::Mkstemp,
+    Op::Tmpfile,
+    Op::Rename,
 ];
 /// The operations that change how much memory is allocated.
 const ALLOCATION: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign, Op::Free];

@@ -52,12 +52,18 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "disk",
-        summary: "writes find the disk full (0.3 of the rate), reads, writes and opens fail with EIO (0.3), opens are not \
-                  allowed (0.5), reads and writes of files are short (0.4)",
+        summary: "what takes room finds the disk full (0.3 of the rate), what reads, writes, opens, syncs or changes fails \
+                  with EIO (0.3; looking at names and metadata does not), opens are not allowed (0.5), reads, writes and \
+                  copies of files are short (0.4)",
         parts: &[
             part("enospc", "error calls=disk errno=ENOSPC,EDQUOT", 0.3),
             part("eacces", "error calls=open,opendir,fopen errno=EACCES", 0.5),
-            part("eio", "error calls=disk errno=EIO", 0.3),
+            part(
+                "eio",
+                "error calls=disk errno=EIO \
+                 not.calls=stat,fstat,statfs,fstatfs,access,readlink,realpath,readdir,readdir_r,getdents,chdir,chroot",
+                0.3,
+            ),
             part("short", "short calls=disk keep=50%", 0.4),
         ],
     },

@@ -17,7 +17,12 @@ pub const RUNTIMES: &[Runtime] = &[
     Runtime {
         name: "python",
         programs: &["python", "python[0-9]*", "pypy", "pypy[0-9]*", "ipython", "ipython[0-9]*"],
-        protects: &["/**/lib{,64}/{python,pypy}[0-9]*/**", "/**/__pycache__/**", "/**/pyvenv.cfg", "/**/python*._pth"],
+        protects: &[
+            "/**/lib{,64}/{python,pypy}[0-9]*/**",
+            "/**/__pycache__/**",
+            // What the interpreter looks for to find its own place.
+            "/**/{pyvenv.cfg,python*._pth,python[0-9]*.zip}",
+        ],
     },
     Runtime {
         name: "node",

@@ -135,14 +135,17 @@ fn families_expand_to_what_the_fault_fits() {
     let latency = specs("latency calls=memory").plan;
     assert_eq!(ops(&latency.header.planned), ["malloc", "calloc", "realloc", "memalign", "posix_memalign"]);
     let full = specs("disk=ENOSPC,EDQUOT").plan;
-    assert_eq!(ops(&full.header.planned), ["write", "pwrite", "writev", "pwritev", "close"]);
+    let writes = ["write", "pwrite", "writev", "pwritev", "close"];
+    let grow = ["mkstemp", "mkdtemp", "fsync", "fdatasync", "syncfs", "fallocate", "copy_file_range"];
+    let name = ["rename", "link", "symlink", "mkdir", "mknod", "setxattr", "fsetxattr"];
+    assert_eq!(ops(&full.header.planned), [&writes[..], &grow, &name].concat());
     // What works on any descriptor is told apart by it; what cannot be a socket needs no question.
     assert_eq!(ops(&full.header.only_files), ["write", "writev", "close"]);
     assert_eq!(ops(&full.header.only_sockets), [""; 0]);
     let network = specs("latency calls=network").plan;
     let expected: Vec<&str> = CALLS.iter().filter(|call| call.is_in(Family::Network)).map(|call| call.name).collect();
     assert_eq!(ops(&network.header.planned), expected);
-    assert_eq!(ops(&network.header.only_sockets), ["read", "readv", "write", "writev", "close"]);
+    assert_eq!(ops(&network.header.only_sockets), ["read", "readv", "write", "writev", "close", "sendfile", "splice"]);
     let both = specs("latency calls=network,disk").plan;
     assert_eq!((ops(&both.header.only_sockets), ops(&both.header.only_files)), (vec![], vec![]));
     let named = specs("latency calls=disk,read").plan;
@@ -157,10 +160,11 @@ fn families_expand_to_what_the_fault_fits() {
 fn sockets_are_asked_for_where_they_are_meant() {
     let to = specs("error calls=read,recv to=:5432 errno=ECONNRESET").plan;
     assert_eq!(ops(&to.header.only_sockets), ["read"]);
-    assert_eq!(ops(&specs("disconnect").plan.header.only_sockets), ["read", "readv", "write", "writev"]);
+    assert_eq!(ops(&specs("disconnect").plan.header.only_sockets), ["read", "readv", "write", "writev", "sendfile"]);
     // A peer takes what cannot be a socket out of the defaults, a path what cannot be a file.
-    assert_eq!(ops(&specs("corrupt to=:80").plan.header.planned), ["read", "readv", "recv", "recvfrom"]);
-    assert_eq!(ops(&specs("corrupt path=*.json").plan.header.planned), ["read", "pread", "readv", "preadv"]);
+    let planned = |spec: &str| ops(&specs(spec).plan.header.planned).join(" ");
+    assert_eq!(planned("corrupt to=:80"), "read readv recv recvfrom fread fgets getline");
+    assert_eq!(planned("corrupt path=*.json"), "read pread readv preadv fread fgets getline");
 }
 
 #[test]

@@ -55,8 +55,10 @@ pub fn compile(name: &str, output: &str, flags: &[&str]) -> String {
     let age = |path: &Path| fs::metadata(path).and_then(|data| data.modified());
     // The flags of the compiler stand in this file.
     let this_file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/mod.rs"));
-    let header = Path::new(SOURCES).join("guest.h");
-    let newest = [source.as_path(), &header, this_file].into_iter().filter_map(|path| age(path).ok()).max().unwrap();
+    let headers = fs::read_dir(SOURCES).unwrap().map(|entry| entry.unwrap().path());
+    let headers = headers.filter(|path| path.extension() == Some(OsStr::new("h")));
+    let parts = headers.chain([source.clone(), this_file.to_owned()]);
+    let newest = parts.filter_map(|path| age(&path).ok()).max().unwrap();
     if age(&built).is_ok_and(|built| built > newest) {
         return built.display().to_string();
     }

@@ -1,7 +1,9 @@
 /* Makes the calls that it is told to, by libc symbol or by `syscall()` number (`#0`), and says what each returned:
    "NAME RESULT ERRNO". Works in the current directory, which must hold data.bin of at least 64 bytes. */
 #include "guest.h"
+#include "fs_calls.h"
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <malloc.h>
@@ -13,11 +15,16 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/epoll.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
 #include <sys/resource.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <wchar.h>
 
 ssize_t __read_chk(int, void *, size_t, size_t);
 ssize_t __pread_chk(int, void *, size_t, off_t, size_t);
@@ -28,6 +35,26 @@ int __open_2(const char *, int);
 int __open64_2(const char *, int);
 int __openat_2(int, const char *, int);
 int __openat64_2(int, const char *, int);
+
+size_t __fread_chk(void *, size_t, size_t, size_t, FILE *);
+size_t __fread_unlocked_chk(void *, size_t, size_t, size_t, FILE *);
+char *__fgets_chk(char *, size_t, int, FILE *);
+char *__fgets_unlocked_chk(char *, size_t, int, FILE *);
+int __uflow(FILE *);
+int __overflow(FILE *, int);
+int _IO_getc(FILE *);
+int _IO_putc(int, FILE *);
+ssize_t __getdelim(char **, size_t *, int, FILE *);
+int __fprintf_chk(FILE *, int, const char *, ...);
+int __printf_chk(int, const char *, ...);
+int __vfprintf_chk(FILE *, int, const char *, va_list);
+int __vprintf_chk(int, const char *, va_list);
+int __dprintf_chk(int, int, const char *, ...);
+int __vdprintf_chk(int, int, const char *, va_list);
+int __isoc99_fscanf(FILE *, const char *, ...);
+int __isoc99_scanf(const char *, ...);
+int __isoc99_vfscanf(FILE *, const char *, va_list);
+int __isoc99_vscanf(const char *, va_list);
 
 static char buffer[64];
 static char *const no_environment[] = {NULL};
@@ -74,6 +101,33 @@ static void *idle(void *argument) { return argument; }
 
 static struct msghdr message(void) { return (struct msghdr){.msg_iov = &vector, .msg_iovlen = 1}; }
 
+/* The stream of the last call: one that failed must have its error flag set. */
+static FILE *used;
+/* A failed call tells by a count. */
+static int counts;
+
+static FILE *input(void) { return stdin = used = fdopen(syscall(SYS_openat, AT_FDCWD, "data.bin", O_RDONLY), "r"); }
+
+/* A stream with something to be written. */
+static FILE *output(void) {
+    stdout = used = fdopen(syscall(SYS_openat, AT_FDCWD, "made.bin", O_RDWR | O_CREAT, 0600), "w+");
+    return used;
+}
+
+/* The descriptor alone: a call on it leaves the stream as it is. */
+static int bare_output(void) {
+    int fd = fileno(output());
+    used = NULL;
+    return fd;
+}
+
+static FILE *pending(void) {
+    static const char *const text = "pending";
+    FILE *stream = output();
+    for (const char *at = text; *at; at++) putc_unlocked(*at, stream);
+    return stream;
+}
+
 static long got(const void *pointer) { return pointer ? 1 : -1; }
 
 /* Calls that report an error code themselves. */
@@ -82,7 +136,120 @@ static long code(int result) {
     return result ? -1 : 0;
 }
 
-#define IS(symbol) (strcmp(name, #symbol) == 0)
+
+/* Names that this libc may lack, which the shim has all the same; else the older name of the same. */
+static int (*newer(const char *name))() {
+    int (*function)() = dlsym(RTLD_DEFAULT, name);
+    char older[32] = "__isoc99_";
+    return function ? function : (int (*)())dlsym(RTLD_DEFAULT, strcat(older, name + strlen(older)));
+}
+
+static long counted(size_t items) {
+    counts = 1;
+    return (long)items;
+}
+
+static long listed(const char *name, ...) {
+    long result = -2;
+    va_list list;
+    va_start(list, name);
+    if (IS(vfprintf)) result = vfprintf(output(), "%d\n", list);
+    if (IS(vprintf)) output(), result = vprintf("%d\n", list);
+    if (IS(vdprintf)) result = vdprintf(bare_output(), "%d\n", list);
+    if (IS(__vfprintf_chk)) result = __vfprintf_chk(output(), 1, "%d\n", list);
+    if (IS(__vprintf_chk)) output(), result = __vprintf_chk(1, "%d\n", list);
+    if (IS(__vdprintf_chk)) result = __vdprintf_chk(bare_output(), 1, "%d\n", list);
+    va_end(list);
+    return result;
+}
+
+static long scanned(const char *name, ...) {
+    long result = -2;
+    va_list list;
+    va_start(list, name);
+    if (IS(vfscanf)) result = vfscanf(input(), "%9s", list);
+    if (IS(vscanf)) input(), result = vscanf("%9s", list);
+    if (IS(__isoc99_vfscanf)) result = __isoc99_vfscanf(input(), "%9s", list);
+    if (IS(__isoc99_vscanf)) input(), result = __isoc99_vscanf("%9s", list);
+    if (IS(__isoc23_vfscanf)) result = newer(name)(input(), "%9s", list);
+    if (IS(__isoc23_vscanf)) input(), result = newer(name)("%9s", list);
+    va_end(list);
+    return result;
+}
+
+static long reading_call(const char *name) {
+    char *line = NULL;
+    size_t size = 0;
+    if (IS(fread)) return counted(fread(buffer, 1, 16, input()));
+    if (IS(fread_unlocked)) return counted(fread_unlocked(buffer, 4, 4, input()));
+    if (IS(__fread_chk)) return counted(__fread_chk(buffer, sizeof buffer, 1, 16, input()));
+    if (IS(__fread_unlocked_chk)) return counted(__fread_unlocked_chk(buffer, sizeof buffer, 1, 16, input()));
+    if (IS(fgets)) return got(fgets(buffer, 16, input()));
+    if (IS(fgets_unlocked)) return got(fgets_unlocked(buffer, 16, input()));
+    if (IS(__fgets_chk)) return got(__fgets_chk(buffer, sizeof buffer, 16, input()));
+    if (IS(__fgets_unlocked_chk)) return got(__fgets_unlocked_chk(buffer, sizeof buffer, 16, input()));
+    if (IS(getc)) return (getc)(input());
+    if (IS(fgetc)) return fgetc(input());
+    if (IS(getchar)) return input(), (getchar)();
+    if (IS(getc_unlocked)) return (getc_unlocked)(input());
+    if (IS(fgetc_unlocked)) return (fgetc_unlocked)(input());
+    if (IS(getchar_unlocked)) return input(), (getchar_unlocked)();
+    if (IS(_IO_getc)) return _IO_getc(input());
+    if (IS(__uflow)) return __uflow(input());
+    if (IS(fgetwc)) return (int)fgetwc(input());
+    if (IS(getwc)) return (int)getwc(input());
+    if (IS(getwchar)) return input(), (int)getwchar();
+    if (IS(getline)) return getline(&line, &size, input());
+    if (IS(getdelim)) return getdelim(&line, &size, 'x', input());
+    if (IS(__getdelim)) return __getdelim(&line, &size, 'x', input());
+    if (IS(fscanf)) return fscanf(input(), "%9s", buffer);
+    if (IS(scanf)) return input(), scanf("%9s", buffer);
+    if (IS(__isoc99_fscanf)) return __isoc99_fscanf(input(), "%9s", buffer);
+    if (IS(__isoc99_scanf)) return input(), __isoc99_scanf("%9s", buffer);
+    if (IS(__isoc23_fscanf)) return newer(name)(input(), "%9s", buffer);
+    if (IS(__isoc23_scanf)) return input(), newer(name)("%9s", buffer);
+    return scanned(name, buffer);
+}
+
+static long writing_call(const char *name) {
+    if (IS(fwrite)) return counted(fwrite(buffer, 1, 16, output()));
+    if (IS(fwrite_unlocked)) return counted(fwrite_unlocked(buffer, 4, 4, output()));
+    if (IS(fputs)) return fputs("text", output());
+    if (IS(fputs_unlocked)) return fputs_unlocked("text", output());
+    if (IS(puts)) return output(), puts("text");
+    if (IS(fputws)) return fputws(L"text", output());
+    if (IS(putc)) return (putc)('x', output());
+    if (IS(fputc)) return fputc('x', output());
+    if (IS(putchar)) return output(), (putchar)('x');
+    if (IS(putc_unlocked)) return (putc_unlocked)('x', output());
+    if (IS(fputc_unlocked)) return (fputc_unlocked)('x', output());
+    if (IS(putchar_unlocked)) return output(), (putchar_unlocked)('x');
+    if (IS(_IO_putc)) return _IO_putc('x', output());
+    if (IS(__overflow)) return __overflow(output(), 'x');
+    if (IS(fputwc)) return (int)fputwc(L'x', output());
+    if (IS(putwc)) return (int)putwc(L'x', output());
+    if (IS(putwchar)) return output(), (int)putwchar(L'x');
+    if (IS(fprintf)) return fprintf(output(), "%d\n", 7);
+    if (IS(printf)) return output(), printf("%d\n", 7);
+    if (IS(dprintf)) return dprintf(bare_output(), "%d\n", 7);
+    if (IS(__fprintf_chk)) return __fprintf_chk(output(), 1, "%d\n", 7);
+    if (IS(__printf_chk)) return output(), __printf_chk(1, "%d\n", 7);
+    if (IS(__dprintf_chk)) return __dprintf_chk(bare_output(), 1, "%d\n", 7);
+    if (IS(fflush)) return fflush(pending());
+    if (IS(fflush_unlocked)) return fflush_unlocked(pending());
+    if (IS(fclose)) {
+        FILE *stream = pending();
+        used = NULL;
+        return fclose(stream);
+    }
+    fpos_t place = {0};
+    if (IS(fseek)) return fseek(pending(), 0, SEEK_SET);
+    if (IS(fseeko)) return fseeko(pending(), 0, SEEK_SET);
+    if (IS(fseeko64)) return fseeko64(pending(), 0, SEEK_SET);
+    if (IS(fsetpos)) return fsetpos(pending(), &place);
+    if (IS(fsetpos64)) return fsetpos64(pending(), (fpos64_t *)&place);
+    return listed(name, 7);
+}
 
 static long file_call(const char *name) {
     if (IS(read)) return read(file(), buffer, 16);
@@ -229,6 +396,56 @@ static long process_call(const char *name) {
     return -2;
 }
 
+static struct sembuf up = {.sem_op = 1, .sem_flg = IPC_NOWAIT};
+static struct { long kind; char text[8]; } letter = {1, "text"};
+static int shared_memory(void) { return syscall(SYS_shmget, IPC_PRIVATE, 4096, IPC_CREAT | 0600); }
+static int counter(void) { return syscall(SYS_semget, IPC_PRIVATE, 1, IPC_CREAT | 0600); }
+static int empty_queue(void) { return syscall(SYS_msgget, IPC_PRIVATE, IPC_CREAT | 0600); }
+static int queue(void) {
+    int id = empty_queue();
+    syscall(SYS_msgsnd, id, &letter, 4, 0);
+    return id;
+}
+/* What is made is gone once nobody uses it. */
+static long gone(int id, int (*remove)(int), long result) {
+    int error = errno;
+    if (id >= 0) remove(id);
+    errno = error;
+    return result;
+}
+static int no_memory(int id) { return shmctl(id, IPC_RMID, NULL); }
+static int no_counter(int id) { return semctl(id, 0, IPC_RMID); }
+static int no_queue(int id) { return msgctl(id, IPC_RMID, NULL); }
+
+static long ipc_call(const char *name) {
+    struct timespec soon = {0, 1000};
+    int id;
+    if (IS(shmget)) return id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600), gone(id, no_memory, id);
+    if (IS(shmat)) return id = shared_memory(), gone(id, no_memory, (long)shmat(id, NULL, 0));
+    if (IS(semget)) return id = semget(IPC_PRIVATE, 1, IPC_CREAT | 0600), gone(id, no_counter, id);
+    if (IS(semop)) return id = counter(), gone(id, no_counter, semop(id, &up, 1));
+    if (IS(semtimedop)) return id = counter(), gone(id, no_counter, semtimedop(id, &up, 1, &soon));
+    if (IS(msgget)) return id = msgget(IPC_PRIVATE, IPC_CREAT | 0600), gone(id, no_queue, id);
+    if (IS(msgsnd)) return id = empty_queue(), gone(id, no_queue, msgsnd(id, &letter, 4, 0));
+    if (IS(msgrcv)) return id = queue(), gone(id, no_queue, msgrcv(id, &letter, 4, 0, 0));
+    return -2;
+}
+
+static long numbered_ipc_call(long number) {
+    int id;
+    switch (number) {
+    case SYS_shmget: return id = syscall(number, IPC_PRIVATE, 4096, IPC_CREAT | 0600), gone(id, no_memory, id);
+    case SYS_shmat: return id = shared_memory(), gone(id, no_memory, syscall(number, id, NULL, 0));
+    case SYS_semget: return id = syscall(number, IPC_PRIVATE, 1, IPC_CREAT | 0600), gone(id, no_counter, id);
+    case SYS_semop: return id = counter(), gone(id, no_counter, syscall(number, id, &up, 1));
+    case SYS_semtimedop: return id = counter(), gone(id, no_counter, syscall(number, id, &up, 1, NULL));
+    case SYS_msgget: return id = syscall(number, IPC_PRIVATE, IPC_CREAT | 0600), gone(id, no_queue, id);
+    case SYS_msgsnd: return id = empty_queue(), gone(id, no_queue, syscall(number, id, &letter, 4, 0));
+    case SYS_msgrcv: return id = queue(), gone(id, no_queue, syscall(number, id, &letter, 4, 0, 0));
+    }
+    return -2;
+}
+
 static long numbered_call(long number) {
     struct open_how how = {.flags = O_RDONLY};
     struct sockaddr_in address;
@@ -285,7 +502,7 @@ static long numbered_call(long number) {
     case SYS_execveat: return syscall(number, AT_FDCWD, "/bin/true", true_argv, no_environment, 0);
     case SYS_wait4: child(); return syscall(number, -1, NULL, 0, NULL);
     case SYS_waitid: child(); return syscall(number, P_ALL, 0, NULL, WEXITED, NULL);
-    default: return -2;
+    default: return fs_numbered(number);
     }
 }
 
@@ -294,21 +511,30 @@ int main(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i];
         errno = 0;
+        used = NULL;
+        counts = 0;
         long result;
         if (name[0] == '#') {
-            result = numbered_call(atol(name + 1));
+            result = numbered_ipc_call(atol(name + 1));
+            if (result == -2) result = numbered_call(atol(name + 1));
         } else {
             result = file_call(name);
             if (result == -2) result = socket_call(name);
             if (result == -2) result = memory_call(name);
             if (result == -2) result = process_call(name);
+            if (result == -2) result = fs_call(name);
+            if (result == -2) result = ipc_call(name);
+            if (result == -2) result = reading_call(name);
+            if (result == -2) result = writing_call(name);
         }
         int error = errno;
         if (result == -2 && strcmp(name, "getaddrinfo") != 0) {
             say("guest: does not know how to call %s\n", name);
             return 98;
         }
-        say("%s %ld %s\n", name, result, result < 0 ? name_of(error) : "0");
+        int failed = result < 0 || (counts && result == 0);
+        if (used && failed && (!ferror(used) || feof(used))) say("error flag of %s: %d\n", name, ferror(used));
+        say("%s %ld %s\n", name, result, failed ? name_of(error) : "0");
     }
     return 0;
 }

@@ -1,6 +1,7 @@
 //! What a verdict does to a call: whether it fits, what is recorded of it, and the effect itself.
 
 mod change;
+mod files;
 mod suits;
 mod wait;
 
@@ -92,8 +93,11 @@ pub fn carry_out(
         Effect::Hang(ns) => wait::hang(session, op, ns, ticket, target),
         Effect::Error(errno) => {
             let errno = errno as i32;
-            let ticket =
-                if let Target::Fd(fd) = target { make_lasting(session, op, errno, fd, flags, ticket) } else { ticket };
+            let ticket = match target {
+                Target::Fd(fd) => make_lasting(session, op, errno, fd, flags, ticket),
+                Target::Fds(to, _) => make_lasting(session, op, errno, to, 0, ticket),
+                _ => ticket,
+            };
             Outcome::Fail(errno, ticket)
         }
         Effect::Memory(_) => Outcome::Fail(libc::ENOMEM, ticket),
@@ -101,15 +105,11 @@ pub fn carry_out(
         Effect::Short(ppm) => Outcome::Short(ppm as u32, ticket),
         Effect::Corrupt(density) => Outcome::Corrupt((density >> 32) as u32, density as u32, draw, ticket),
         Effect::Reset => {
-            if let Target::Fd(fd) = target {
-                sys::cut(fd);
-            }
+            cut(target);
             Outcome::Fail(libc::ECONNRESET, ticket)
         }
         Effect::End => {
-            if let Target::Fd(fd) = target {
-                sys::cut(fd);
-            }
+            cut(target);
             if is_write(op) {
                 return Outcome::Fail(libc::EPIPE, make_lasting(session, op, libc::EPIPE, -1, flags, ticket));
             }
@@ -125,6 +125,13 @@ pub fn carry_out(
             Outcome::Go
         }
         Effect::Exit(code) => sys::exit(code as i32),
+    }
+}
+
+/// Ends the connection that a call writes to or reads from.
+fn cut(target: Target) {
+    if let Target::Fd(fd) | Target::Fds(fd, _) = target {
+        sys::cut(fd);
     }
 }
 

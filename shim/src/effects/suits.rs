@@ -1,15 +1,17 @@
 //! Which faults a kernel could produce at a place: what a descriptor is, and what can happen to it.
 
+use super::files;
 use crate::select::Target;
+use crate::stream::condition;
 use crate::{fds, sys};
-use chaos_table::calls::Op;
+use chaos_table::calls::{Direction, Family, Op};
 use chaos_table::decide::{Derived, Effect};
 use chaos_table::rule::Rule;
 
 /// Writes up to this size into a pipe are atomic (POSIX; PIPE_BUF on Linux).
 const PIPE_BUF: u64 = 4096;
 /// Why data that is there cannot be withheld from an edge-triggered epoll.
-const EDGE: &str = "an edge-triggered epoll would lose its wake-up";
+pub(super) const EDGE: &str = "an edge-triggered epoll would lose its wake-up";
 /// What a descriptor is, as far as faults care.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nature {
@@ -51,7 +53,8 @@ impl Nature {
 }
 
 pub(super) const fn is_write(op: Op) -> bool {
-    matches!(op, Op::Write | Op::Writev | Op::Pwrite | Op::Pwritev | Op::Send | Op::Sendto | Op::Sendmsg | Op::Sendmmsg)
+    // What waits to be written is written by the last two as well.
+    matches!(op.row().direction(), Some(Direction::Out)) || matches!(op, Op::Fclose | Op::Fseek)
 }
 
 /// The effect that a kernel could produce here, or why none could.
@@ -73,13 +76,16 @@ pub fn fitting(
             choose_usual(op, target, draw, flags)
         }
         Effect::Short(_) => short_fits(op, target, asked, flags).map(|()| effect),
-        Effect::Corrupt(_) if asked == 0 => Err("no data to corrupt"),
+        // A line has no size before it is read.
+        Effect::Corrupt(_) if asked == 0 && op != Op::Getline => Err("no data to corrupt"),
         Effect::Reset | Effect::End => match target {
-            Target::Fd(fd) if nature(fd) == Nature::Stream => Ok(effect),
+            Target::Fd(fd) | Target::Fds(fd, _) if nature(fd) == Nature::Stream => Ok(effect),
             _ => Err("only a connected stream can be cut"),
         },
         Effect::Hang(_) => match target {
+            _ if files::waits(op) => files::may_hang(op, target, flags).map(|()| effect),
             Target::Fd(fd) if !may_block(fd, flags) => Err("a non-blocking descriptor does not hang"),
+            Target::Fd(_) if op.row().is_in(Family::Stdio) => stream_suits(op, None, flags).map(|()| effect),
             Target::Peer(fd, ..) if !may_block(fd, 0) => Err("a non-blocking connect does not hang"),
             Target::Nothing if op == Op::Wait && flags & libc::WNOHANG != 0 => Err("WNOHANG does not wait"),
             _ => Ok(effect),
@@ -111,6 +117,9 @@ fn choose_usual(op: Op, target: Target, draw: u64, flags: i32) -> Result<Effect,
 
 /// Whether a kernel could fail this call with this errno at this descriptor, at this moment.
 fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static str> {
+    if let Some(verdict) = files::suits(op, errno, target, flags) {
+        return verdict;
+    }
     if let Target::Peer(fd, ..) = target {
         return match errno {
             libc::ECONNREFUSED | libc::ETIMEDOUT | libc::ECONNRESET if nature(fd) == Nature::Datagram => {
@@ -134,6 +143,9 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
             _ => Ok(()),
         };
     }
+    if op.row().is_in(Family::Stdio) {
+        stream_suits(op, Some(errno), flags)?;
+    }
     let nature = nature(fd);
     match errno {
         _ if nature == Nature::Closed => Err("the descriptor is not open"),
@@ -151,6 +163,23 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
         }
         libc::EIO if nature.is_socket() => Err("EIO on a socket"),
         libc::EIO if nature == Nature::Pipe => Err("EIO on a pipe"),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a call on a stream in this condition (bits of [`condition`]) asks the kernel at all, and for what.
+fn stream_suits(op: Op, errno: Option<i32>, has: i32) -> Result<(), &'static str> {
+    let is_pending = has & condition::PENDING != 0;
+    match (op, errno) {
+        (_, Some(_)) if has & condition::UNKNOWN != 0 => Err("this libc keeps the error flag of streams elsewhere"),
+        (Op::Fread | Op::Fgets | Op::Getc | Op::Getline | Op::Fscanf, _) if has & condition::AT_END != 0 => {
+            Err("the stream is at its end")
+        }
+        (Op::Fflush, _) if !is_pending => Err("nothing waits to be written"),
+        (Op::Fseek, Some(errno)) if !is_pending && errno != libc::EIO => Err("nothing waits to be written"),
+        (Op::Fclose, Some(libc::EAGAIN | libc::EPIPE | libc::ECONNRESET)) if !is_pending => {
+            Err("nothing waits to be written")
+        }
         _ => Ok(()),
     }
 }
@@ -177,6 +206,12 @@ fn has_timeout(op: Op, fd: i32, nature: Nature) -> bool {
 }
 
 fn short_fits(op: Op, target: Target, asked: u64, flags: i32) -> Result<(), &'static str> {
+    if let Target::Fds(to, from) = target {
+        return match asked {
+            0 | 1 => Err("a request of one byte cannot be shortened"),
+            _ => files::short_copy(op, to, from),
+        };
+    }
     let Target::Fd(fd) = target else { return Err("no data to shorten") };
     if asked < 2 {
         return Err("a request of one byte cannot be shortened");

@@ -6,7 +6,7 @@ use crate::log::Ticket;
 use crate::select::Target;
 use crate::session::Session;
 use crate::{clock, sys};
-use chaos_table::calls::{Failure, Op, Subject};
+use chaos_table::calls::{Failure, Family, Op, Subject};
 
 /// A hang looks after its end at least so often, in ns.
 const HANG_STEP: u64 = 20_000_000;
@@ -31,9 +31,11 @@ unsafe extern "C-unwind" {
 /// nothing lives that would need dropping.
 fn cancel_here(op: Op) {
     let is_cancellation_point = match op.row().subject {
-        Subject::Fd | Subject::Peer => true,
+        // The first two are made below a frame that cannot be unwound (`hooks/formatted.rs`).
+        Subject::Fd => !matches!(op, Op::Fprintf | Op::Fscanf | Op::Fdopen) && !is_no_cancellation_point(op),
+        Subject::Peer => true,
         Subject::Path => op == Op::Open,
-        Subject::Nothing => op == Op::Wait,
+        Subject::Nothing => matches!(op, Op::Wait | Op::Msync),
         Subject::Name | Subject::Memory | Subject::Program => false,
     };
     if is_cancellation_point {
@@ -42,15 +44,53 @@ fn cancel_here(op: Op) {
     }
 }
 
+/// Calls on descriptors at which no libc cancels a thread.
+const fn is_no_cancellation_point(op: Op) -> bool {
+    matches!(
+        op,
+        Op::Lseek
+            | Op::Flock
+            | Op::Ioctl
+            | Op::Syncfs
+            | Op::Ftruncate
+            | Op::Sendfile
+            | Op::Readdir
+            | Op::ReaddirR
+            | Op::Getdents
+            | Op::Fchdir
+            | Op::Fdopendir
+            | Op::Fstat
+            | Op::Fstatfs
+            | Op::Fchmod
+            | Op::Fchown
+            | Op::Futimens
+            | Op::Fgetxattr
+            | Op::Fsetxattr
+            | Op::Flistxattr
+            | Op::Fremovexattr
+    )
+}
+
+/// Whether a signal handler ends the wait: never on the disk, but on a lock.
+fn is_interruptible(op: Op, target: Target) -> bool {
+    match target {
+        Target::Fd(fd) => matches!(op, Op::Flock | Op::Lockf) || !nature(fd).is_file(),
+        Target::Fds(to, from) => !nature(to).is_file() || !nature(from).is_file(),
+        Target::Entry(..) | Target::Entries(..) => false,
+        Target::Path(..) => !op.row().is_in(Family::Disk) || op == Op::Open,
+        Target::Nothing => !matches!(op, Op::Msync | Op::Sync),
+        Target::Peer(..) | Target::Name(_) | Target::Memory | Target::Program(_) => true,
+    }
+}
+
 /// Blocks until the time is up, the socket's own timeout, or the end of injection; a signal handler ends it with EINTR
 /// where the kernel could.
 pub(super) fn hang(session: &Session, op: Op, ns: u64, ticket: Ticket, target: Target) -> Outcome {
     let mut until = if ns == 0 { u64::MAX } else { clock::exact().saturating_add(ns) };
     let mut times_out = false;
-    let mut interruptible = true;
+    let interruptible = is_interruptible(op, target);
     if let Target::Fd(fd) = target {
         let nature = nature(fd);
-        interruptible = !nature.is_file();
         let option = if is_write(op) { libc::SO_SNDTIMEO } else { libc::SO_RCVTIMEO };
         if nature.is_socket()
             && let Some(timeout) = sys::socket_timeout(fd, option)
@@ -67,7 +107,10 @@ pub(super) fn hang(session: &Session, op: Op, ns: u64, ticket: Ticket, target: T
             break;
         }
         let step = now.saturating_add((until - now).min(HANG_STEP));
-        if !sys::block_until(step) && interruptible && op.row().fails == Failure::Errno {
+        if !sys::block_until(step)
+            && interruptible
+            && matches!(op.row().fails, Failure::Errno | Failure::Null | Failure::Count)
+        {
             return Outcome::Fail(libc::EINTR, ticket);
         }
         cancel_here(op);

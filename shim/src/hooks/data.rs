@@ -91,12 +91,12 @@ fn transfer_hit(
 }
 
 /// As [`told`], for a shortened request: one that would have got no more anyway was not hit.
-fn told_if_whole(result: isize, wanted: usize, ticket: &crate::log::Ticket) -> isize {
+pub(super) fn told_if_whole(result: isize, wanted: usize, ticket: &crate::log::Ticket) -> isize {
     if result == wanted as isize { told(result, ticket) } else { result }
 }
 
 /// As [`told`], for data that was changed: where there was none, nothing was hit.
-fn told_if_any(result: isize, ticket: &crate::log::Ticket) -> isize {
+pub(super) fn told_if_any(result: isize, ticket: &crate::log::Ticket) -> isize {
     if result > 0 { told(result, ticket) } else { result }
 }
 

@@ -1,14 +1,14 @@
 //! Files and whatever else has a descriptor: data, opening, closing, duplicating.
 
 use super::data::{Memory, Vector, transfer, transfer_vector};
-use super::{minus_one, simple, tracked, with_flags};
+use super::{minus_one, plain, simple, tracked, with_flags};
 use crate::call;
 use crate::effects::{self, Outcome};
 use crate::real::{hooks, set_errno};
 use crate::select::Target;
 use crate::{fds, init};
 use chaos_table::calls::Op;
-use libc::{DIR, FILE, c_char, c_int, c_uint, c_void, iovec, mode_t, off_t};
+use libc::{DIR, c_char, c_int, c_uint, c_void, iovec, mode_t, off_t};
 
 /// An open: asks, opens, and forgets what the descriptor was before.
 #[inline(always)]
@@ -18,7 +18,7 @@ pub(super) fn opening(dirfd: c_int, path: *const c_char, real: impl FnOnce() -> 
     fd
 }
 
-fn after_open(dirfd: c_int, path: *const c_char, fd: c_int) {
+pub(super) fn after_open(dirfd: c_int, path: *const c_char, fd: c_int) {
     if tracked(Op::Open) {
         fds::forget(fd);
         if init::awaits_sign() {
@@ -53,47 +53,8 @@ pub(super) fn making(op: Op, real: impl FnOnce() -> c_int) -> c_int {
     fd
 }
 
-/// A call that opens a stream.
-fn streaming(path: *const c_char, real: impl FnOnce() -> *mut FILE) -> *mut FILE {
-    let null = |errno| {
-        set_errno(errno);
-        std::ptr::null_mut()
-    };
-    let stream = simple(Op::Fopen, Target::Path(libc::AT_FDCWD, path), real, null);
-    if tracked(Op::Fopen) {
-        let fd = descriptor_of(stream);
-        after_open(libc::AT_FDCWD, path, fd);
-    }
-    stream
-}
-
-/// A stream over a descriptor that is already open: the empty path names it.
-fn wrapping(fd: c_int, real: impl FnOnce() -> *mut FILE) -> *mut FILE {
-    simple(Op::Fopen, Target::Path(fd, c"".as_ptr()), real, |errno| {
-        set_errno(errno);
-        std::ptr::null_mut()
-    })
-}
-
-/// The descriptor under a stream, -1 for none.
-pub(super) fn descriptor_of(stream: *mut FILE) -> c_int {
-    if stream.is_null() {
-        return -1;
-    }
-    let saved = crate::real::errno();
-    // SAFETY: a stream that libc has made, or that the program passes to a stream call.
-    let fd = unsafe { libc::fileno(stream) };
-    set_errno(saved);
-    fd
-}
-
 fn directory(path: *const c_char, real: impl FnOnce() -> *mut DIR) -> *mut DIR {
-    let null = |errno| {
-        set_errno(errno);
-        std::ptr::null_mut()
-    };
-    let target = if path.is_null() { Target::Nothing } else { Target::Path(libc::AT_FDCWD, path) };
-    let dir = simple(Op::Opendir, target, real, null);
+    let dir = plain(Op::Opendir, Target::Path(libc::AT_FDCWD, path), 0, real);
     if !dir.is_null() {
         // SAFETY: a directory stream that libc has just made.
         fds::forget(unsafe { libc::dirfd(dir) });
@@ -190,24 +151,8 @@ hooks! {
     Fcntl, fcntl64 or fcntl(fd: c_int, command: c_int, argument: usize) -> c_int, real =>
         duplicating(command, || real(fd, command, argument));
 
-    Fopen, fopen(path: *const c_char, mode: *const c_char) -> *mut FILE, real => streaming(path, || real(path, mode));
-    Fopen, fopen64 or fopen(path: *const c_char, mode: *const c_char) -> *mut FILE, real =>
-        streaming(path, || real(path, mode));
-    Fopen, freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, real => {
-        fds::forget(descriptor_of(stream));
-        streaming(path, || real(path, mode, stream))
-    };
-    Fopen, freopen64 or freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, real => {
-        fds::forget(descriptor_of(stream));
-        streaming(path, || real(path, mode, stream))
-    };
-    Fopen, fdopen(fd: c_int, mode: *const c_char) -> *mut FILE, real => wrapping(fd, || real(fd, mode));
-    Fclose, fclose(stream: *mut FILE) -> c_int, real => {
-        fds::forget(descriptor_of(stream));
-        simple(Op::Fclose, Target::Nothing, || real(stream), minus_one)
-    };
     Opendir, opendir(path: *const c_char) -> *mut DIR, real => directory(path, || real(path));
-    Opendir, fdopendir(fd: c_int) -> *mut DIR, real => directory(std::ptr::null(), || real(fd));
+    Fdopendir, fdopendir(fd: c_int) -> *mut DIR, real => plain(Op::Fdopendir, Target::Fd(fd), 0, || real(fd));
     Closedir, closedir(dir: *mut DIR) -> c_int, real => {
         if !dir.is_null() {
             fds::forget(libc::dirfd(dir));

@@ -1,12 +1,20 @@
 //! Typed hooks, one for each symbol of the table of calls.
 
+pub mod copy;
 pub mod data;
+pub mod descriptors;
+pub mod durability;
 pub mod file;
+mod formatted;
 pub mod ipc;
 pub mod memory;
+pub mod metadata;
 pub mod net;
+pub mod path;
 pub mod process;
 pub mod raw;
+mod raw_plain;
+pub mod stdio;
 
 use crate::call::{self, First};
 use crate::effects::{self, Outcome};
@@ -14,15 +22,30 @@ use crate::real::{Slot, word};
 use crate::select::Target;
 use chaos_table::calls::Op;
 use chaos_table::rule::TRACK;
+use std::ffi::c_char;
 
 /// Finds every real function now, so that no look-up happens in a signal handler or a forked child.
 pub fn resolve_all() {
     // The allocator first: on old libcs the look-up of a missing symbol allocates.
-    for slots in [memory::SLOTS, file::SLOTS, net::SLOTS, process::SLOTS, raw::SLOTS, ipc::SLOTS] {
+    for slots in [
+        memory::SLOTS,
+        file::SLOTS,
+        net::SLOTS,
+        process::SLOTS,
+        stdio::SLOTS,
+        raw::SLOTS,
+        copy::SLOTS,
+        descriptors::SLOTS,
+        durability::SLOTS,
+        metadata::SLOTS,
+        path::SLOTS,
+        ipc::SLOTS,
+    ] {
         for slot in slots {
             resolve(slot);
         }
     }
+    formatted::SLOTS.iter().copied().flatten().for_each(|slot| resolve(slot));
     net::resolve_declared();
 }
 
@@ -70,6 +93,60 @@ fn simple_hit<R>(
         }
         Outcome::Go | Outcome::End(_) | Outcome::Short(..) | Outcome::Corrupt(..) => real(),
     }
+}
+
+/// How a call fails, by the type of its result: -1, or NULL; with errno.
+trait Fails {
+    fn failed(errno: i32) -> Self;
+}
+
+impl Fails for i32 {
+    fn failed(errno: i32) -> i32 {
+        minus_one(errno)
+    }
+}
+
+impl Fails for isize {
+    fn failed(errno: i32) -> isize {
+        minus_one(errno) as isize
+    }
+}
+
+impl Fails for i64 {
+    fn failed(errno: i32) -> i64 {
+        i64::from(minus_one(errno))
+    }
+}
+
+impl<T> Fails for *mut T {
+    fn failed(errno: i32) -> *mut T {
+        crate::real::set_errno(errno);
+        std::ptr::null_mut()
+    }
+}
+
+/// As [`with_flags`], for calls that take a microsecond anyway: the asking stands in one place, so that many hooks are
+/// little code.
+fn plain<R: Fails>(op: Op, target: Target, flags: i32, real: impl FnOnce() -> R) -> R {
+    match errno_of(op, target, flags) {
+        0 => real(),
+        errno => R::failed(errno),
+    }
+}
+
+/// What a call fails with; 0: it is made.
+#[inline(never)]
+fn errno_of(op: Op, target: Target, flags: i32) -> i32 {
+    crate::init::before_call_on_name(op, target);
+    with_flags(op, target, flags, || 0, |errno| errno)
+}
+
+/// Paths start at the working directory.
+const CWD: i32 = libc::AT_FDCWD;
+
+/// What a path names: where a last link leads if `follow`, else the link.
+const fn looked_up(follow: bool, dirfd: i32, path: *const c_char) -> Target {
+    if follow { Target::Path(dirfd, path) } else { Target::Entry(dirfd, path) }
 }
 
 /// -1 and errno.

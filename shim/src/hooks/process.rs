@@ -1,12 +1,12 @@
 //! Processes and threads: what the tree hangs on. Their entries do not ask for a rule first.
 
-use super::file::descriptor_of;
 use super::{minus_one, simple, with_flags};
 use crate::children::{self, Start};
 use crate::guard::{ORDINAL_TEXT, thread};
 use crate::real::{Slot, errno, hooks, set_errno};
 use crate::select::Target;
 use crate::session::{Session, attached};
+use crate::stream::descriptor_of;
 use crate::{fds, sys, tree};
 use chaos_table::calls::Op;
 use libc::{

@@ -4,6 +4,7 @@ use super::data::{Memory, Vector, message, transfer, transfer_vector};
 use super::file::{closing, duplicating, making, opening};
 use super::net::{accepting, connecting, listening, pairing, watching};
 use super::process::{executing, forking};
+use super::raw_plain::calling;
 use crate::guard::thread;
 use crate::real::{Slot, word};
 use crate::session::attached;
@@ -33,6 +34,11 @@ const fn operations() -> [u16; NUMBERS] {
     table
 }
 
+fn operation(number: c_long) -> Option<Op> {
+    let op = usize::try_from(number).ok().and_then(|number| OPERATIONS.get(number)).copied().unwrap_or(0);
+    op.checked_sub(1).and_then(Op::from_number)
+}
+
 /// What to do with a raw system call.
 const PASS: usize = 0;
 const HANDLE: usize = 1;
@@ -44,10 +50,11 @@ unsafe extern "C" fn route(number: c_long, first: usize) -> usize {
     if attached().is_none() {
         return PASS;
     }
-    let op = usize::try_from(number).ok().and_then(|number| OPERATIONS.get(number)).copied().unwrap_or(0);
-    let Some(op) = op.checked_sub(1).and_then(Op::from_number) else { return PASS };
+    let Some(op) = operation(number) else { return PASS };
     match number {
-        libc::SYS_execve | libc::SYS_execveat | libc::SYS_fork | libc::SYS_epoll_ctl => HANDLE,
+        libc::SYS_execve | libc::SYS_execveat | libc::SYS_fork | libc::SYS_epoll_ctl | libc::SYS_io_uring_setup => {
+            HANDLE
+        }
         // These may return twice, on one stack: they cannot be made below a frame of ours.
         libc::SYS_vfork => forks(Op::Vfork),
         libc::SYS_clone if first & libc::CLONE_THREAD as usize == 0 => forks(Op::Fork),
@@ -201,6 +208,9 @@ unsafe extern "C-unwind" fn handle(
             // SAFETY: the program's own arguments of execveat.
             c_long::from(unsafe { executing(b as *const c_char, false, d as *const *mut c_char, &mut run) })
         }
-        _ => again(whole),
+        _ => match operation(number) {
+            Some(op) => calling(op, number, whole, again),
+            None => again(whole),
+        },
     }
 }
