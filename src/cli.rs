@@ -97,6 +97,30 @@ pub struct RunArgs {
     #[arg(long = "report", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "The verdict")]
     pub reports: Vec<PathBuf>,
 
+    /// Something that must be true of the run, such as 'exit codes=0,3' or 'file path=out.json is=json within=5s'
+    #[arg(long = "check", value_name = "CHECK", help_heading = "The verdict")]
+    pub checks: Vec<String>,
+
+    /// Repeat it so often, with seeds derived from the seed, and pool the figures
+    #[arg(long, value_name = "N", help_heading = "The verdict")]
+    pub runs: Option<String>,
+
+    /// Run it so often without faults first
+    #[arg(long, value_name = "N", help_heading = "The verdict")]
+    pub controls: Option<String>,
+
+    /// Internal: this is one of several runs
+    #[arg(long, value_name = "ROLE", hide = true)]
+    pub part: Option<Part>,
+
+    /// Internal: the session of the control to compare with
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub control_session: Option<PathBuf>,
+
+    /// Internal: look at the files that the run leaves
+    #[arg(long, hide = true)]
+    pub inventory: bool,
+
     /// What must hold, such as 'recovery>=90%,crashes=0,mttr.p95<2s', or production, or mars-rover; else exit 122
     #[arg(long = "gate", value_name = "CONDITIONS", help_heading = "The verdict")]
     pub gates: Vec<String>,
@@ -152,6 +176,15 @@ pub struct FaultArgs {
     /// Inject at most so many faults in the whole tree
     #[arg(long, value_name = "N", help_heading = "Faults")]
     pub max_faults: Option<String>,
+}
+
+/// What one of several runs is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Without faults.
+    Control,
+    /// With them.
+    Run,
 }
 
 /// When a run is over.

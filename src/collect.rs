@@ -93,6 +93,12 @@ impl Collector {
         self.damage.as_deref().or(self.log_error.as_deref())
     }
 
+    /// Whether everything that was claimed has been logged.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.trouble().is_none() && self.session.head().is_ok_and(|head| head == self.tail)
+    }
+
     /// How long to wait before the next drain: short while records flow.
     #[must_use]
     pub fn pause(&self) -> Duration {

@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+mod capture;
 mod check;
 mod cli;
 mod collect;
@@ -26,7 +27,9 @@ mod options;
 mod outcome;
 mod pool;
 mod preload;
+mod probe;
 mod process;
+mod repeat;
 mod report;
 mod run;
 mod session;
@@ -38,6 +41,8 @@ mod sys;
 mod tally;
 #[cfg(test)]
 mod testing;
+mod verify;
+mod witness;
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use cli::{Action, Cli};

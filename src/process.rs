@@ -15,7 +15,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Between TERM and KILL.
@@ -72,11 +72,17 @@ pub struct Target {
 }
 
 impl Target {
-    /// Starts the command in this process group, with the standard fds and everything else that the launcher has.
+    /// Starts the command in this process group, with the standard fds and everything else that the launcher has, but
+    /// for the outputs that are given.
     ///
     /// # Errors
     /// Exit 126 or 127 when exec fails; nothing runs then.
-    pub fn start(command: &Command, environment: &[CString], deaths: Deaths) -> Result<Target> {
+    pub fn start(
+        command: &Command,
+        environment: &[CString],
+        outputs: [Option<&OwnedFd>; 2],
+        deaths: Deaths,
+    ) -> Result<Target> {
         // Orphans of the tree become children of the launcher, which can then wait for them.
         set_child_subreaper(true).cannot("become the reaper of the target's tree")?;
         sys::expect_children();
@@ -86,8 +92,8 @@ impl Target {
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let signals = SignalFd::with_flags(&taken, flags).cannot("wait for signals")?;
         let (program, arguments) = command.c_strings()?;
-        let pid =
-            sys::spawn(&program, &arguments, environment, &mask).map_err(|error| exec_failed(&command.path, &error))?;
+        let pid = sys::spawn(&program, &arguments, environment, &mask, outputs)
+            .map_err(|error| exec_failed(&command.path, &error))?;
         let name = command.path.file_name().map(|name| name.to_string_lossy().into_owned());
         let mut deaths = deaths;
         deaths.watch(u32::try_from(pid).unwrap_or(0), name);

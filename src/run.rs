@@ -8,9 +8,7 @@ use crate::console::Console;
 use crate::deaths::Deaths;
 use crate::error::{Context, Failure, Result};
 use crate::exit_code::Exit;
-use crate::facts::{Counted, Facts};
-use crate::gate::{Gate, Ruling};
-use crate::inventory::Changes;
+use crate::gate::Ruling;
 use crate::judge::judge;
 use crate::log::Output;
 use crate::log_events::Events;
@@ -19,17 +17,20 @@ use crate::options::{Options, level_of};
 use crate::pool::Pool;
 use crate::preload;
 use crate::process::{Outcome, Target};
+use crate::repeat;
 use crate::report::{Report, Wanted};
-use crate::session::{End, Files, Meta, Session, hex};
+use crate::session::{End, Files, Meta, Session, hex, link_latest};
 use crate::session_file::{RuleLabel, SessionFile};
 use crate::summary::{Summary, print_events};
 use crate::sys;
+use crate::witness::Witness;
 use chaos_table::calls::FaultKind;
 use chaos_table::compile::{Compiled, Context as Place, compile};
 use chaos_table::rule::Plan;
 use chaos_table::session::{Start, image};
 use nix::time::{ClockId, clock_gettime};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 /// Runs a command under a fault table.
@@ -39,6 +40,9 @@ use std::time::{Duration, SystemTime};
 pub fn run(args: &RunArgs) -> Result<Exit> {
     let console = Console::new(level_of(args));
     let options = Options::gather(args)?;
+    if repeat::asked_for(&options) {
+        return repeat::run(args, &options, console);
+    }
     let command = Command::find(&args.command)?;
     preload::refuse_to_nest()?;
     let work_dir = std::env::current_dir().cannot("find the working directory")?;
@@ -48,7 +52,10 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     announce(console, &options, &command, &compiled);
 
     let mut session = Session::create(options.out.as_deref(), preload::SHIM)?;
-    let (start, began) = (start_now()?, SystemTime::now());
+    if let Some(name) = repeat::name_of(&session.dir).filter(|_| args.part.is_some()) {
+        session.id = name;
+    }
+    let start = start_now()?;
     let image = image(&compiled.plan, start, options.log_size)
         .map_err(|why| Failure::new(why).help("give a larger --log-size"))?;
     let Files { session: file, log: drained } = session.allocate(&image, options.log_size)?;
@@ -61,24 +68,30 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let mut collector = Collector::new(opened, drained);
 
     let environment = preload::target_environment(&sys::environment(), &session.shim, &session.file);
-    let target = Target::start(&command, &environment, Deaths::new(since(&start)?))?;
+    let (mut witness, outputs) = Witness::new(args, &options, &work_dir, since(&start)?)?;
+    let ends = outputs.each_ref().map(Option::as_ref);
+    let target = Target::start(&command, &environment, ends, Deaths::new(since(&start)?))?;
+    drop(outputs);
+    witness.begin();
     session.keep();
+    if args.part.is_none() {
+        link_latest(&session.dir);
+    }
     meta.root_pid = Some(target.pid());
     // The run goes on without it; the end writes it again.
     let _ = session.write_meta(&meta);
     let outcome = target.follow(&mut collector, options.timeout, options.wait);
 
     finish(&mut session, &mut meta, &mut collector, &outcome, start.mono_ns)?;
-    let mut facts = facts(&collector, &outcome, &options, &meta);
-    if options.gate.as_ref().is_some_and(Gate::asks_for_files) || !reports.is_empty() {
-        let temporary = reports.iter().filter_map(Wanted::temporary).chain(log.as_ref().and_then(Output::temporary));
-        let mut ours = vec![session.dir.clone()];
-        for path in temporary {
-            ours.push(std::path::absolute(path).cannot("find the working directory")?);
-        }
-        facts.files = Some(Changes::since(&work_dir, began, &ours));
+    let temporary = reports.iter().filter_map(Wanted::temporary).chain(log.as_ref().and_then(Output::temporary));
+    let ours: Vec<PathBuf> =
+        temporary.chain([session.dir.as_path()]).filter_map(|path| std::path::absolute(path).ok()).collect();
+    witness.facts(&outcome, &collector, &session, &ours).write(&session.dir)?;
+    if args.part.is_some() && collector.is_drained() && outcome.survivors.is_empty() {
+        session.forget_file();
+        meta.session_file.clear();
+        session.write_meta(&meta)?;
     }
-    facts.write(&session.dir)?;
     print_events(console, &session.dir);
     let source = || Source::find(Some(&session.dir));
     let logged = log.map_or(Ok(()), |log| log.fill(Format::Jsonl, &mut Events::of(&source()?)?));
@@ -92,20 +105,6 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let report = Report { pool: &pool?, sessions: std::slice::from_ref(&session.dir), ruling: ruling.as_ref() };
     reports.into_iter().try_for_each(|wanted| wanted.write(&report))?;
     Ok(outcome.exit.gated(ruling.as_ref()))
-}
-
-/// What only the launcher saw.
-fn facts(collector: &Collector, outcome: &Outcome, options: &Options, meta: &Meta) -> Facts {
-    let counters = collector.session().counters(meta.rules.len()).unwrap_or_default();
-    Facts {
-        root: outcome.root,
-        expected: vec![0],
-        deaths: outcome.deaths.clone(),
-        sight: outcome.sight,
-        rules: counters.into_iter().map(Counted::from).collect(),
-        repeat: options.repeat.clone(),
-        ..Facts::default()
-    }
 }
 
 /// What the user should know before the target starts.

@@ -102,24 +102,31 @@ pub fn environment() -> Vec<CString> {
     all
 }
 
-/// Starts a program with nothing of the launcher's: signal mask, SIGPIPE, SIGCHLD and closed standard fds are as the
+/// Starts a program with nothing of the launcher's, but for the `outputs` that take the place of stdout and stderr: signal mask, SIGPIPE, SIGCHLD and closed standard fds are as the
 /// launcher found them. A script without `#!` is given to /bin/sh, as execvp does. Returns its pid.
 ///
 /// # Errors
 /// What fork or exec says; after an error there is no child.
-pub fn spawn(program: &CStr, arguments: &[CString], environment: &[CString], mask: &SigSet) -> io::Result<i32> {
+pub fn spawn(
+    program: &CStr,
+    arguments: &[CString],
+    environment: &[CString],
+    mask: &SigSet,
+    outputs: [Option<&OwnedFd>; 2],
+) -> io::Result<i32> {
     let argv = pointers(arguments.iter().map(CString::as_c_str));
     let shell = [c"/bin/sh", program];
     let shell_argv = pointers(shell.into_iter().chain(arguments.iter().skip(1).map(CString::as_c_str)));
     let envp = pointers(environment.iter().map(CString::as_c_str));
+    let outputs = outputs.map(|output| output.map(AsRawFd::as_raw_fd));
     let (mut result, report) = pipe()?;
-    // SAFETY: the launcher has one thread, so the child may do what it likes; it only makes async-signal-safe calls on
-    // memory that was prepared before, and never returns.
+    // SAFETY: whatever other threads do, the child only makes async-signal-safe calls on memory that was prepared
+    // before, and never returns.
     let pid = unsafe { libc::fork() };
     match pid {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: this is the child; the arrays end with NULL and their strings live.
-        0 => unsafe { become_target(program, &argv, &shell_argv, &envp, mask, report.as_raw_fd()) },
+        0 => unsafe { become_target(program, &argv, &shell_argv, &envp, mask, outputs, report.as_raw_fd()) },
         _ => {
             drop(report);
             let mut code = [0u8; 4];
@@ -215,7 +222,10 @@ fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const libc::c_c
 }
 
 /// A pipe above fd 2, which the child can neither inherit nor close with its own standard fds.
-fn pipe() -> io::Result<(File, File)> {
+///
+/// # Errors
+/// When there is no descriptor left.
+pub fn pipe() -> io::Result<(File, File)> {
     let mut fds: [RawFd; 2] = [-1; 2];
     // SAFETY: pipe2 fills both, each then has one owner.
     unsafe {
@@ -236,6 +246,7 @@ unsafe fn become_target(
     shell_argv: &[*const libc::c_char],
     envp: &[*const libc::c_char],
     mask: &SigSet,
+    outputs: [Option<RawFd>; 2],
     report: RawFd,
 ) -> ! {
     let disposition = |ignored: &AtomicBool| if ignored.load(Relaxed) { libc::SIG_IGN } else { libc::SIG_DFL };
@@ -247,6 +258,11 @@ unsafe fn become_target(
         for (fd, closed) in (0..).zip(&CLOSED) {
             if closed.load(Relaxed) {
                 libc::close(fd);
+            }
+        }
+        for (fd, output) in (1..).zip(outputs) {
+            if let Some(output) = output {
+                libc::dup2(output, fd);
             }
         }
         libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr());

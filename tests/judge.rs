@@ -31,7 +31,7 @@ const OPENS: &str = "error calls=open path=data.bin errno=EIO";
 fn the_crash_of_a_grandchild_is_found_with_signal_and_process() {
     let scene = Scene::new();
     let script = "sh -c 'sleep 0.3; kill -SEGV $$'; sh -c 'cat data.bin; exit 0'; exit 0";
-    let done = scene.under(&[OPENS]).options(&["--gate", "crashes=0"]).start(&["/bin/sh", "-c", script]).end();
+    let done = scene.under(&[OPENS]).options(&["--gate", "crashes=0"]).go(&["/bin/sh", "-c", script]);
     if !kernel_remembers(&done) {
         eprintln!("not tested: this kernel forgets how a process ended once it was reaped");
         return;
@@ -46,9 +46,9 @@ fn the_crash_of_a_grandchild_is_found_with_signal_and_process() {
 fn an_orphan_and_the_root_are_seen_on_any_kernel() {
     let scene = Scene::new();
     let script = "sh -c 'sleep 0.2; kill -ABRT $$' & exit 0";
-    let done = scene.under(&[OPENS]).options(&["--wait", "tree"]).start(&["/bin/sh", "-c", script]).end().ended(0);
+    let done = scene.under(&[OPENS]).options(&["--wait", "tree"]).go(&["/bin/sh", "-c", script]).ended(0);
     assert_eq!(deaths(&done).iter().map(|(_, signal)| *signal).collect::<Vec<_>>(), [6], "{}", done.story());
-    let done = scene.under(&[OPENS]).start(&["/bin/sh", "-c", "kill -SEGV $$"]).end().ended(139);
+    let done = scene.under(&[OPENS]).go(&["/bin/sh", "-c", "kill -SEGV $$"]).ended(139);
     assert_eq!(deaths(&done), [("sh".to_owned(), 11)]);
     assert!(done.err.contains("crash: sh"), "{}", done.story());
 }
@@ -57,7 +57,7 @@ fn an_orphan_and_the_root_are_seen_on_any_kernel() {
 fn a_kill_that_we_sent_is_no_crash() {
     let scene = Scene::new();
     let faults = ["signal calls=open path=data.bin signal=SEGV"];
-    let done = scene.under(&faults).options(&["--gate", "crashes=0"]).start(&["/bin/cat", "data.bin"]).end();
+    let done = scene.under(&faults).options(&["--gate", "crashes=0"]).go(&["/bin/cat", "data.bin"]);
     assert!(!done.err.contains("crash:") && done.err.contains("gate passed"), "{}", done.story());
     done.ended(139);
 }
@@ -67,7 +67,7 @@ fn exit_codes_have_their_precedence() {
     let scene = Scene::new();
     let run = |gate: &str, script: &str, more: &[&str]| {
         let options = [&["--gate", gate], more].concat();
-        scene.under(&[OPENS]).options(&options).start(&["/bin/sh", "-c", script]).end()
+        scene.under(&[OPENS]).options(&options).go(&["/bin/sh", "-c", script])
     };
     run("injections>=1,crashes=0", "cat data.bin; exit 7", &[]).ended(7);
     run("recovery>=90%", "cat data.bin; exit 7", &[]).ended(122);
@@ -86,8 +86,7 @@ fn a_gate_or_a_report_that_is_wrong_stops_before_the_program() {
         ("--report", "r.pdf", "names no form of report"),
         ("--report", "-", "names no form of report"),
     ] {
-        let done =
-            scene.under(&[OPENS]).options(&[option, value]).start(&["/usr/bin/touch", "started"]).end().ended(125);
+        let done = scene.under(&[OPENS]).options(&[option, value]).go(&["/usr/bin/touch", "started"]).ended(125);
         assert!(done.err.contains(message), "{}", done.story());
         assert!(!scene.path("started").exists() && !done.session.as_ref().unwrap().exists(), "{}", done.story());
     }
@@ -101,7 +100,7 @@ fn agents_get_their_class() {
     let class = |body: &str, more: &[&str]| {
         let report = scene.text("report.json");
         let options = [&["--report", report.as_str()], more].concat();
-        let done = scene.under(&[OPENS]).options(&options).start(&[&python(), "-c", &agent(body)]).end();
+        let done = scene.under(&[OPENS]).options(&options).go(&[&python(), "-c", &agent(body)]);
         let value: Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
         let episode = &value["details"][0]["episodes"][0];
         assert_eq!(value["details"][0]["episodes"].as_array().unwrap().len(), 1, "{}", done.story());
