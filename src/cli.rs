@@ -109,6 +109,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", help_heading = "The verdict")]
     pub controls: Option<String>,
 
+    /// Where evidence of a failure goes [default: evidence/ in the session directory]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "The verdict")]
+    pub evidence: Option<PathBuf>,
+
+    /// What this command prints after a failure is evidence as well
+    #[arg(long, value_name = "COMMAND", help_heading = "The verdict")]
+    pub evidence_command: Option<String>,
+
     /// Internal: this is one of several runs
     #[arg(long, value_name = "ROLE", hide = true)]
     pub part: Option<Part>,

@@ -37,6 +37,9 @@ pub struct Facts {
     /// What the run changed in its working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<crate::inventory::Changes>,
+    /// Where the evidence goes when it is not the session directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
     /// The one command that repeats the run.
     pub repeat: String,
 }

@@ -12,10 +12,14 @@ use crate::session_file::RuleLabel;
 use chaos_table::calls::{Family, Op};
 use chaos_table::errno::signal_by_name;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::{Path, PathBuf};
 
 /// Lines of each sort that a report keeps of one run; `chaos-exec log` has them all.
 const KEPT: usize = 5000;
+
+/// Injections before the end that are kept as evidence.
+const LATEST: usize = 200;
 
 /// A session that has been judged.
 #[derive(Debug, Default)]
@@ -42,6 +46,10 @@ pub struct Judged {
     pub processes: Vec<Process>,
     /// The first of its injections.
     pub injections: Vec<Injection>,
+    /// The last of its injections.
+    pub latest: VecDeque<Injection>,
+    /// Where the evidence of its failure is, and the files there.
+    pub evidence: Option<(PathBuf, Vec<String>)>,
     /// The first of its escapes.
     pub escapes: Vec<Escape>,
     /// The first of its marks.
@@ -140,6 +148,7 @@ pub fn judge(source: &Source) -> Result<Judged> {
         count => Some(format!("{count} places of its log are damaged and were left out")),
     });
     judged.trouble.extend(judged.damaged.clone());
+    judged.find_evidence(source.dir());
     Ok(judged)
 }
 
@@ -221,6 +230,10 @@ impl Gathering {
             self.kills.push(Kill { at_ns: injection.at_ns, pid: injection.pid, signal });
         }
         self.episodes.injected(&injection);
+        if self.judged.latest.len() == LATEST {
+            self.judged.latest.pop_front();
+        }
+        self.judged.latest.push_back(injection.clone());
         if self.judged.injections.len() < KEPT {
             self.judged.injections.push(injection);
         }
@@ -283,6 +296,16 @@ impl Judged {
             self.trouble.push(format!("{} faults did not happen because the log was full", figures.suppressed));
         }
         self.facts = facts;
+    }
+
+    /// Looks for the evidence of its failure: where the facts say, else in the session directory.
+    pub fn find_evidence(&mut self, session: Option<&Path>) {
+        let elsewhere = self.facts.as_ref().and_then(|facts| facts.evidence.as_ref()).map(PathBuf::from);
+        let Some(dir) = elsewhere.or_else(|| Some(session?.join(crate::evidence::DIR))) else { return };
+        let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        self.evidence = (!names.is_empty()).then_some((dir, names));
     }
 
     /// The seed, where it is known.

@@ -12,6 +12,7 @@ mod ctl;
 mod deaths;
 mod episode;
 mod error;
+mod evidence;
 mod exit_code;
 mod facts;
 mod figures;

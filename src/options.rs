@@ -36,6 +36,8 @@ pub struct Options {
     pub log: Option<PathBuf>,
     /// What must hold.
     pub gate: Option<Gate>,
+    /// Where evidence of a failure goes.
+    pub evidence: Option<PathBuf>,
     /// How often it is run with faults.
     pub runs: u64,
     /// How often without, first.
@@ -84,6 +86,7 @@ impl Options {
             out: args.out.clone(),
             log: args.log.clone(),
             gate: Gate::parse(&args.gates)?,
+            evidence: args.evidence.as_deref().map(std::path::absolute).transpose().cannot("use --evidence")?,
             runs: args.runs.as_deref().map_or(Ok(1), |text| how_often(text, "--runs", 1))?,
             controls: args.controls.as_deref().map_or(Ok(0), |text| how_often(text, "--controls", 0))?,
             log_size: args.log_size.as_deref().map_or(Ok(SIZE_WITH_LAUNCHER), size)?,

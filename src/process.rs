@@ -5,6 +5,7 @@ use crate::collect::{Collector, Tree};
 use crate::command::{Command, exec_failed};
 use crate::deaths::Deaths;
 use crate::error::{Context, Result};
+use crate::evidence::Scene;
 use crate::exit_code::Exit;
 use crate::facts::{Death, Ended, Sight};
 use crate::sys;
@@ -61,6 +62,8 @@ pub struct Outcome {
     pub deaths: Vec<Death>,
     /// How far that could be seen.
     pub sight: Sight,
+    /// What lived at the end, or when the launcher began to end it.
+    pub scene: Scene,
 }
 
 /// The running target.
@@ -69,6 +72,7 @@ pub struct Target {
     signals: SignalFd,
     status: Option<Exit>,
     deaths: Deaths,
+    scene: Option<Scene>,
 }
 
 impl Target {
@@ -97,7 +101,7 @@ impl Target {
         let name = command.path.file_name().map(|name| name.to_string_lossy().into_owned());
         let mut deaths = deaths;
         deaths.watch(u32::try_from(pid).unwrap_or(0), name);
-        Ok(Target { root: Pid::from_raw(pid), signals, status: None, deaths })
+        Ok(Target { root: Pid::from_raw(pid), signals, status: None, deaths, scene: None })
     }
 
     /// Pid of the first process.
@@ -129,7 +133,8 @@ impl Target {
         };
         self.watch(collector);
         let (deaths, sight) = self.deaths.finish();
-        Outcome { exit, survivors: descendants(), root, deaths, sight }
+        let scene = self.scene.unwrap_or_else(Scene::of_the_living);
+        Outcome { exit, survivors: descendants(), root, deaths, sight, scene }
     }
 
     /// Waits for a signal or the collector's pause, then reaps, forwards and drains. Whether there are children left.
@@ -194,6 +199,7 @@ impl Target {
 
     /// TERM to the whole tree, some grace, then KILL until nothing is left.
     fn end_tree(&mut self, collector: &mut Collector) -> Exit {
+        self.scene = Some(Scene::of_the_living());
         self.deaths.ending();
         for process in descendants() {
             let pid = Pid::from_raw(process.pid);

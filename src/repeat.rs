@@ -43,6 +43,7 @@ pub fn run(args: &RunArgs, options: &Options, console: Console) -> Result<Exit> 
     let work_dir = std::env::current_dir().cannot("find the working directory")?;
     let compiled = compile(&options.table, &Place { work_dir: &work_dir, seed: options.seed })?;
     let reports = args.reports.iter().map(|path| Wanted::create(path, "--report")).collect::<Result<Vec<_>>>()?;
+    crate::evidence::refuse_bad_place(options.evidence.as_deref())?;
     options.warnings.iter().chain(&compiled.warnings).for_each(|warning| console.warning(warning));
     command.out_of_reach().iter().for_each(|why| console.warning(why));
 
@@ -157,6 +158,12 @@ impl Series<'_> {
         }
         if let Some(control) = self.names.iter().find(|name| name.starts_with("control-") && part == Part::Run) {
             command.arg("--control-session").arg(self.dir.join(control));
+        }
+        if let Some(evidence) = &self.options.evidence {
+            command.arg("--evidence").arg(evidence.join(name));
+        }
+        if let Some(own) = &self.args.evidence_command {
+            command.arg("--evidence-command").arg(own);
         }
         command.arg("--").args(&self.args.command);
         Ok(command)

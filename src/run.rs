@@ -7,6 +7,7 @@ use crate::command::Command;
 use crate::console::Console;
 use crate::deaths::Deaths;
 use crate::error::{Context, Failure, Result};
+use crate::evidence;
 use crate::exit_code::Exit;
 use crate::gate::Ruling;
 use crate::judge::judge;
@@ -49,6 +50,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let compiled = compile(&options.table, &Place { work_dir: &work_dir, seed: options.seed })?;
     let log = options.log.as_deref().map(|path| Output::create(path, "--log")).transpose()?;
     let reports = args.reports.iter().map(|path| Wanted::create(path, "--report")).collect::<Result<Vec<_>>>()?;
+    evidence::refuse_bad_place(options.evidence.as_deref())?;
     announce(console, &options, &command, &compiled);
 
     let mut session = Session::create(options.out.as_deref(), preload::SHIM)?;
@@ -80,13 +82,13 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     meta.root_pid = Some(target.pid());
     // The run goes on without it; the end writes it again.
     let _ = session.write_meta(&meta);
-    let outcome = target.follow(&mut collector, options.timeout, options.wait);
+    let mut outcome = target.follow(&mut collector, options.timeout, options.wait);
 
     finish(&mut session, &mut meta, &mut collector, &outcome, start.mono_ns)?;
     let temporary = reports.iter().filter_map(Wanted::temporary).chain(log.as_ref().and_then(Output::temporary));
     let ours: Vec<PathBuf> =
         temporary.chain([session.dir.as_path()]).filter_map(|path| std::path::absolute(path).ok()).collect();
-    witness.facts(&outcome, &collector, &session, &ours).write(&session.dir)?;
+    witness.facts(&mut outcome, &collector, &session, &ours).write(&session.dir)?;
     if args.part.is_some() && collector.is_drained() && outcome.survivors.is_empty() {
         session.forget_file();
         meta.session_file.clear();
@@ -95,7 +97,12 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     print_events(console, &session.dir);
     let source = || Source::find(Some(&session.dir));
     let logged = log.map_or(Ok(()), |log| log.fill(Format::Jsonl, &mut Events::of(&source()?)?));
-    let pool = source().and_then(|source| judge(&source)).map(|judged| Pool::of([judged]));
+    let command = args.evidence_command.as_deref();
+    let judged = source().and_then(|source| judge(&source)).and_then(|mut judged| {
+        evidence::keep(&mut judged, &session.dir, &outcome.scene, command)?;
+        Ok(judged)
+    });
+    let pool = judged.map(|judged| Pool::of([judged]));
     let ruling = match (&options.gate, &pool) {
         (Some(gate), Ok(pool)) => Some(gate.rule(&pool.judgement())),
         _ => None,

@@ -2,6 +2,7 @@
 
 use crate::console::{Console, Level, Tone};
 use crate::facts::Counted;
+use crate::figures::Figures;
 use crate::gate::{Ruling, duration, percent};
 use crate::judge::hint;
 use crate::log_events::{Event, Events};
@@ -136,6 +137,13 @@ pub fn verdict(console: Console, pool: &Pool) {
         let why = check.why.as_deref().unwrap_or_default();
         console.say(Tone::Loud, &printable(&format!("check failed: {}: {why}", check.check)));
     }
+    episodes(console, figures);
+    for (dir, _) in pool.details.iter().filter_map(|run| run.evidence.as_ref()).take(3) {
+        console.say(Tone::Faint, &printable(&format!("evidence: {}", dir.display())));
+    }
+}
+
+fn episodes(console: Console, figures: &Figures) {
     let Some(rate) = figures.recovery_rate() else { return };
     let counts = [
         (figures.retried, "recovered by retry"),

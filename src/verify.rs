@@ -137,7 +137,7 @@ fn look(at: usize, check: &Check, left: &Left) -> Found {
         Some(CheckKind::Json) => json(&path(), check),
         Some(CheckKind::Glob) => glob(left.work_dir, check),
         Some(CheckKind::Control) => control(at, check, &path(), left),
-        Some(CheckKind::Command) => command(check, left.work_dir),
+        Some(CheckKind::Command) => command(check),
         Some(CheckKind::Http | CheckKind::Tcp) => {
             let streaks: Vec<Streak> = left.health.iter().filter(|streak| streak.check == at).copied().collect();
             let away = check.within.map_or(probe::AWAY, |within| Duration::from_nanos(within.0.0));
@@ -267,23 +267,34 @@ fn control(at: usize, check: &Check, path: &Path, left: &Left) -> Found {
     Err(format!("{} bytes where the control has {}; they differ from byte {differs} on", now.len(), then.len()))
 }
 
-fn command(check: &Check, work_dir: &Path) -> Found {
+fn command(check: &Check) -> Found {
     let Some(Text(script)) = &check.run else { return Err("it says not what to run".into()) };
-    let output = tempfile::tempfile().and_then(|file| Ok((file.try_clone()?, file.try_clone()?, file)));
-    let (out, err, output) = output.map_err(|error| plain(&error))?;
-    let mut child = Command::new("sh")
-        .args(["-c", script])
-        .current_dir(work_dir)
-        .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(err)
-        .spawn()
-        .map_err(|error| plain(&error))?;
+    let output = tempfile::tempfile().map_err(|error| plain(&error))?;
     let longest = check.within.map_or(COMMAND, |within| Duration::from_nanos(within.0.0));
+    match shell(script, &output, longest) {
+        Ok(()) => Ok("it passed".into()),
+        Err(why) => {
+            let said = last_line(&output);
+            Err(if said.is_empty() { why } else { format!("{why}: {said}") })
+        }
+    }
+}
+
+/// Runs a command of the user's in the working directory; what it prints goes to a file.
+///
+/// # Errors
+/// When it does not end with 0 in time.
+pub fn shell(script: &str, output: &fs::File, longest: Duration) -> std::result::Result<(), String> {
+    let outputs = output.try_clone().and_then(|out| Ok((out, output.try_clone()?)));
+    let (out, err) = outputs.map_err(|error| plain(&error))?;
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).stdin(Stdio::null()).stdout(out).stderr(err);
+    let mut child = command.spawn().map_err(|error| plain(&error))?;
     let start = Instant::now();
-    let status = loop {
+    loop {
         match child.try_wait().map_err(|error| plain(&error))? {
-            Some(status) => break status,
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(status.to_string()),
             None if start.elapsed() > longest => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -291,12 +302,7 @@ fn command(check: &Check, work_dir: &Path) -> Found {
             }
             None => std::thread::sleep(Duration::from_millis(5)),
         }
-    };
-    if status.success() {
-        return Ok("it passed".into());
     }
-    let said = last_line(&output);
-    Err(format!("{status}{}", if said.is_empty() { String::new() } else { format!(": {said}") }))
 }
 
 fn last_line(output: &fs::File) -> String {

@@ -5,7 +5,7 @@ use crate::capture::{Capture, Captured, Pipe, Stream};
 use crate::cli::{Part, RunArgs};
 use crate::collect::Collector;
 use crate::error::{Context, Result};
-use crate::facts::{Counted, Facts};
+use crate::facts::{Counted, Ended, Facts};
 use crate::gate::Gate;
 use crate::inventory::Changes;
 use crate::options::Options;
@@ -79,13 +79,21 @@ impl<'a> Witness<'a> {
         self.probes = Some(Probes::start(&self.options.table.checks, self.start));
     }
 
-    /// The run is over: what is known of it. `ours` are files that we have put into the working directory.
+    /// The run is over: what is known of it; the ends of the outputs go to the scene. `ours` are files that we have put
+    /// into the working directory.
     #[must_use]
-    pub fn facts(self, outcome: &Outcome, collector: &Collector, session: &Session, ours: &[PathBuf]) -> Facts {
+    pub fn facts(self, outcome: &mut Outcome, collector: &Collector, session: &Session, ours: &[PathBuf]) -> Facts {
         let end_ns = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let health = self.probes.map(Probes::finish).unwrap_or_default();
         let captured: Vec<(Stream, Captured)> =
             self.captures.into_iter().map(|(stream, capture)| (stream, capture.finish())).collect();
+        for (stream, captured) in &captured {
+            let name = match stream {
+                Stream::Stdout => "stdout",
+                Stream::Stderr => "stderr",
+            };
+            outcome.scene.output(name, &captured.bytes());
+        }
         let of = |wanted: Stream| captured.iter().find(|(stream, _)| *stream == wanted).map(|(_, captured)| captured);
         let checks = &self.options.table.checks;
         let expected = expected(checks);
@@ -103,6 +111,10 @@ impl<'a> Witness<'a> {
         let checked = verify(checks, &left);
         let rules = collector.session().labels().map_or(0, |labels| labels.len());
         let counters = collector.session().counters(rules).unwrap_or_default();
+        let fine = matches!(outcome.root, Ended::Exit(code) if expected.contains(&code))
+            && outcome.deaths.is_empty()
+            && checked.iter().all(|check| check.passed);
+        let inventory = self.inventory || !fine;
         Facts {
             root: outcome.root,
             expected,
@@ -112,7 +124,8 @@ impl<'a> Witness<'a> {
             checks: checked,
             health,
             rules: counters.into_iter().map(Counted::from).collect(),
-            files: self.inventory.then(|| Changes::since(self.work_dir, self.began, ours)),
+            files: inventory.then(|| Changes::since(self.work_dir, self.began, ours)),
+            evidence: self.options.evidence.as_ref().map(|dir| dir.display().to_string()),
             repeat: self.options.repeat.clone(),
             ..Facts::default()
         }

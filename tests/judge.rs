@@ -129,3 +129,56 @@ fn what_the_run_left_behind_is_looked_at() {
     assert!(seen.contains(&(&"half.json".into(), true)) && seen.contains(&(&"whole.json".into(), false)), "{seen:?}");
     assert!(!seen.iter().any(|(path, _)| path.as_str().unwrap().starts_with(".tmp")), "{seen:?}");
 }
+
+#[test]
+fn a_failure_leaves_its_evidence() {
+    let scene = Scene::new();
+    let script = "echo started; cat data.bin; echo '{' > out.json; exit 5";
+    let options = ["--check", "stdout matches=finished", "--evidence-command", "ls; echo mine", "--report", "r.md"];
+    let done = scene.under(&[OPENS]).options(&options).go(&["/bin/sh", "-c", script]).ended(5);
+    let evidence = done.session.as_ref().unwrap().join("evidence");
+    let read = |name: &str| fs::read_to_string(evidence.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(read("summary.txt").contains("failed gracefully: exit 5"), "{}", read("summary.txt"));
+    assert!(read("summary.txt").contains("again: chaos-exec run --seed 42 -f"));
+    assert!(read("summary.txt").contains("check failed: stdout matches=finished"));
+    assert!(read("last-injections.txt").contains("open(") && read("last-injections.txt").contains("EIO"));
+    assert!(read("table.json").contains("data.bin"));
+    assert_eq!(read("stdout-tail"), "started\n");
+    assert!(read("command.txt").ends_with("mine\n"));
+    assert!(read("files.json").contains("out.json"));
+    let report = String::from_utf8(scene.read("r.md")).unwrap();
+    assert!(report.contains("last-injections.txt"), "{report}");
+    // A run that goes well leaves none.
+    let fine = scene.under(&[OPENS]).go(&["/bin/sh", "-c", "cat data.bin; exit 0"]).ended(0);
+    assert!(!fine.session.unwrap().join("evidence").exists());
+}
+
+#[test]
+fn a_hang_is_looked_at_before_it_is_ended() {
+    let scene = Scene::new();
+    let elsewhere = scene.text("kept/here");
+    let options = ["--timeout", "1s", "--evidence", &elsewhere];
+    let done =
+        scene.under(&[OPENS]).options(&options).go(&["/bin/sh", "-c", "cat data.bin; exec 7</etc/passwd; sleep 60"]);
+    let names: Vec<String> =
+        fs::read_dir(&elsewhere).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let fds = names.iter().filter(|name| name.ends_with("-fds"));
+    let fds: String = fds.map(|name| fs::read_to_string(scene.path("kept/here").join(name)).unwrap()).collect();
+    assert!(fds.contains("7 -> /etc/passwd"), "{names:?} {fds}");
+    assert!(names.iter().any(|name| name.ends_with("-maps")), "{names:?}");
+    done.ended(124);
+    let done = scene.under(&[OPENS]).options(&["--evidence", "/proc/x"]).go(&["/usr/bin/touch", "started"]).ended(125);
+    assert!(done.err.contains("--evidence: cannot write") && !scene.path("started").exists(), "{}", done.story());
+}
+
+#[test]
+fn a_database_that_the_run_wrote_has_a_digest() {
+    let scene = Scene::new();
+    let sqlite = common::program("sqlite3", "sqlite3");
+    let script = format!("{sqlite} a.db 'create table t(x); insert into t values(1),(2);'; cat data.bin; exit 1");
+    let done = scene.under(&[OPENS]).go(&["/bin/sh", "-c", &script]).ended(1);
+    let files = facts(&done)["files"]["written"].clone();
+    let database = files.as_array().unwrap().iter().find(|file| file["path"] == "a.db").unwrap().clone();
+    let digest = database["digest"].as_str().unwrap_or_default();
+    assert!(digest.starts_with("integrity ok") && digest.ends_with("t 2 rows"), "{database}");
+}

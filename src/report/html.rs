@@ -377,6 +377,9 @@ fn again(pool: &Pool) -> Markup {
                 @if let Some(repeat) = run.facts.as_ref().map(|facts| &facts.repeat).filter(|repeat| !repeat.is_empty()) {
                     p { (plain(&run.name)) ": " (run.ended()) @if let Some((_, why)) = &run.failing { " \u{2013} " (plain(why)) } }
                     pre { (plain(repeat)) }
+                    @if let Some((dir, names)) = &run.evidence {
+                        p.faint { code { (plain(&dir.display().to_string())) } ": " (plain(&names.join(", "))) }
+                    }
                 }
             }
         }

@@ -98,6 +98,7 @@ fn detail(run: &Judged) -> Value {
         "ended": run.ended(),
         "failing": run.failing.as_ref().map(|(kind, why)| json!({"kind": kind, "why": why})),
         "episodes": run.episodes.iter().map(|(episode, outcome)| episode_value(episode, outcome)).collect::<Vec<_>>(),
+        "evidence": run.evidence.as_ref().map(|(dir, names)| json!({"dir": dir.display().to_string(), "files": names})),
         "health": run.facts.as_ref().map(|facts| facts.health.clone()),
         "files": run.facts.as_ref().and_then(|facts| facts.files.clone()),
     })

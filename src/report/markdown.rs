@@ -294,7 +294,11 @@ fn again(pool: &Pool, out: &mut String) -> std::fmt::Result {
     let which = if failed.is_some() && pool.runs.len() > 1 { " (the first run that failed)" } else { "" };
     // A fence that is longer than any in the command cannot be closed by it.
     let fence = "`".repeat(3 + repeat.matches('`').count());
-    writeln!(out, "## Again{which}\n\n{fence}sh\n{}\n{fence}", plain(repeat))
+    writeln!(out, "## Again{which}\n\n{fence}sh\n{}\n{fence}", plain(repeat))?;
+    for (dir, names) in pool.details.iter().filter_map(|run| run.evidence.as_ref()) {
+        writeln!(out, "\nEvidence in {}: {}", code(&dir.display().to_string()), text(&names.join(", ")))?;
+    }
+    Ok(())
 }
 
 /// A text from elsewhere, so that it neither ends a cell nor becomes markup.
