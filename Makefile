@@ -5,7 +5,7 @@ CARGO ?= cargo
 BIN = target/release/chaos-exec
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint fmt bench demo install clean
+.PHONY: help setup build test soak lint fmt bench demo install clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,11 @@ build: ## build the launcher, with the shim inside, into target/release
 test: setup ## run every test
 	$(CARGO) build --workspace
 	$(CARGO) test --workspace
+
+# ONLY=python,redis and MODES=idle,eintr pick; `scripts/soak --list` names them.
+soak: build ## run large foreign test suites and servers bare and under the shim, and compare (half an hour)
+	@scripts/setup soak
+	nice -n 5 scripts/soak $(BIN) --only "$(ONLY)" --modes "$(MODES)"
 
 lint: ## formatting, clippy and rustdoc, all with warnings denied
 	$(CARGO) fmt --all --check

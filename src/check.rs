@@ -149,8 +149,19 @@ fn what(rule: &Rule) -> String {
         Some(FaultKind::Corrupt) if rule.flip_per == 0 => format!("flip {} bits of the data", rule.flip_bits),
         Some(FaultKind::Corrupt) => format!("flip {} bits in each {} bytes of the data", rule.flip_bits, rule.flip_per),
         Some(FaultKind::Refuse) => "refuse the connection (ECONNREFUSED)".into(),
-        Some(FaultKind::Disconnect) if rule.has(flag::SILENT) => "end the connection silently".into(),
-        Some(FaultKind::Disconnect) => "reset the connection".into(),
+        Some(FaultKind::Disconnect) => {
+            let how = if rule.has(flag::SILENT) { "end the connection silently" } else { "reset the connection" };
+            if rule.limit == 0 { how.into() } else { format!("{how} once {} bytes have moved over it", rule.limit) }
+        }
+        Some(FaultKind::Unreachable) => {
+            let errno = if rule.code == 0 {
+                "ETIMEDOUT (datagrams: EHOSTUNREACH)"
+            } else {
+                errno_name(rule.code).unwrap_or("?")
+            };
+            format!("reach nobody: {errno} after {}", time(rule.delay.base_ns))
+        }
+        Some(FaultKind::Throttle) => format!("move {} bytes a second", rule.limit),
         Some(FaultKind::Dns) if rule.code == 0 => format!("block the look-up {}", hang(&rule.delay)),
         Some(FaultKind::Dns) => format!("answer {}", eai_name(rule.code).unwrap_or("an error")),
         Some(FaultKind::Exhaust) if rule.what == exhaust::MEMORY => {

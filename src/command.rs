@@ -3,6 +3,7 @@
 
 use crate::error::{Failure, Result};
 use crate::exit_code::Exit;
+use chaos_table::elf::{self, First};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat};
 use std::ffi::{CString, OsStr, OsString};
@@ -11,6 +12,9 @@ use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// Scripts name interpreters which may be scripts: as deep as the kernel goes.
+const MAX_SCRIPTS: usize = 4;
 
 /// A command that can be run.
 #[derive(Debug)]
@@ -46,13 +50,43 @@ impl Command {
         Ok((c_string(self.path.as_os_str())?, arguments))
     }
 
+    /// The library that the program must load before the shim, if it has one.
+    #[must_use]
+    pub fn first_library(&self) -> Option<First> {
+        first_library(&self.path, MAX_SCRIPTS)
+    }
+
     /// Why the shim cannot reach this program, if it cannot.
     #[must_use]
     pub fn out_of_reach(&self) -> Option<String> {
         let shown = self.path.display();
-        let reason = why_out_of_reach(&self.path, 4)?;
+        let reason = why_out_of_reach(&self.path, MAX_SCRIPTS)?;
         Some(format!("{shown} {reason}, so the shim cannot reach it; there is no engine for it in this version"))
     }
+}
+
+/// The library that a program must load before any other, if it has one; of a script, what its interpreter must.
+fn first_library(path: &Path, depth: usize) -> Option<First> {
+    let file = File::open(path).ok()?;
+    let start = start_of(&file)?;
+    if let Some(interpreter) = interpreter_of(&start) {
+        return if depth == 0 { None } else { first_library(&interpreter, depth - 1) };
+    }
+    elf::first_library(&start, |buffer, at| file.read_at(buffer, at).unwrap_or(0))
+}
+
+fn start_of(file: &File) -> Option<Vec<u8>> {
+    let mut start = Vec::new();
+    file.take(4096).read_to_end(&mut start).ok()?;
+    Some(start)
+}
+
+/// What a script's first line names.
+fn interpreter_of(start: &[u8]) -> Option<PathBuf> {
+    let line = start.strip_prefix(b"#!")?;
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or(line);
+    let interpreter = line.trim_ascii_start().split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    Some(PathBuf::from(OsString::from_vec(interpreter.to_vec())))
 }
 
 fn look_at(name: &OsStr) -> Result<PathBuf> {
@@ -135,12 +169,8 @@ fn why_out_of_reach(path: &Path, depth: usize) -> Option<&'static str> {
     if mode & 0o4000 != 0 && file.metadata().is_ok_and(other_owner) {
         return Some("is setuid");
     }
-    let mut start = Vec::new();
-    (&file).take(4096).read_to_end(&mut start).ok()?;
-    if let Some(line) = start.strip_prefix(b"#!") {
-        let line = line.split(|byte| *byte == b'\n').next().unwrap_or(line);
-        let interpreter = line.trim_ascii_start().split(u8::is_ascii_whitespace).next().unwrap_or_default();
-        let interpreter = PathBuf::from(OsString::from_vec(interpreter.to_vec()));
+    let start = start_of(&file)?;
+    if let Some(interpreter) = interpreter_of(&start) {
         return if depth == 0 { None } else { why_out_of_reach(&interpreter, depth - 1) };
     }
     if !start.starts_with(b"\x7fELF") {

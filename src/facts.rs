@@ -37,6 +37,15 @@ pub struct Facts {
     /// What the run changed in its working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<crate::inventory::Changes>,
+    /// What is wrong with the session, when the target has spoiled it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spoiled: Option<String>,
+    /// Processes that had no address space for the session.
+    #[serde(default)]
+    pub unmapped: u64,
+    /// Threads for which the session had no room.
+    #[serde(default)]
+    pub lost_threads: u64,
     /// Where the evidence goes when it is not the session directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,

@@ -143,7 +143,8 @@ pub fn judge(source: &Source) -> Result<Judged> {
         gathering.take(event);
     }
     let mut judged = gathering.conclude(facts);
-    judged.damaged = source.trouble.clone().or_else(|| match events.damaged() {
+    let spoiled = judged.facts.as_ref().and_then(|facts| facts.spoiled.clone());
+    judged.damaged = source.trouble.clone().or(spoiled).or_else(|| match events.damaged() {
         0 => None,
         count => Some(format!("{count} places of its log are damaged and were left out")),
     });
@@ -287,6 +288,14 @@ impl Judged {
             figures.completed = u64::from(self.failing.is_none() && facts.root != Ended::Unseen);
             figures.checks_passed = facts.checks.iter().filter(|check| check.passed).count() as u64;
             figures.checks_failed = facts.checks.len() as u64 - figures.checks_passed;
+            if facts.unmapped > 0 {
+                let count = facts.unmapped;
+                self.trouble.push(format!("{count} programs had no address space for the session and met no fault"));
+            }
+            if facts.lost_threads > 0 {
+                let count = facts.lost_threads;
+                self.trouble.push(format!("{count} threads found no room in the session and met no fault"));
+            }
             figures.files_broken = facts.files.as_ref().map(crate::inventory::Changes::broken);
         } else {
             self.trouble

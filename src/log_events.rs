@@ -410,9 +410,15 @@ fn effect_of(record: &Record) -> (Option<String>, Option<String>) {
     match FaultKind::from_number(record.fault) {
         Some(FaultKind::Dns) if code == 0 => (None, Some("hang".into())),
         Some(FaultKind::Disconnect) if code == 0 => (None, Some("end".into())),
-        Some(FaultKind::Error | FaultKind::Refuse | FaultKind::Exhaust | FaultKind::Dns | FaultKind::Disconnect) => {
-            (errno(), None)
-        }
+        Some(
+            FaultKind::Error
+            | FaultKind::Refuse
+            | FaultKind::Unreachable
+            | FaultKind::Exhaust
+            | FaultKind::Dns
+            | FaultKind::Disconnect,
+        ) => (errno(), None),
+        Some(FaultKind::Throttle) => (None, Some("throttle".into())),
         Some(FaultKind::Latency) => {
             let delay = Duration::from_nanos(record.requested);
             (None, Some(format!("delay {}", humantime::format_duration(delay))))

@@ -1,6 +1,7 @@
 //! The shim that the launcher carries inside, and the environment that makes a target load it.
 
 use crate::error::{Failure, Result};
+use chaos_table::elf::{self, First};
 use chaos_table::env;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -29,28 +30,36 @@ pub fn refuse_to_nest() -> Result<()> {
 const LD_PRELOAD: &[u8] = b"LD_PRELOAD";
 
 /// The target's environment: the launcher's own in its order, without what the launcher has read from it, with the
-/// shim before what the user preloads.
+/// shim before what the user preloads, but behind a library that has to be first: what the target needs of that kind
+/// (`first`), or what the user preloads of it.
 #[must_use]
-pub fn target_environment(inherited: &[CString], shim: &Path, session: &Path) -> Vec<CString> {
-    let mut preload = [LD_PRELOAD, b"=", shim.as_os_str().as_bytes()].concat();
+pub fn target_environment(inherited: &[CString], shim: &Path, session: &Path, first: Option<&First>) -> Vec<CString> {
+    let shim = shim.as_os_str().as_bytes();
+    let users = inherited.iter().find(|entry| name_of(entry.as_bytes()) == LD_PRELOAD);
+    let users = users.map_or(&b""[..], |entry| &entry.as_bytes()[LD_PRELOAD.len() + 1..]);
+    let users_is_first = users.split(|byte| b": ".contains(byte)).any(elf::must_be_first);
+    let ours = match first {
+        Some(first) if !users_is_first => [first.name(), elf::BEFORE_OURS, shim].concat(),
+        _ => shim.to_vec(),
+    };
+    let mut preload = [LD_PRELOAD, b"="].concat();
     let mut users_at = None;
     let mut environment: Vec<CString> = Vec::with_capacity(inherited.len() + 2);
     for entry in inherited {
         let name = name_of(entry.as_bytes());
         if name == LD_PRELOAD && users_at.is_none() {
             // An empty list keeps its colon: by it the shim knows that the variable was set.
-            preload.push(b':');
-            preload.extend_from_slice(&entry.as_bytes()[LD_PRELOAD.len() + 1..]);
+            let (one, other) = if users_is_first { (users, &ours[..]) } else { (&ours[..], users) };
+            preload.extend_from_slice(&[one, b":", other].concat());
             users_at = Some(environment.len());
             environment.push(CString::default());
         } else if !is_ours(name) {
             environment.push(entry.clone());
         }
     }
-    let preload = c_string(preload);
     match users_at {
-        Some(at) => environment[at] = preload,
-        None => environment.push(preload),
+        Some(at) => environment[at] = c_string(preload),
+        None => environment.push(c_string([&preload[..], &ours].concat())),
     }
     environment.push(c_string([env::SESSION.as_bytes(), b"=", session.as_os_str().as_bytes()].concat()));
     environment
@@ -77,7 +86,7 @@ mod tests {
 
     fn environment(inherited: &[&str]) -> Vec<String> {
         let inherited: Vec<CString> = inherited.iter().map(|entry| CString::new(*entry).unwrap()).collect();
-        let made = target_environment(&inherited, Path::new("/s/shim.so"), Path::new("/s/session"));
+        let made = target_environment(&inherited, Path::new("/s/shim.so"), Path::new("/s/session"), None);
         made.into_iter().map(|entry| entry.into_string().unwrap()).collect()
     }
 
@@ -92,6 +101,8 @@ mod tests {
         let made = environment(&["A=1", "LD_PRELOAD=/x.so /y.so", "Z=1"]);
         assert_eq!(made, ["A=1", "LD_PRELOAD=/s/shim.so:/x.so /y.so", "Z=1", "_CHAOS_SESSION=/s/session"]);
         assert!(environment(&["LD_PRELOAD="]).contains(&"LD_PRELOAD=/s/shim.so:".to_owned()));
+        let made = environment(&["LD_PRELOAD=/x.so:/lib/libasan.so.8"]);
+        assert_eq!(made[0], "LD_PRELOAD=/x.so:/lib/libasan.so.8:/s/shim.so");
     }
 
     #[test]

@@ -28,11 +28,13 @@ use crate::witness::Witness;
 use chaos_table::calls::FaultKind;
 use chaos_table::compile::{Compiled, Context as Place, compile};
 use chaos_table::rule::Plan;
-use chaos_table::session::{Start, image};
+use chaos_table::session::{Header, Start, image};
 use nix::time::{ClockId, clock_gettime};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
+
+const SPOILED: &str = "the program wrote over the session: what was counted and logged from then on cannot be trusted";
 
 /// Runs a command under a fault table.
 ///
@@ -69,7 +71,12 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         SessionFile::from_file(file).map_err(|why| Failure::new(format!("the new session is no good: {why}")))?;
     let mut collector = Collector::new(opened, drained);
 
-    let environment = preload::target_environment(&sys::environment(), &session.shim, &session.file);
+    let environment = preload::target_environment(
+        &sys::environment(),
+        &session.shim,
+        &session.file,
+        command.first_library().as_ref(),
+    );
     let (mut witness, outputs) = Witness::new(args, &options, &work_dir, since(&start)?)?;
     let ends = outputs.each_ref().map(Option::as_ref);
     let target = Target::start(&command, &environment, ends, Deaths::new(since(&start)?))?;
@@ -84,11 +91,15 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let _ = session.write_meta(&meta);
     let mut outcome = target.follow(&mut collector, options.timeout, options.wait);
 
-    finish(&mut session, &mut meta, &mut collector, &outcome, start.mono_ns)?;
+    let counted = finish(&mut session, &mut meta, &mut collector, &outcome, &image)?;
     let temporary = reports.iter().filter_map(Wanted::temporary).chain(log.as_ref().and_then(Output::temporary));
     let ours: Vec<PathBuf> =
         temporary.chain([session.dir.as_path()]).filter_map(|path| std::path::absolute(path).ok()).collect();
-    witness.facts(&mut outcome, &collector, &session, &ours).write(&session.dir)?;
+    let mut facts = witness.facts(&mut outcome, &collector, &session, &ours);
+    facts.spoiled = collector.trouble().or(counted.is_none().then_some(SPOILED)).map(str::to_owned);
+    facts.unmapped = counted.as_ref().map_or(0, |header| header.unmapped);
+    facts.lost_threads = counted.as_ref().map_or(0, |header| header.lost_threads);
+    facts.write(&session.dir)?;
     if args.part.is_some() && collector.is_drained() && outcome.survivors.is_empty() {
         session.forget_file();
         meta.session_file.clear();
@@ -107,7 +118,8 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         (Some(gate), Ok(pool)) => Some(gate.rule(&pool.judgement())),
         _ => None,
     };
-    summarise(console, &options, &session, &meta, &collector, &outcome, (pool.as_ref().ok(), ruling.as_ref()));
+    let found = Found { counted: counted.as_ref(), pool: pool.as_ref().ok(), ruling: ruling.as_ref() };
+    summarise(console, &options, &session, &meta, &collector, &outcome, &found);
     logged?;
     let report = Report { pool: &pool?, sessions: std::slice::from_ref(&session.dir), ruling: ruling.as_ref() };
     reports.into_iter().try_for_each(|wanted| wanted.write(&report))?;
@@ -174,14 +186,15 @@ fn labels(plan: &Plan) -> Vec<RuleLabel> {
     plan.rules.iter().map(rule).collect()
 }
 
-/// Disarms what is left, drains what is there, and writes down how it ended.
+/// Disarms what is left, drains what is there, and writes down how it ended. Gives the header with what the tree has
+/// counted; none of a session that the target has written over.
 fn finish(
     session: &mut Session,
     meta: &mut Meta,
     collector: &mut Collector,
     outcome: &Outcome,
-    start_ns: u64,
-) -> Result<()> {
+    image: &[u8],
+) -> Result<Option<Header>> {
     // A session that the target has spoiled cannot be disarmed; the lock does it when the launcher ends.
     let _ = collector.session().disarm();
     let tree = if outcome.survivors.is_empty() { Tree::Gone } else { Tree::Alive };
@@ -190,11 +203,13 @@ fn finish(
         meta.session_file = session.settle();
     }
     let now = start_now()?;
-    let header = collector.session().header_now().ok();
+    let file = collector.session();
+    let at_ns = file.since_start(now.mono_ns);
+    let header = file.header_now().ok().filter(|_| !file.is_spoiled(image));
     let tally = collector.tally();
     meta.end = Some(End {
         ended: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-        at_ns: now.mono_ns.saturating_sub(start_ns),
+        at_ns,
         exit_code: outcome.exit.code(),
         outcome: outcome.exit.in_words(),
         fired: tally.all_fired(),
@@ -204,7 +219,16 @@ fn finish(
         processes: tally.processes.len() as u64,
         survivors: outcome.survivors.len() as u64,
     });
-    session.write_meta(meta)
+    session.write_meta(meta)?;
+    Ok(header)
+}
+
+/// What is known once everything is over.
+struct Found<'a> {
+    /// What the tree has counted; nothing of a session that it has written over.
+    counted: Option<&'a Header>,
+    pool: Option<&'a Pool>,
+    ruling: Option<&'a Ruling>,
 }
 
 fn summarise(
@@ -214,18 +238,21 @@ fn summarise(
     meta: &Meta,
     collector: &Collector,
     outcome: &Outcome,
-    (pool, ruling): (Option<&Pool>, Option<&Ruling>),
+    found: &Found,
 ) {
     let file = collector.session();
+    let Found { counted, pool, ruling } = *found;
     Summary {
         labels: &meta.rules,
         counters: &file.counters(meta.rules.len()).unwrap_or_default(),
         tally: collector.tally(),
-        suppressed: meta.end.as_ref().map_or(0, |end| end.suppressed),
+        suppressed: counted.map_or(0, |header| header.suppressed),
+        unmapped: counted.map_or(0, |header| header.unmapped),
+        lost_threads: counted.map_or(0, |header| header.lost_threads),
         survivors: &outcome.survivors,
         outcome: outcome.exit.in_words(),
         attached: !collector.tally().processes.is_empty() || file.anyone_attached().unwrap_or(false),
-        trouble: collector.trouble(),
+        trouble: collector.trouble().or(counted.is_none().then_some(SPOILED)),
         dir: &session.dir,
         log: options.log.as_deref(),
         seed: options.seed,

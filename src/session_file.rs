@@ -181,6 +181,22 @@ impl SessionFile {
         mono_ns.saturating_sub(self.header.start_mono_ns)
     }
 
+    /// Whether somebody has written over what nobody changes while a program runs, `image` being what the file began with:
+    /// the head of the header, and the rules with their matchers and text.
+    #[must_use]
+    pub fn is_spoiled(&self, image: &[u8]) -> bool {
+        let layout = &self.header.layout;
+        let fixed = [
+            0..offset_of!(Header, clock),
+            offset_of!(Header, layout)..offset_of!(Header, room),
+            layout.rules as usize..layout.names as usize,
+        ];
+        fixed.into_iter().any(|range| {
+            let mut now = vec![0; range.len()];
+            self.file.read_exact_at(&mut now, range.start as u64).is_err() || image.get(range) != Some(&now[..])
+        })
+    }
+
     /// The header as it is now, for its counters.
     ///
     /// # Errors

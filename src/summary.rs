@@ -27,6 +27,10 @@ pub struct Summary<'a> {
     pub tally: &'a Tally,
     /// Faults that did not happen because the log was full.
     pub suppressed: u64,
+    /// Programs that had no address space for the session.
+    pub unmapped: u64,
+    /// Threads for which the session had no room.
+    pub lost_threads: u64,
     /// What outlived the root process.
     pub survivors: &'a [Survivor],
     /// The outcome in words.
@@ -110,12 +114,20 @@ impl Summary<'_> {
         for ((reason, program), count) in &self.tally.escapes {
             console.say(Tone::Loud, &format!("escaped: {program} ({reason}), {count} times"));
         }
-        if self.suppressed > 0 {
-            let lost = self.suppressed;
-            console.say(
-                Tone::Loud,
-                &format!("{lost} faults did not happen because the log was full: try a larger --log-size"),
-            );
+        for (count, what) in [
+            (self.suppressed, "faults did not happen because the log was full: try a larger --log-size"),
+            (
+                self.lost_threads,
+                "times a thread found no room in the session and went without: try a larger --log-size",
+            ),
+            (
+                self.unmapped,
+                "times a program went without faults: no address space was left for the session (ulimit -v)",
+            ),
+        ] {
+            if count > 0 {
+                console.say(Tone::Loud, &format!("{count} {what}"));
+            }
         }
         for Survivor { pid, name } in self.survivors {
             console.say(Tone::Loud, &format!("still running, disarmed: {name} (pid {pid})"));

@@ -315,3 +315,47 @@ fn a_log_that_is_cut_is_printed_as_far_as_it_goes() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("1 damaged place of its log was left out"));
     assert!(output.stdout.starts_with(b"{\"type\":\"start\""));
 }
+
+#[test]
+fn wrong_faults_of_the_network_are_refused() {
+    let place = Place::new();
+    for (spec, message, help) in [
+        ("throttle", "throttle says not how fast", "bandwidth=64KB/s"),
+        ("throttle bandwidth=64KB", "the bandwidth `64KB` is not per second", "64KB/s"),
+        ("throttle bandwidth=0B/s", "nothing would ever move", "1B/s"),
+        ("throttle bandwidth=64QB/s", "unknown unit `QB` in the bandwidth", "KB"),
+        ("throttle bandwidth=64/s", "the bandwidth `64` has no unit", "KB"),
+        ("throttle bandwidth=fast/s", "`fast` is no bandwidth", "a number"),
+        ("throttle bandwidth=-1KB/s", "`-1KB` is no bandwidth", "a number"),
+        ("throttle bandwidth=99999999999TB/s", "too large", "2^64"),
+        ("throttle rate=64KB/s", "`64KB/s` is no rate", "bandwidth"),
+        ("throttle bandwith=64KB/s", "`bandwith`", "`bandwidth`"),
+        ("throttle bandwidth=1KB/s calls=connect", "throttle does not fit the call `connect`", "read"),
+        ("throttle bandwidth=1KB/s mode=end", "`mode` is a parameter of disconnect, not of throttle", "bandwidth"),
+        ("latency calls=read bandwidth=1KB/s", "`bandwidth` is a parameter of throttle", "delay"),
+        ("disconnect after_bytes=0B", "the size `0B` is zero", "1B"),
+        ("disconnect after_bytes=64", "the size `64` has no unit", "KB"),
+        ("disconnect after_bytes=many", "`many` is no size", "a number"),
+        ("disconnect after_byte=1KB", "`after_byte`", "`after_bytes`"),
+        ("disconnect delay=1s", "`delay` is a parameter of latency and unreachable", "after_bytes"),
+        ("refuse after_bytes=1KB", "`after_bytes` is a parameter of disconnect", "no parameters"),
+        ("unreachable errno=EIO", "EIO does not say that a peer is unreachable", "EHOSTUNREACH"),
+        ("unreachable errno=EAI_AGAIN", "EAI_AGAIN does not say", "EHOSTUNREACH"),
+        ("unreachable errno=ETIMEDOUT,EHOSTUNREACH", "unreachable has one errno", "a fault of each"),
+        ("unreachable errno=EHOSTUNREACHABLE", "EHOSTUNREACHABLE", "EHOSTUNREACH"),
+        ("unreachable calls=recv", "unreachable does not fit the call `recv`", "connect"),
+        ("unreachable delay=5", "has no unit", "ms"),
+        ("connect=unreachable:EIO", "EIO does not say that a peer is unreachable", "EHOSTUNREACH"),
+        ("read=throttle:1MB", "not per second", "1MB/s"),
+        ("connect=unreachabel", "unknown effect `unreachabel`", "unreachable"),
+        ("hang calls=poll to=:80", "`to` can never match the call `poll`", "leave `to` out"),
+        ("short calls=select", "short does not fit the call `select`", "read"),
+        ("error calls=gethostbyname errno=EIO", "`gethostbyname` fails with EAI_ codes", "EAI_AGAIN"),
+        ("error calls=poll errno=EAI_AGAIN", "EAI_ codes are for look-ups of names, not for `poll`", "EIO"),
+        ("dns calls=connect", "dns does not fit the call `connect`", "getaddrinfo"),
+        ("error calls=epol_wait", "unknown call `epol_wait`", "`epoll_wait`"),
+        ("exhaust what=files limit=10 calls=epoll_wait", "exhaust does not fit the call `epoll_wait`", "open"),
+    ] {
+        place.refuses(&with_touch(&["-f", spec]), 125, message, help);
+    }
+}

@@ -115,6 +115,22 @@ fn small_stacks() {
 }
 
 #[test]
+fn handlers_on_small_stacks_of_their_own() {
+    let scene = Scene::new();
+    let used = |out: &str| out.split_whitespace().last().and_then(|word| word.parse::<usize>().ok()).unwrap();
+    let bare = used(&scene.bare().go(&[&guest("altstack")]).ended(0).out);
+    // While nothing fires, what MINSIGSTKSZ leaves beside the kernel's own frame must do.
+    for (faults, word, limit) in
+        [(&[][..], "no", 0), (ARMED, "no", 1024), (&["open,pread=EIO@20%", "send,recv=ECONNRESET@20%"], "some", 4096)]
+    {
+        let done = scene.under(faults).go(&[&guest("altstack")]).ended(0);
+        assert!(done.out.starts_with(word), "{}", done.story());
+        let ours = used(&done.out).saturating_sub(bare);
+        assert!(ours <= limit, "the shim takes {ours} bytes of stack: {}", done.story());
+    }
+}
+
+#[test]
 fn seccomps_strict_mode() {
     unharmed("strict");
     // A rule with a path may have to ask the kernel, but only where it could fire.
@@ -185,6 +201,81 @@ fn limits_on_memory_and_files() {
     let line = format!("ulimit -n 32; exec {} run --seed 1 -q -f read=EIO@2 -- {loop_guest} 3", common::CHAOS);
     scene.bare().go(&[&bash, "-c", &line]).said("0.0: EIO@2");
 }
+
+#[test]
+fn a_program_without_address_space_goes_on_without_faults_and_the_report_says_so() {
+    let scene = Scene::new();
+    // Enough for the program and the shim, too little for the session of 8 MB.
+    let line = format!("(ulimit -v 9000; {0} 3; exec {0} 3); {0} 3", guest("loop"));
+    let run = scene.under(&["read=EIO@2"]).options(&["--log-size", "8MB"]);
+    let done = run.go(&[&program("bash", "bash"), "-c", &line]).said("0.0:\n0.0:\n0.0: EIO@2");
+    assert!(done.err.contains(" 2 times a program went without faults: no address space"), "{}", done.story());
+    let done = scene.under(&["read=EIO@2"]).go(&[&guest("loop"), "3"]).said("0.0: EIO@2");
+    assert!(!done.err.contains("went without"), "{}", done.story());
+}
+
+#[test]
+fn a_read_only_root() {
+    let scene = Scene::new();
+    let (bash, loop_guest) = (program("bash", "bash"), guest("loop"));
+    // All is read-only but the place of the session, and /dev/shm is full.
+    let outer = format!(
+        "mount --rbind {0} {0} && mount --bind / / && mount -o remount,ro,bind / && cd {0} && \
+         umount -q -l /dev/shm; mount -t tmpfs -o ro,size=4k none /dev/shm; exec {1} run -q --seed 1 --out {0}/session -f read=EIO@2..3 -- \
+         {bash} -c '{loop_guest} 4; (echo x > /new) 2>/dev/null || echo read-only; {loop_guest} 4'",
+        scene.text(""),
+        common::CHAOS,
+    );
+    let done = scene.bare().by_root().go(&["unshare", "--mount", &bash, "-c", &outer]);
+    done.said("0.0: EIO@2 EIO@3\nread-only\n0.0: EIO@2 EIO@3");
+}
+
+#[test]
+fn what_a_target_writes_over_the_session_is_told_and_harms_nobody() {
+    let scene = Scene::new();
+    let script = scene.write("spoil.py", SPOIL);
+    for (what, start, length) in [
+        ("zero", 0, 1024),
+        ("zero", 0, 1 << 22),
+        ("ones", 0, 1 << 22),
+        ("random", 0, 1 << 22),
+        ("random", 4096, 1 << 22),
+    ] {
+        let (start, length) = (format!("{start}"), format!("{length}"));
+        let python = python();
+        let command: [&str; 5] = [&python, &script, what, &start, &length];
+        let done = scene.under(&["pread=EIO@50%"]).go(&command);
+        assert!(done.out.starts_with("child 0, all done"), "{}", done.story());
+        let told = ["wrote over the session", "was damaged while"].iter().any(|text| done.err.contains(text));
+        assert!(told && !done.err.contains("panicked"), "{}", done.story());
+        done.ended(0);
+    }
+    let done = scene.under(&["pread=EIO@50%"]).go(&[&python(), &script, "zero", "0", "0"]).ended(0);
+    assert!(!done.err.contains("over the session"), "{}", done.story());
+}
+
+/// Writes over the session, then goes on: reads, and a child.
+const SPOIL: &str = "
+import os, sys
+how, start, length = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+path = next(line.split()[-1] for line in open('/proc/self/maps') if '/session-' in line)
+with open(path, 'r+b') as file:
+    length = min(length, os.path.getsize(path) - start)
+    file.seek(start)
+    file.write({'random': os.urandom(length), 'zero': bytes(length), 'ones': b'\\xff' * length}[how])
+failed = 0
+for _ in range(200):
+    fd = os.open('data.bin', os.O_RDONLY)
+    try:
+        os.pread(fd, 10, 0)
+    except OSError:
+        failed += 1
+    os.close(fd)
+pid = os.fork()
+if pid == 0:
+    os._exit(0)
+print(f'child {os.waitpid(pid, 0)[1]}, all done, {failed} failed')
+";
 
 #[test]
 fn a_target_that_spoils_the_session_spoils_only_its_own_log() {

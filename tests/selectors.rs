@@ -60,6 +60,31 @@ fn paths_are_matched_by_name_by_directory_and_from_the_root() {
 }
 
 #[test]
+fn a_directory_or_stream_over_an_open_descriptor_has_its_path() {
+    let scene = Scene::new();
+    std::fs::create_dir_all(scene.path("kept")).unwrap();
+    // os.scandir of a descriptor is fdopendir; os.fdopen is CPython's own, so fdopen is asked of libc.
+    let script = "
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+libc.fdopen.restype = ctypes.c_void_p
+for name in ['kept', 'data.bin']:
+    fd = os.open(name, os.O_RDONLY)
+    try:
+        fine = os.listdir(fd) is not None if name == 'kept' else libc.fdopen(fd, b'r') is not None
+        print(name, 'ok' if fine else errno.errorcode[ctypes.get_errno()])
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+";
+    let faults = |path: &str| format!("error calls=fdopendir,fopen errno=ENOMEM path={path}");
+    let run = |path: &str| scene.under(&[&faults(path)]).go(&[&python(), "-c", script]);
+    run("/nowhere/**").said("kept ok\ndata.bin ok");
+    run("kept").said("kept ENOMEM\ndata.bin ok");
+    let done = run("data.bin").said("kept ok\ndata.bin ENOMEM");
+    assert_eq!(done.injections()[0]["resource"].as_str(), scene.path("data.bin").to_str(), "{}", done.story());
+}
+
+#[test]
 fn the_resource_in_the_log_is_the_kernels_path() {
     let scene = Scene::new();
     std::os::unix::fs::symlink(scene.path("data.bin"), scene.path("link.bin")).unwrap();
@@ -176,15 +201,11 @@ fn peers_are_matched_by_address_network_port_and_name() {
     let mut command = vec![peers.as_str()];
     command.extend(places);
     for (to, wanted) in cases {
-        // The machine itself answers ECONNREFUSED or ENOENT: only what was hit says ENETUNREACH.
-        let fault = format!("error calls=connect errno=ENETUNREACH to={to}");
+        // The machine itself answers ECONNREFUSED or ENOENT: only what was hit says EACCES.
+        let fault = format!("error calls=connect errno=EACCES to={to}");
         let done = scene.under(&[&fault]).go(&command).ended(0);
-        let got: Vec<&str> = done
-            .out
-            .lines()
-            .filter(|line| line.ends_with("ENETUNREACH"))
-            .map(|l| l.split(' ').next().unwrap())
-            .collect();
+        let got: Vec<&str> =
+            done.out.lines().filter(|line| line.ends_with("EACCES")).map(|l| l.split(' ').next().unwrap()).collect();
         complaints.expect(to, got, wanted.to_vec());
     }
     complaints.none();

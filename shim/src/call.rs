@@ -4,6 +4,7 @@ use crate::effects::{self, Outcome};
 use crate::fds;
 use crate::guard::{self, Thread, Token};
 use crate::log::Ticket;
+use crate::moved;
 use crate::paths;
 use crate::resource::describe;
 use crate::select::{Target, select};
@@ -86,6 +87,7 @@ pub fn quick(op: Op, target: Target) -> Quick {
         | Target::Peer(..)
         | Target::Name(_)
         | Target::Program(_)
+        | Target::Wait(..)
         | Target::Nothing => return Quick::Ask,
     };
     // A thread that no rule has hit yet has no slot, and needs none.
@@ -156,7 +158,7 @@ fn ask(token: &Token, op: Op, wanted: u64, target: Target, amount: u64) -> bool 
         return false;
     }
     let (hit, protected) = select(session, op, wanted, target, amount);
-    hit | protected != 0 && put_to_rules(token.thread, hit, protected, amount)
+    hit | protected != 0 && put_to_rules(token.thread, hit, protected, Asked { op, target, amount })
 }
 
 /// Counts a match of this thread and draws, in plain stores to the thread's own slot.
@@ -184,7 +186,7 @@ fn advance(session: &Session, slot: *mut ThreadSlot, index: usize) -> (u64, u64)
 }
 
 #[inline(never)]
-fn put_to_rules(thread: &Thread, hit: u64, protected: u64, amount: u64) -> bool {
+fn put_to_rules(thread: &Thread, hit: u64, protected: u64, asked: Asked) -> bool {
     let session = session::armed();
     let Some(slot) = tree::thread_slot(session, thread) else { return false };
     count_protected(session, slot, protected);
@@ -192,18 +194,26 @@ fn put_to_rules(thread: &Thread, hit: u64, protected: u64, amount: u64) -> bool 
     if session.windowed & hit != 0 && (now >= session.until_ns || now < session.arm_ns) {
         return false;
     }
-    let first = Asking { session, slot, amount, now }.next(hit, false);
+    let first = Asking { session, slot, asked, now }.next(hit, false);
     if let Some(first) = first {
         thread.first.set(first);
     }
     first.is_some()
 }
 
+/// What a call asks for.
+#[derive(Clone, Copy)]
+struct Asked {
+    op: Op,
+    target: Target,
+    amount: u64,
+}
+
 /// One call being put to its rules.
 struct Asking {
     session: &'static Session,
     slot: *mut ThreadSlot,
-    amount: u64,
+    asked: Asked,
     /// ns since the start of the run, when a rule asks for it.
     now: u64,
 }
@@ -228,11 +238,22 @@ impl Asking {
         if self.now < rule.from_ns || self.now >= rule.until_ns {
             return None;
         }
-        if rule.fault == FaultKind::Exhaust as u8 && !is_exhausted(session, rule, self.amount) {
+        if rule.fault == FaultKind::Exhaust as u8 && !is_exhausted(session, rule, self.asked.amount) {
+            return None;
+        }
+        if session.metered & (1 << index) != 0 && !self.has_moved(rule, index) {
             return None;
         }
         let mut counters = InSession { session, slot: self.slot, rule, index, process: tree::me().slot };
         decide::fires(rule, session.rate(index), decided, &mut counters)
+    }
+
+    /// Whether as many bytes have moved over the connection as the rule waits for.
+    fn has_moved(&self, rule: &Rule, index: usize) -> bool {
+        match self.asked.target {
+            Target::Fd(fd) | Target::Fds(fd, _) => moved::is_due(rule, index, self.asked.op, fd, self.asked.amount),
+            _ => false,
+        }
     }
 }
 
@@ -327,8 +348,10 @@ pub fn deliver(first: First, target: Target, asked: u64, flags: i32) -> Outcome 
         let Some(again) = Token::enter() else { return outcome };
         token = again;
         // The rules behind one that fired advance as well, and the next of them may act unless the call is decided.
-        let next = tree::thread_slot(session, thread)
-            .and_then(|slot| Asking { session, slot, amount: asked, now: at.now }.next(at.rest, decided));
+        let next = tree::thread_slot(session, thread).and_then(|slot| {
+            let asked = Asked { op: first.op, target, amount: asked };
+            Asking { session, slot, asked, now: at.now }.next(at.rest, decided)
+        });
         match next {
             Some(next) => at = next,
             None => {
@@ -381,7 +404,7 @@ impl Subjected<'_> {
         record.status = effects::status_of(effect);
         record.effect = effects::number_of(effect);
         record.requested = effects::requested(effect, self.asked);
-        if matches!(self.target, Target::Memory | Target::Nothing) {
+        if matches!(self.target, Target::Memory | Target::Wait(..) | Target::Nothing) {
             return log::publish(self.session, thread, &mut record, &[]).map(|ticket| (effect, ticket));
         }
         let published = paths::with_desk(|desk| {

@@ -8,7 +8,7 @@ use crate::session::{Session, attached};
 use crate::text::Text;
 use crate::tree::{self, Lineage};
 use crate::{sys, target};
-use chaos_table::env;
+use chaos_table::{elf, env};
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, c_char};
 
@@ -136,7 +136,8 @@ pub unsafe fn find_ours(list: *const *mut c_char, own: &[u8]) -> Found {
         } else if let Some(text) = value(bytes, env::LINEAGE) {
             found.lineage = parse_place(text);
         } else if let Some(list) = bytes.strip_prefix(PRELOAD) {
-            found.preload_first = preloads(list).next().is_none_or(|first| is_own(first, own));
+            let before = own_span(list, own).map_or(list, |(start, _)| list.get(..start).unwrap_or(&[]));
+            found.preload_first = preloads(before).next().is_none();
         } else {
             found.any_public |= is_public(bytes);
         }
@@ -204,26 +205,34 @@ unsafe fn cut_own_preload(entry: *mut c_char, own: &[u8]) -> bool {
     // SAFETY: the caller says so.
     let bytes = unsafe { CStr::from_ptr(entry) }.to_bytes();
     let Some(list) = bytes.strip_prefix(PRELOAD) else { return false };
-    // Find the one part that is ours, with one separator beside it.
+    let Some((start, end)) = own_span(list, own) else { return false };
+    if start == 0 && end == list.len() {
+        return true;
+    }
+    // With one separator beside it.
+    let (cut_from, cut_to) = if end < list.len() { (start, end + 1) } else { (start.saturating_sub(1), end) };
+    let tail = list.len() - cut_to;
+    // SAFETY: moves the tail of the string, with its NUL, to the left inside the same string.
+    unsafe {
+        let text = entry.add(PRELOAD.len());
+        std::ptr::copy(text.add(cut_to), text.add(cut_from), tail + 1);
+    }
+    false
+}
+
+/// Where the part that is ours lies in a list: our library, and what had to be put before it.
+fn own_span(list: &[u8], own: &[u8]) -> Option<(usize, usize)> {
     let mut start = 0;
     for part in list.split(|byte| matches!(byte, b':' | b' ')) {
         let end = start + part.len();
         if is_own(part, own) {
-            let (cut_from, cut_to) = if end < list.len() { (start, end + 1) } else { (start.saturating_sub(1), end) };
-            if part.len() == list.len() {
-                return true;
-            }
-            let tail = list.len() - cut_to;
-            // SAFETY: moves the tail of the string, with its NUL, to the left inside the same string.
-            unsafe {
-                let text = entry.add(PRELOAD.len());
-                std::ptr::copy(text.add(cut_to), text.add(cut_from), tail + 1);
-            }
-            return false;
+            let before = list.get(..start).and_then(|before| before.strip_suffix(elf::BEFORE_OURS));
+            let is_sanitizer = before.is_some_and(|one| preloads(one).eq([one]) && elf::must_be_first(one));
+            return Some((if is_sanitizer { 0 } else { start }, end));
         }
         start = end + 1;
     }
-    false
+    None
 }
 
 /// `text,hash,parent,process slot,thread slot`; the slots are `-` for a new process.
@@ -293,6 +302,8 @@ pub enum Start {
 struct Build<'a> {
     given: *const *mut c_char,
     place: Text<256>,
+    /// What must be loaded before our library.
+    first: Option<elf::First>,
     room: Room,
     body: &'a mut dyn FnMut(*const *mut c_char) -> isize,
 }
@@ -338,7 +349,8 @@ pub unsafe fn with_environment(
     // SAFETY: the caller says so.
     let room = unsafe { Room::of(given) };
     let size = room.bytes();
-    let mut build = Build { given, place: place_entry(session, thread, same_process), room, body };
+    let place = place_entry(session, thread, same_process);
+    let mut build = Build { given, place, first: verdict.first, room, body };
     token.leave();
     let context = (&raw mut build).cast::<u8>();
     if size <= STACK_LIMIT && lasting.is_none() {
@@ -463,12 +475,20 @@ unsafe fn fill(memory: *mut u8, build: &Build<'_>) -> *const *mut c_char {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), at, bytes.len());
             at = at.add(bytes.len());
         };
+        let users_sanitizer = preloads(users).any(elf::must_be_first);
+        let first = build.first.as_ref().filter(|_| !users_sanitizer).map_or(&b""[..], elf::First::name);
         push(PRELOAD);
         if preloads(users).any(|part| is_own(part, own)) {
             push(users);
+        } else if !first.is_empty() {
+            push(first);
+            push(elf::BEFORE_OURS);
+            push(own);
+            push(if given { b":" } else { b"" });
+            push(users);
         } else if !given {
             push(own);
-        } else if ours.first {
+        } else if ours.first && !users_sanitizer {
             // Also before an empty list, whose colon then tells the child's constructor that there was one.
             push(own);
             push(b":");
@@ -479,7 +499,7 @@ unsafe fn fill(memory: *mut u8, build: &Build<'_>) -> *const *mut c_char {
             push(own);
         }
         push(b"\0");
-        let place = string.add(PRELOAD.len() + users.len() + own.len() + 2);
+        let place = string.add(PRELOAD.len() + first.len() + users.len() + own.len() + 4);
         std::ptr::copy_nonoverlapping(build.place.bytes().as_ptr(), place, build.place.bytes().len());
         list.add(preload_at).write(string.cast());
         list.add(count).write(ours.session.bytes().as_ptr().cast_mut().cast());

@@ -7,7 +7,7 @@
 use crate::paths;
 use crate::session::Session;
 use crate::text::Text;
-use crate::{sys, tree};
+use crate::{connects, edges, moved, sys, tree};
 use chaos_table::decide::{Peer, is_below};
 use chaos_table::rule::{MAX_RULES, RULE_BITS, Rule, bytes_of, flag};
 use chaos_table::session::Name;
@@ -54,33 +54,17 @@ struct Entry {
 static TABLE: [Entry; REMEMBERED] =
     [const { Entry { matching: AtomicU64::new(0), protected: AtomicU64::new(0) } }; REMEMBERED];
 
-/// Descriptors that some epoll watches edge-triggered or once: a bit each.
-static EDGES: [AtomicU64; REMEMBERED / 64] = [const { AtomicU64::new(0) }; REMEMBERED / 64];
-
-fn edge(fd: i32) -> Option<(&'static AtomicU64, u64)> {
-    let fd = usize::try_from(fd).ok()?;
-    EDGES.get(fd / 64).map(|word| (word, 1 << (fd % 64)))
-}
-
-/// Notes how epoll watches a descriptor.
-pub fn watched(fd: i32, by_edges: bool) {
-    if let Some((word, bit)) = edge(fd) {
-        if by_edges {
-            word.fetch_or(bit, Ordering::Relaxed);
-        } else {
-            word.fetch_and(!bit, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Whether a wake-up would be lost if less was taken from this descriptor than there is.
-pub fn is_watched_by_edges(fd: i32) -> bool {
-    edge(fd).is_some_and(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
-}
-
 /// The descriptor has another peer now.
 #[inline]
 pub fn changed(fd: i32) {
+    unknown(fd);
+    if !tree::in_vfork_child(crate::guard::thread()) {
+        moved::forget(fd);
+    }
+}
+
+#[inline]
+fn unknown(fd: i32) {
     if let Some(entry) = usize::try_from(fd).ok().and_then(|fd| TABLE.get(fd)) {
         entry.matching.store(0, Ordering::Relaxed);
     }
@@ -89,9 +73,12 @@ pub fn changed(fd: i32) {
 /// Forgets a descriptor: it was closed, or is another thing now.
 #[inline]
 pub fn forget(fd: i32) {
-    changed(fd);
-    if is_watched_by_edges(fd) {
-        watched(fd, false);
+    unknown(fd);
+    // What a vfork child closes stays open in its parent, whose memory this is.
+    if !tree::in_vfork_child(crate::guard::thread()) {
+        moved::forget(fd);
+        edges::forget(fd);
+        connects::forget(fd);
     }
 }
 

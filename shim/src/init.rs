@@ -13,10 +13,10 @@ use crate::{clock, fds, hooks, log, paths, real, standalone, sys};
 use chaos_table::calls::Op;
 use chaos_table::record::{self, Record};
 use chaos_table::rule::{TRACK, arm};
-use chaos_table::session::SIZE_MAX;
+use chaos_table::session::{Header, MAGIC, SIZE_MAX, VERSION};
 use chaos_table::{decide, runtimes};
 use std::ffi::{CStr, c_char, c_int};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Where injection of this process stands.
 static REACHED_MAIN: AtomicBool = AtomicBool::new(false);
@@ -90,10 +90,32 @@ pub fn map(path: &CStr) -> Result<&'static Session, String> {
     let fd = sys::open(path, libc::O_RDWR, 0).map_err(not_opened)?;
     let size = sys::fstat(fd).map_or(0, |stat| stat.st_size as u64);
     let mapped = if (4096..=SIZE_MAX).contains(&size) { sys::mmap(size as usize, fd) } else { None };
+    if mapped.is_none() {
+        count_unmapped(fd, size);
+    }
     sys::close(fd);
     let base = mapped.ok_or_else(|| format!("it has {size} bytes and could not be mapped"))?;
     // SAFETY: a fresh mapping of `size` bytes that is never unmapped; the constructor runs once.
     unsafe { session::adopt(base, size) }
+}
+
+/// There is no room for the whole session: says so in its header, if there is room for a page.
+#[cold]
+#[inline(never)]
+fn count_unmapped(fd: c_int, size: u64) {
+    const PAGE: usize = 4096;
+    if size < PAGE as u64 {
+        return;
+    }
+    let Some(page) = sys::mmap(PAGE, fd) else { return };
+    // SAFETY: a fresh mapping of a page of the file, which is larger than the header; nobody else knows the address.
+    unsafe {
+        let header = page.cast::<Header>();
+        if (*header).magic == MAGIC && (*header).version == VERSION {
+            AtomicU64::from_ptr(&raw mut (*header).unmapped).fetch_add(1, Ordering::Relaxed);
+        }
+        sys::munmap(page, PAGE);
+    }
 }
 
 #[cold]

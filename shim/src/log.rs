@@ -73,6 +73,11 @@ impl Ticket {
         self.0.get() >> 8
     }
 
+    /// Index of the rule.
+    pub fn rule(self) -> usize {
+        (self.0.get() & 63) as usize
+    }
+
     /// As it is once delivery has been told: its slot may be another record's by now.
     pub fn told(self) -> Ticket {
         Ticket(self.0 | DONE << 6)

@@ -25,7 +25,7 @@ pub fn describe(target: Target, desk: &mut Desk) {
                 desk.path.push(unsafe { CStr::from_ptr(text) }.to_bytes());
             }
         }
-        Target::Memory | Target::Nothing => {}
+        Target::Memory | Target::Wait(..) | Target::Nothing => {}
     }
 }
 

@@ -31,6 +31,8 @@ pub enum Target {
     Memory,
     /// A program to be started.
     Program(*const c_char),
+    /// A wait for readiness: for how many ns (`u64::MAX`: without end), under which signal mask (NULL: as it is).
+    Wait(u64, *const libc::sigset_t),
     /// Nothing that a selector could name.
     Nothing,
 }
@@ -54,7 +56,7 @@ pub fn select(session: &Session, op: Op, wanted: u64, target: Target, amount: u6
         }
         Target::Name(name) => (select_name(session, wanted, name), 0),
         Target::Memory => (if crate::init::may_fail_allocation(guard::thread().caller.get()) { wanted } else { 0 }, 0),
-        Target::Program(_) | Target::Nothing => (wanted, 0),
+        Target::Program(_) | Target::Wait(..) | Target::Nothing => (wanted, 0),
     }
 }
 

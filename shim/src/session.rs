@@ -53,6 +53,7 @@ static SESSION: Cell = Cell(UnsafeCell::new(Session {
     complex: 0,
     picky: 0,
     asks_caller: 0,
+    metered: 0,
     rates: 0,
     rules: 0,
     matchers: 0,
@@ -85,6 +86,8 @@ pub struct Session {
     pub picky: u64,
     /// Rules that ask which module makes the call.
     pub asks_caller: u64,
+    /// Rules that cut a connection once some bytes have moved over it.
+    pub metered: u64,
     /// Where the rate of the first rule is.
     rates: usize,
     rules: usize,
@@ -142,6 +145,7 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
         complex: 0,
         picky: 0,
         asks_caller: 0,
+        metered: 0,
         rates: 0,
         rules: (plan.rule_count as usize).min(layout.rule_room as usize).min(chaos_table::rule::MAX_RULES),
         matchers: (plan.matcher_count as usize).min(layout.matcher_room as usize),
@@ -166,7 +170,8 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
                     || rule.except.fd_first <= rule.except.fd_last
                     || rule.except.size_first <= rule.except.size_last)
     });
-    session.complex = session.windowed | session.picky | session.find(more);
+    session.metered = session.find(|rule| rule.fault == FaultKind::Disconnect as u8 && rule.limit != 0);
+    session.complex = session.windowed | session.picky | session.metered | session.find(more);
     session.rates = base as usize + layout.rules as usize + offset_of!(Rule, rate);
     // SAFETY: nobody reads it before ATTACHED.
     unsafe {

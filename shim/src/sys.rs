@@ -3,6 +3,8 @@
 use std::arch::asm;
 use std::ffi::{CStr, c_char};
 
+/// Bytes of the kernel's signal sets.
+const KERNEL_SIGSET: usize = 8;
 /// Bytes of a page of memory.
 const PAGE: usize = 4096;
 
@@ -183,11 +185,55 @@ pub fn socket_name(fd: i32, own: bool, address: &mut libc::sockaddr_storage) -> 
 
 /// getsockopt(2) of an integer at SOL_SOCKET.
 pub fn socket_option(fd: i32, option: i32) -> Option<i32> {
+    option_at(fd, libc::SOL_SOCKET, option)
+}
+
+/// getsockopt(2) of an integer, or of the first bytes of something larger.
+pub fn option_at(fd: i32, level: i32, option: i32) -> Option<i32> {
     let mut value = 0i32;
     let mut len = 4u32;
     // SAFETY: value and length live through the call.
-    let result = unsafe { raw!(SYS_getsockopt, fd, libc::SOL_SOCKET, option, &raw mut value, &raw mut len) };
+    let result = unsafe { raw!(SYS_getsockopt, fd, level, option, &raw mut value, &raw mut len) };
     (result == 0).then_some(value)
+}
+
+/// setsockopt(2); whether it worked.
+pub fn set_option<T>(fd: i32, level: i32, option: i32, value: &T) -> bool {
+    // SAFETY: the kernel reads as many bytes as the value has.
+    unsafe { raw!(SYS_setsockopt, fd, level, option, &raw const *value, size_of::<T>()) == 0 }
+}
+
+/// How many instructions the packet filter of a socket has; `None` when that cannot be told.
+pub fn filter_length(fd: i32) -> Option<u32> {
+    const SO_GET_FILTER: i32 = 26;
+    let mut len = 0u32;
+    // SAFETY: for a length of 0 the kernel writes the length alone.
+    let result = unsafe { raw!(SYS_getsockopt, fd, libc::SOL_SOCKET, SO_GET_FILTER, 0usize, &raw mut len) };
+    (result == 0).then_some(len)
+}
+
+/// Whether a socket is bound to one network device, or that cannot be told.
+pub fn is_bound_to_device(fd: i32) -> bool {
+    let mut name = [0u8; libc::IFNAMSIZ];
+    let mut len = name.len() as u32;
+    // SAFETY: name and length live through the call.
+    let result =
+        unsafe { raw!(SYS_getsockopt, fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, name.as_mut_ptr(), &raw mut len) };
+    result != 0 || len != 0
+}
+
+/// epoll_ctl(2) with EPOLL_CTL_MOD; whether it worked.
+pub fn watch_again(epoll: i32, fd: i32, event: libc::epoll_event) -> bool {
+    // SAFETY: the event lives through the call.
+    unsafe { raw!(SYS_epoll_ctl, epoll, libc::EPOLL_CTL_MOD, fd, &raw const event) == 0 }
+}
+
+/// ppoll(2) of nothing: waits for `ns`, or until a handler has run with the signal mask at `mask` (NULL: as it is). True
+/// when the time is up.
+pub fn poll_nothing(ns: u64, mask: *const libc::sigset_t) -> bool {
+    let time = libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 };
+    // SAFETY: the timespec lives through the call; the mask is the program's own argument, which the kernel checks.
+    unsafe { raw!(SYS_ppoll, 0usize, 0usize, &raw const time, mask, KERNEL_SIGSET) != -libc::EINTR as isize }
 }
 
 /// SO_RCVTIMEO or SO_SNDTIMEO in ns; `None` when there is none.
@@ -198,6 +244,22 @@ pub fn socket_timeout(fd: i32, option: i32) -> Option<u64> {
     let result = unsafe { raw!(SYS_getsockopt, fd, libc::SOL_SOCKET, option, &raw mut time, &raw mut len) };
     let ns = (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_usec as u64 * 1000);
     (result == 0 && ns != 0).then_some(ns)
+}
+
+/// Resets a TCP connection: the peer gets a RST, and the error is left for the next call on this side to find. Anything
+/// else is [`cut`].
+pub fn reset(fd: i32) {
+    let nobody = libc::sockaddr { sa_family: libc::AF_UNSPEC as u16, sa_data: [0; 14] };
+    // SAFETY: the address lives through the call.
+    let is_reset = option_at(fd, libc::IPPROTO_TCP, libc::TCP_INFO).is_some()
+        && unsafe { raw!(SYS_connect, fd, &raw const nobody, size_of::<libc::sockaddr>()) } == 0;
+    if is_reset {
+        // As the kernel does on a RST that comes from the peer; it says ENOTCONN, and shuts down all the same.
+        // SAFETY: takes no pointer.
+        unsafe { raw!(SYS_shutdown, fd, libc::SHUT_RDWR) };
+    } else {
+        cut(fd);
+    }
 }
 
 /// Ends a connection for both sides; what had arrived and was not read is lost, as with a reset.

@@ -1,6 +1,7 @@
 //! What an executable is: whether the shim will work in it, and whether it may be told about.
 
 use crate::sys;
+use chaos_table::elf::{self, First};
 use std::ffi::{CStr, c_char};
 
 /// Scripts name interpreters which may be scripts: as deep as the kernel goes.
@@ -12,12 +13,14 @@ pub struct Verdict {
     pub add_ours: bool,
     /// Why it cannot be followed, if it cannot.
     pub escape: Option<&'static [u8]>,
+    /// A library that must be loaded before ours.
+    pub first: Option<First>,
 }
 
-const FOLLOWED: Verdict = Verdict { add_ours: true, escape: None };
+const FOLLOWED: Verdict = Verdict { add_ours: true, escape: None, first: None };
 
 const fn escape(reason: &'static [u8], add_ours: bool) -> Verdict {
-    Verdict { add_ours, escape: Some(reason) }
+    Verdict { add_ours, escape: Some(reason), first: None }
 }
 
 /// Looks at the program, the shim and the session, from where the child will be.
@@ -87,8 +90,9 @@ fn examine_file(path: &CStr, depth: u32) -> Option<Verdict> {
     let mut head = [0u8; 1024];
     let fd = sys::open(path, libc::O_RDONLY, 0).ok()?;
     let n = sys::pread(fd, &mut head, 0);
-    sys::close(fd);
     let head = head.get(..n).unwrap_or(&[]);
+    let first = elf::first_library(head, |buffer, at| sys::pread(fd, buffer, at));
+    sys::close(fd);
     if let Some(script) = head.strip_prefix(b"#!") {
         if depth >= MAX_SCRIPTS {
             return Some(FOLLOWED);
@@ -97,7 +101,7 @@ fn examine_file(path: &CStr, depth: u32) -> Option<Verdict> {
         let interpreter = line.split(|byte| matches!(byte, b' ' | b'\t')).next().unwrap_or(&[]);
         return with_c_string(interpreter, |path| examine_file(path, depth + 1)).flatten();
     }
-    Some(examine_elf(head))
+    Some(Verdict { first, ..examine_elf(head) })
 }
 
 fn effective_uid() -> u32 {

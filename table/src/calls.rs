@@ -33,7 +33,7 @@ pub enum Failure {
     Code,
     /// Returns fewer items than asked for, and sets errno (fread, fwrite).
     Count,
-    /// Returns an EAI code (getaddrinfo).
+    /// Returns an EAI code (getaddrinfo), or NULL and the code of the same meaning in `h_errno` (gethostbyname).
     Eai,
     /// Cannot fail.
     Never,
@@ -111,6 +111,10 @@ pub enum FaultKind {
     Signal = 10,
     /// The process exits.
     Exit = 11,
+    /// The peer cannot be reached.
+    Unreachable = 14,
+    /// Data moves slowly.
+    Throttle = 15,
 }
 
 impl FaultKind {
@@ -122,11 +126,21 @@ impl FaultKind {
         ("short", FaultKind::Short, "a true short read or write: the request is shortened, no byte is lost"),
         ("corrupt", FaultKind::Corrupt, "bit flips in what is read or what is written"),
         ("refuse", FaultKind::Refuse, "connect fails with ECONNREFUSED"),
-        ("disconnect", FaultKind::Disconnect, "the connection is reset, or ends silently, and stays so"),
-        ("dns", FaultKind::Dns, "getaddrinfo answers not-found or try-again, or hangs"),
+        (
+            "disconnect",
+            FaultKind::Disconnect,
+            "the connection is reset, or ends silently, at once or after some bytes, and stays so",
+        ),
+        ("dns", FaultKind::Dns, "a look-up of a name answers not-found or try-again, or hangs"),
         ("exhaust", FaultKind::Exhaust, "memory or files (descriptors) run out at a limit"),
         ("signal", FaultKind::Signal, "a signal is sent to the process at a call"),
         ("exit", FaultKind::Exit, "the process exits with a code at a call"),
+        (
+            "unreachable",
+            FaultKind::Unreachable,
+            "nobody answers: connect fails with ETIMEDOUT after a while, or with EHOSTUNREACH or ENETUNREACH",
+        ),
+        ("throttle", FaultKind::Throttle, "data moves no faster than a bandwidth"),
     ];
 
     /// The fault with this number in a record.
@@ -152,7 +166,8 @@ impl FaultKind {
 const ANY: u32 = FaultKind::Latency.bit() | FaultKind::Signal.bit() | FaultKind::Exit.bit();
 const FAIL: u32 = ANY | FaultKind::Error.bit();
 const WAIT: u32 = FAIL | FaultKind::Hang.bit();
-const DATA: u32 = WAIT | FaultKind::Short.bit() | FaultKind::Corrupt.bit() | FaultKind::Disconnect.bit();
+const DATA: u32 =
+    WAIT | FaultKind::Short.bit() | FaultKind::Corrupt.bit() | FaultKind::Disconnect.bit() | FaultKind::Throttle.bit();
 const FILES: u32 = FAIL | FaultKind::Exhaust.bit();
 const CHANGED: u32 = WAIT | FaultKind::Corrupt.bit();
 
@@ -321,13 +336,13 @@ calls! {
     Accept "accept": accept accept4;
         syscalls [SYS_accept SYS_accept4] families [Network] on Fd fails Errno [ECONNABORTED EMFILE ENFILE ENOBUFS ENOMEM EAGAIN EINTR] ACCEPT "accept(2)"
     Send "send": send;
-        syscalls [] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] DATA "send(2)"
+        syscalls [] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] SEND "send(2)"
     Sendto "sendto": sendto;
-        syscalls [SYS_sendto] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] DATA "send(2)"
+        syscalls [SYS_sendto] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] SEND "send(2)"
     Sendmsg "sendmsg": sendmsg;
-        syscalls [SYS_sendmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] MESSAGE "send(2)"
+        syscalls [SYS_sendmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] SEND_MESSAGE "send(2)"
     Sendmmsg "sendmmsg": sendmmsg;
-        syscalls [SYS_sendmmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] MESSAGE "sendmmsg(2), send(2)"
+        syscalls [SYS_sendmmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] SEND_MESSAGES "sendmmsg(2), send(2)"
     Recv "recv": recv __recv_chk;
         syscalls [] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] DATA "recv(2), tcp(7)"
     Recvfrom "recvfrom": recvfrom __recvfrom_chk;
@@ -335,11 +350,38 @@ calls! {
     Recvmsg "recvmsg": recvmsg;
         syscalls [SYS_recvmsg] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] MESSAGE "recv(2), tcp(7)"
     Recvmmsg "recvmmsg": recvmmsg;
-        syscalls [SYS_recvmmsg] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] MESSAGE "recvmmsg(2), recv(2)"
+        syscalls [SYS_recvmmsg] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] MESSAGES "recvmmsg(2), recv(2)"
     EpollCtl "epoll_ctl": epoll_ctl;
         syscalls [SYS_epoll_ctl] families [] on Nothing fails Errno [ENOMEM ENOSPC] FAIL "epoll_ctl(2)"
     Getaddrinfo "getaddrinfo": getaddrinfo;
         syscalls [] families [Network] on Name fails Eai [EAI_NONAME EAI_AGAIN EAI_FAIL] NAME "getaddrinfo(3)"
+    // Sockets and readiness. What only asks or waits is in no family: `network` is about what goes to the network.
+    Bind "bind": bind;
+        syscalls [SYS_bind] families [Network] on Peer fails Errno [EADDRINUSE EACCES EADDRNOTAVAIL] FAIL "bind(2), ip(7)"
+    Shutdown "shutdown": shutdown;
+        syscalls [SYS_shutdown] families [Network] on Fd fails Errno [ENOTCONN] FAIL "shutdown(2)"
+    Setsockopt "setsockopt": setsockopt;
+        syscalls [SYS_setsockopt] families [] on Fd fails Errno [ENOMEM ENOBUFS ENOPROTOOPT] FAIL "setsockopt(2), setsockopt(3p)"
+    Getsockopt "getsockopt": getsockopt;
+        syscalls [SYS_getsockopt] families [] on Fd fails Errno [ENOBUFS ENOPROTOOPT] FAIL "getsockopt(2), getsockopt(3p)"
+    Getsockname "getsockname": getsockname;
+        syscalls [SYS_getsockname] families [] on Fd fails Errno [ENOBUFS] FAIL "getsockname(2)"
+    Getpeername "getpeername": getpeername;
+        syscalls [SYS_getpeername] families [] on Fd fails Errno [ENOTCONN ENOBUFS] FAIL "getpeername(2)"
+    Poll "poll": poll __poll_chk ppoll __ppoll_chk;
+        syscalls [SYS_poll SYS_ppoll] families [] on Nothing fails Errno [EINTR ENOMEM] WAIT "poll(2)"
+    Select "select": select pselect;
+        syscalls [SYS_select SYS_pselect6] families [] on Nothing fails Errno [EINTR ENOMEM] WAIT "select(2)"
+    EpollCreate "epoll_create": epoll_create epoll_create1;
+        syscalls [SYS_epoll_create SYS_epoll_create1] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "epoll_create(2)"
+    EpollWait "epoll_wait": epoll_wait epoll_pwait epoll_pwait2;
+        syscalls [SYS_epoll_wait SYS_epoll_pwait SYS_epoll_pwait2] families [] on Nothing fails Errno [EINTR] WAIT "epoll_wait(2)"
+    Getnameinfo "getnameinfo": getnameinfo;
+        syscalls [] families [Network] on Peer fails Eai [EAI_AGAIN EAI_FAIL EAI_NONAME] NAME "getnameinfo(3)"
+    Gethostbyname "gethostbyname": gethostbyname gethostbyname2 gethostbyname_r gethostbyname2_r;
+        syscalls [] families [Network] on Name fails Eai [EAI_NONAME EAI_AGAIN EAI_FAIL EAI_NODATA] NAME "gethostbyname(3)"
+    Gethostbyaddr "gethostbyaddr": gethostbyaddr gethostbyaddr_r;
+        syscalls [] families [Network] on Nothing fails Eai [EAI_NONAME EAI_AGAIN EAI_FAIL] NAME "gethostbyname(3)"
     Malloc "malloc": malloc;
         syscalls [] families [Memory] on Memory fails Null [ENOMEM] ALLOC "malloc(3)"
     Calloc "calloc": calloc;
@@ -425,7 +467,7 @@ calls! {
     PosixFallocate "posix_fallocate": posix_fallocate posix_fallocate64;
         syscalls [] families [Disk] on Fd fails Code [ENOSPC EFBIG EINTR] WAIT "posix_fallocate(3)"
     Sendfile "sendfile": sendfile sendfile64;
-        syscalls [SYS_sendfile] families [Disk Network] on Fd fails Errno [EIO ENOMEM EAGAIN EINTR EPIPE ECONNRESET ENOSPC] SEND "sendfile(2), read(2), write(2), send(2)"
+        syscalls [SYS_sendfile] families [Disk Network] on Fd fails Errno [EIO ENOMEM EAGAIN EINTR EPIPE ECONNRESET ENOSPC] SENDFILE "sendfile(2), read(2), write(2), send(2)"
     Splice "splice": splice;
         syscalls [SYS_splice] families [Disk Network] on Fd fails Errno [ENOMEM EIO EAGAIN EINTR EPIPE ECONNRESET ENOSPC] MOVE "splice(2), read(2), write(2), send(2)"
     Tee "tee": tee;
@@ -563,15 +605,20 @@ calls! {
 
 const NOTHING: u32 = 0;
 const OPEN: u32 = WAIT | FaultKind::Exhaust.bit();
-const CONNECT: u32 = WAIT | FaultKind::Refuse.bit();
+const CONNECT: u32 = WAIT | FaultKind::Refuse.bit() | FaultKind::Unreachable.bit();
+const SEND: u32 = DATA | FaultKind::Unreachable.bit();
+const SEND_MESSAGE: u32 = MESSAGE | FaultKind::Unreachable.bit();
+const SEND_MESSAGES: u32 = MESSAGES | FaultKind::Unreachable.bit();
 const ACCEPT: u32 = WAIT | FaultKind::Exhaust.bit();
-const MESSAGE: u32 = WAIT | FaultKind::Disconnect.bit();
+const MESSAGE: u32 = MESSAGES | FaultKind::Throttle.bit();
+// Of several messages in one call the bytes are not counted.
+const MESSAGES: u32 = WAIT | FaultKind::Disconnect.bit();
 const NAME: u32 = WAIT | FaultKind::Dns.bit();
 const ALLOC: u32 = FAIL | FaultKind::Exhaust.bit();
 /// Cannot fail, but may take its time.
 const SLOW: u32 = ANY | FaultKind::Hang.bit();
 const MOVE: u32 = WAIT | FaultKind::Short.bit();
-const SEND: u32 = MOVE | FaultKind::Disconnect.bit();
+const SENDFILE: u32 = MOVE | FaultKind::Disconnect.bit();
 
 /// How many rows there are.
 pub const OPS: usize = CALLS.len();

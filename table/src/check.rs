@@ -73,16 +73,21 @@ const DESCRIPTORS: &[Op] = &[
     Op::IoUringSetup,
     Op::Mkstemp,
     Op::Tmpfile,
+    Op::EpollCreate,
 ];
+/// The faults that have an `errno`.
+const WITH_ERRNO: &[FaultKind] = &[FaultKind::Error, FaultKind::Unreachable];
+/// The faults that have a `delay`.
+const WITH_DELAY: &[FaultKind] = &[FaultKind::Latency, FaultKind::Unreachable];
 
 /// The operations of a fault when it names none; `None` when it must.
 fn default_ops(kind: FaultKind, what: Option<Resource>) -> Option<&'static [Op]> {
     match kind {
         FaultKind::Short => Some(SHORT),
         FaultKind::Corrupt => Some(READS),
-        FaultKind::Refuse => Some(&[Op::Connect]),
-        FaultKind::Dns => Some(&[Op::Getaddrinfo]),
-        FaultKind::Disconnect => Some(CONNECTION),
+        FaultKind::Refuse | FaultKind::Unreachable => Some(&[Op::Connect]),
+        FaultKind::Dns => Some(&[Op::Getaddrinfo, Op::Gethostbyname]),
+        FaultKind::Disconnect | FaultKind::Throttle => Some(CONNECTION),
         FaultKind::Exhaust if what == Some(Resource::Memory) => Some(ALLOCATOR),
         FaultKind::Exhaust => Some(DESCRIPTORS),
         FaultKind::Error | FaultKind::Latency | FaultKind::Hang | FaultKind::Signal | FaultKind::Exit => None,
@@ -107,7 +112,10 @@ pub(crate) fn resolve(fault: &Fault) -> Result<Resolved, Problem> {
     }
     for hit in &mut resolved.hits {
         // Where a descriptor can be anything, these are about sockets alone.
-        hit.only_sockets |= hit.op.row().works_on_any_fd() && (kind == FaultKind::Disconnect || fault.to.is_some());
+        let about_sockets = kind == FaultKind::Disconnect
+            || fault.to.is_some()
+            || (kind == FaultKind::Throttle && fault.calls.is_none());
+        hit.only_sockets |= hit.op.row().works_on_any_fd() && about_sockets;
     }
     leave_out(fault, &mut resolved)?;
     unusual(fault, &mut resolved);
@@ -140,22 +148,26 @@ fn leave_out(fault: &Fault, resolved: &mut Resolved) -> Result<(), Problem> {
 
 /// Parameters belong to their fault; some faults need one.
 fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
-    let given = [
-        ("errno", fault.errno.is_some(), FaultKind::Error),
-        ("delay", fault.delay.is_some(), FaultKind::Latency),
-        ("jitter", fault.jitter.is_some(), FaultKind::Latency),
-        ("distribution", fault.distribution.is_some(), FaultKind::Latency),
-        ("keep", fault.keep.is_some(), FaultKind::Short),
-        ("flip", fault.flip.is_some(), FaultKind::Corrupt),
-        ("answer", fault.answer.is_some(), FaultKind::Dns),
-        ("mode", fault.mode.is_some(), FaultKind::Disconnect),
-        ("what", fault.what.is_some(), FaultKind::Exhaust),
-        ("limit", fault.limit.is_some(), FaultKind::Exhaust),
-        ("signal", fault.signal.is_some(), FaultKind::Signal),
-        ("code", fault.code.is_some(), FaultKind::Exit),
+    let given: [(&'static str, bool, &[FaultKind]); _] = [
+        ("errno", fault.errno.is_some(), WITH_ERRNO),
+        ("delay", fault.delay.is_some(), WITH_DELAY),
+        ("jitter", fault.jitter.is_some(), &[FaultKind::Latency]),
+        ("distribution", fault.distribution.is_some(), &[FaultKind::Latency]),
+        ("keep", fault.keep.is_some(), &[FaultKind::Short]),
+        ("flip", fault.flip.is_some(), &[FaultKind::Corrupt]),
+        ("answer", fault.answer.is_some(), &[FaultKind::Dns]),
+        ("mode", fault.mode.is_some(), &[FaultKind::Disconnect]),
+        ("after_bytes", fault.after_bytes.is_some(), &[FaultKind::Disconnect]),
+        ("bandwidth", fault.bandwidth.is_some(), &[FaultKind::Throttle]),
+        ("what", fault.what.is_some(), &[FaultKind::Exhaust]),
+        ("limit", fault.limit.is_some(), &[FaultKind::Exhaust]),
+        ("signal", fault.signal.is_some(), &[FaultKind::Signal]),
+        ("code", fault.code.is_some(), &[FaultKind::Exit]),
     ];
-    if let Some((key, _, owner)) = given.iter().find(|(_, is_given, owner)| *is_given && *owner != kind) {
-        let problem = Problem::new(format!("`{key}` is a parameter of {}, not of {}", owner.name(), kind.name()));
+    if let Some((key, _, owners)) = given.iter().find(|(_, is_given, owners)| *is_given && !owners.contains(&kind)) {
+        let owners: Vec<&str> = owners.iter().map(|owner| owner.name()).collect();
+        let problem =
+            Problem::new(format!("`{key}` is a parameter of {}, not of {}", owners.join(" and "), kind.name()));
         return Err(problem.help(match parameter_names(kind, &given).as_slice() {
             [] => format!("{} has no parameters", kind.name()),
             own => format!("{} has {}", kind.name(), own.join(", ")),
@@ -168,11 +180,32 @@ fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
     if fault.jitter.is_some() && fault.distribution.is_some() && !shaped {
         return Err(Problem::new("a fixed delay has no `jitter`").help("distribution: uniform or normal"));
     }
-    if kind == FaultKind::Exhaust { exhaust_parameters(fault) } else { Ok(()) }
+    match kind {
+        FaultKind::Exhaust => exhaust_parameters(fault),
+        FaultKind::Unreachable => unreachable_parameters(fault),
+        FaultKind::Throttle if fault.bandwidth.is_none() => {
+            Err(Problem::new("throttle says not how fast").help("such as bandwidth=64KB/s"))
+        }
+        _ => Ok(()),
+    }
 }
 
-fn parameter_names(kind: FaultKind, all: &[(&'static str, bool, FaultKind)]) -> Vec<&'static str> {
-    all.iter().filter(|(_, _, owner)| *owner == kind).map(|(key, _, _)| *key).collect()
+/// One errno, of those by which a kernel says that nobody can be reached.
+fn unreachable_parameters(fault: &Fault) -> Result<(), Problem> {
+    const FITTING: [i32; 3] = [libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ENETUNREACH];
+    let Some(errnos) = &fault.errno else { return Ok(()) };
+    match errnos.0.as_slice() {
+        [(errno, _)] if FITTING.contains(&errno.0) => Ok(()),
+        [(errno, _)] => {
+            let problem = Problem::new(format!("{} does not say that a peer is unreachable", errno.to_text()));
+            Err(problem.help("errno: ETIMEDOUT, EHOSTUNREACH or ENETUNREACH; other errnos are for the fault error"))
+        }
+        _ => Err(Problem::new("unreachable has one errno").help("make a fault of each")),
+    }
+}
+
+fn parameter_names(kind: FaultKind, all: &[(&'static str, bool, &[FaultKind])]) -> Vec<&'static str> {
+    all.iter().filter(|(_, _, owners)| owners.contains(&kind)).map(|(key, _, _)| *key).collect()
 }
 
 fn exhaust_parameters(fault: &Fault) -> Result<(), Problem> {
@@ -321,7 +354,8 @@ fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> R
     let eai = fault.errno.as_ref().and_then(|errnos| errnos.0.first()).map(|(errno, _)| errno.is_eai());
     match (eai, row.fails == Failure::Eai) {
         (Some(true), false) => {
-            Err(Problem::new(format!("EAI_ codes are for getaddrinfo, not for `{name}`")).help("such as errno=EIO"))
+            Err(Problem::new(format!("EAI_ codes are for look-ups of names, not for `{name}`"))
+                .help("such as errno=EIO"))
         }
         (Some(false), true) => {
             Err(Problem::new(format!("`{name}` fails with EAI_ codes, not with errnos"))
@@ -349,7 +383,8 @@ pub(crate) fn takes_path(row: &Call) -> bool {
 fn takes_peer(row: &Call) -> bool {
     match row.subject {
         Subject::Peer | Subject::Name => true,
-        Subject::Fd => row.is_in(Family::Network) || row.is_in(Family::Stdio),
+        // What only asks about a socket is in no family.
+        Subject::Fd => row.is_in(Family::Network) || row.is_in(Family::Stdio) || row.families == 0,
         Subject::Path | Subject::Memory | Subject::Program | Subject::Nothing => false,
     }
 }

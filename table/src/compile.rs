@@ -73,6 +73,7 @@ const IDENTITY: &[Op] = &[
     Op::Mkstemp,
     Op::Tmpfile,
     Op::Rename,
+    Op::EpollCreate,
 ];
 /// The operations that change how much memory is allocated.
 const ALLOCATION: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign, Op::Free];
@@ -305,11 +306,16 @@ impl Compiler<'_> {
         if self.header.needs_fd != 0 {
             tracked(&mut self.header.planned, IDENTITY);
         }
+        // A connect that fails later is remembered by its descriptor until its error has been told.
+        if self.header.planned[Op::Connect as usize] & RULE_BITS != 0 {
+            tracked(&mut self.header.planned, IDENTITY);
+            tracked(&mut self.header.planned, &[Op::Getsockopt]);
+        }
         if self.rules.iter().any(|rule| rule.what == exhaust::MEMORY) {
             tracked(&mut self.header.planned, ALLOCATION);
         }
         if self.patterns.has_hosts() {
-            tracked(&mut self.header.planned, &[Op::Getaddrinfo]);
+            tracked(&mut self.header.planned, &[Op::Getaddrinfo, Op::Gethostbyname]);
         }
         // What is in force at first: everything, or only what shows the sign that the tree waits for.
         let signs: &[Op] = match self.header.arm {
@@ -368,8 +374,15 @@ fn set_what(rule: &mut Rule, fault: &Fault) {
         FaultKind::Corrupt => {
             (rule.flip_bits, rule.flip_per) = fault.flip.map_or((1, 64 << 10), |flip| (flip.bits, flip.per));
         }
-        FaultKind::Disconnect if fault.mode == Some(Mode::End) => rule.flags |= flag::SILENT,
-        FaultKind::Disconnect | FaultKind::Refuse => {}
+        FaultKind::Disconnect => {
+            if fault.mode == Some(Mode::End) {
+                rule.flags |= flag::SILENT;
+            }
+            rule.limit = fault.after_bytes.map_or(0, |bytes| bytes.0);
+        }
+        FaultKind::Refuse => {}
+        FaultKind::Unreachable => set_unreachable(rule, fault),
+        FaultKind::Throttle => rule.limit = fault.bandwidth.map_or(u64::MAX, |bandwidth| bandwidth.0),
         FaultKind::Dns => match fault.answer.unwrap_or(Answer::NotFound) {
             Answer::NotFound => rule.code = libc::EAI_NONAME,
             Answer::TryAgain => rule.code = libc::EAI_AGAIN,
@@ -385,6 +398,13 @@ fn set_what(rule: &mut Rule, fault: &Fault) {
         FaultKind::Signal => rule.code = fault.signal.map_or(libc::SIGKILL, |signal| signal.0),
         FaultKind::Exit => rule.code = fault.code.map_or(1, |code| i32::from(code.0)),
     }
+}
+
+/// ETIMEDOUT takes time; that there is no way is known at once.
+fn set_unreachable(rule: &mut Rule, fault: &Fault) {
+    rule.code = fault.errno.as_ref().and_then(|errnos| errnos.0.first()).map_or(0, |(errno, _)| errno.0);
+    let usual = if matches!(rule.code, 0 | libc::ETIMEDOUT) { 1_000_000_000 } else { 0 };
+    rule.delay.base_ns = fault.delay.map_or(usual, |delay| delay.0);
 }
 
 fn set_errnos(rule: &mut Rule, fault: &Fault) {

@@ -22,10 +22,14 @@ pub enum Effect {
     Short(u64),
     /// Flip so many bits (upper half) in each so many bytes (lower half; 0: in the whole).
     Corrupt(u64),
-    /// Reset the connection.
-    Reset,
-    /// End the connection silently.
-    End,
+    /// Reset the connection, once so many bytes have moved over it.
+    Reset(u64),
+    /// End the connection silently, once so many bytes have moved over it.
+    End(u64),
+    /// Nobody answers: the errno (0: by the kind of socket) in the upper 16 bits, how many ns that takes in the others.
+    Unreachable(u64),
+    /// Move so many bytes a second at most.
+    Throttle(u64),
     /// The limit of allocated bytes.
     Memory(u64),
     /// The limit of descriptors.
@@ -35,6 +39,11 @@ pub enum Effect {
     /// End the process with this code.
     Exit(i64),
 }
+
+/// Where the errno begins in [`Effect::Unreachable`].
+pub const UNREACHABLE_NS_BITS: u32 = 48;
+/// The ns in [`Effect::Unreachable`]: three days at most.
+pub const UNREACHABLE_NS: u64 = (1 << UNREACHABLE_NS_BITS) - 1;
 
 /// Where counters live is the caller's business; this is what deciding needs of them, for one rule.
 pub trait Counters {
@@ -96,8 +105,12 @@ pub fn effect(rule: &Rule, op: Op, draw: u64) -> Effect {
         Some(FaultKind::Short) => Effect::Short(rule.keep_ppm.into()),
         Some(FaultKind::Corrupt) => Effect::Corrupt(u64::from(rule.flip_bits) << 32 | u64::from(rule.flip_per)),
         Some(FaultKind::Refuse) => Effect::Error(libc::ECONNREFUSED.into()),
-        Some(FaultKind::Disconnect) if rule.has(flag::SILENT) => Effect::End,
-        Some(FaultKind::Disconnect) => Effect::Reset,
+        Some(FaultKind::Disconnect) if rule.has(flag::SILENT) => Effect::End(rule.limit),
+        Some(FaultKind::Disconnect) => Effect::Reset(rule.limit),
+        Some(FaultKind::Unreachable) => {
+            Effect::Unreachable((rule.code as u64) << UNREACHABLE_NS_BITS | rule.delay.base_ns.min(UNREACHABLE_NS))
+        }
+        Some(FaultKind::Throttle) => Effect::Throttle(rule.limit),
         Some(FaultKind::Dns) if rule.code == 0 => Effect::Hang(rule.delay.base_ns),
         Some(FaultKind::Dns) => Effect::Error(rule.code.into()),
         Some(FaultKind::Exhaust) if rule.what == exhaust::MEMORY => Effect::Memory(rule.limit),

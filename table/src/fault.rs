@@ -4,7 +4,7 @@ use crate::calls::{Direction, FaultKind};
 use crate::counts::{Count, ExitCode, Nth, Number};
 use crate::errnos::Errnos;
 use crate::error::{Place, Problem};
-use crate::quantities::{Flip, Lasting, Limit, Millis, Part, Rate, Seconds, Time};
+use crate::quantities::{Bandwidth, Bytes, Flip, Lasting, Limit, Millis, Part, Rate, Seconds, Time};
 use crate::selectors::{FdRange, Glob, SizeRange, Target};
 use crate::value::{Field, Key, Keys, Many, Word, set_once};
 use crate::words::{Answer, CallName, Distribution, Label, Mode, Per, Resource, Signal};
@@ -274,9 +274,9 @@ keyed! {
     caller: Many<Glob> = "caller" | "callers";
     /// Only data that comes in, or goes out.
     direction: Direction = "direction";
-    /// `error`: with which errno; the usual ones of the call when absent.
+    /// `error`: with which errno; the usual ones of the call when absent. `unreachable`: with which (ETIMEDOUT).
     errno: Errnos = "errno" | "errnos";
-    /// `latency`: how long (500 ms).
+    /// `latency`: how long (500 ms). `unreachable`: how long ETIMEDOUT takes (1 s).
     delay: Time = "delay" | "delay_ms" as Millis | "duration_ms" as Millis | "latency_ms" as Millis;
     /// `latency`: half width (uniform) or standard deviation (normal) of the delay.
     jitter: Time = "jitter" | "jitter_ms" as Millis;
@@ -290,6 +290,10 @@ keyed! {
     answer: Answer = "answer";
     /// `disconnect`: how the connection ends (reset).
     mode: Mode = "mode";
+    /// `disconnect`: so many bytes move over a connection first.
+    after_bytes: Bytes = "after_bytes";
+    /// `throttle`: how fast data moves.
+    bandwidth: Bandwidth = "bandwidth";
     /// `exhaust`: what runs out.
     what: Resource = "what" | "resource";
     /// `exhaust`: where it ends.

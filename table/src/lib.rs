@@ -11,6 +11,7 @@ pub mod checks;
 pub mod compile;
 pub mod counts;
 pub mod decide;
+pub mod elf;
 pub mod env;
 pub mod environment;
 pub mod errno;

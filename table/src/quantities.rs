@@ -129,7 +129,9 @@ impl Value for Rate {
             return rate;
         }
         let Ok(rate) = text.trim().parse::<f64>() else {
-            return Err(Problem::new(format!("{} is no rate", quoted(text))).help("0 to 1, or 0% to 100%"));
+            let problem = Problem::new(format!("{} is no rate", quoted(text)));
+            let help = if text.trim().ends_with("/s") { "a bandwidth is `bandwidth`" } else { "0 to 1, or 0% to 100%" };
+            return Err(problem.help(help));
         };
         if (0.0..=1.0).contains(&rate) {
             return Ok(Rate(rate));
@@ -297,10 +299,50 @@ impl Value for Flip {
     }
 }
 
+/// An amount of bytes that is not zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl Value for Bytes {
+    const EXPECTED: &'static str = "a size such as \"64KB\"";
+    const NUMERIC: bool = true;
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        size(text).map(Bytes)
+    }
+    fn to_text(&self) -> String {
+        in_largest_unit(self.0, SIZES)
+    }
+}
+
+/// Bytes a second; not zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bandwidth(pub u64);
+
+impl Value for Bandwidth {
+    const EXPECTED: &'static str = "a bandwidth such as \"64KB/s\"";
+    const NUMERIC: bool = true;
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        let Some(amount) = text.trim().strip_suffix("/s") else {
+            let problem = Problem::new(format!("the bandwidth {} is not per second", quoted(text)));
+            return Err(problem.help("a size and `/s`, such as 64KB/s or 1MB/s"));
+        };
+        match with_unit(amount.trim_end(), "bandwidth", SIZES, MORE_SIZES)? {
+            0 => {
+                let problem = Problem::new(format!("at the bandwidth {} nothing would ever move", quoted(text)));
+                Err(problem.help("that is the fault hang; the smallest bandwidth is 1B/s"))
+            }
+            bytes => Ok(Bandwidth(bytes)),
+        }
+    }
+    fn to_text(&self) -> String {
+        format!("{}/s", in_largest_unit(self.0, SIZES))
+    }
+}
+
 /// A size that is not zero.
 fn size(text: &str) -> Result<u64, Problem> {
     match with_unit(text, "size", SIZES, MORE_SIZES)? {
-        0 => Err(Problem::new(format!("the size {} is zero", quoted(text)))),
+        0 => Err(Problem::new(format!("the size {} is zero", quoted(text))).help("such as 1B or 64KB")),
         size => Ok(size),
     }
 }
@@ -332,4 +374,4 @@ impl Value for Limit {
     }
 }
 
-values! { Rate Time Lasting Seconds Millis Part Flip Limit }
+values! { Rate Time Lasting Seconds Millis Part Flip Limit Bytes Bandwidth }

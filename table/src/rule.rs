@@ -190,17 +190,18 @@ pub struct Rule {
     pub errno_count: u32,
     /// `short`: parts per million of the request that stay.
     pub keep_ppm: u32,
-    /// `latency`: the delay. `hang` and `dns` hang: `base_ns` is the longest block, 0 for no end.
+    /// `latency`: the delay. `hang` and `dns` hang: `base_ns` is the longest block, 0 for no end. `unreachable`: `base_ns`
+    /// is how long it takes.
     pub delay: Delay,
     /// `corrupt`: so many bits ...
     pub flip_bits: u32,
     /// ... in each so many bytes (0: in each call).
     pub flip_per: u32,
-    /// `signal`: its number. `exit`: the code. `dns`: the EAI code.
+    /// `signal`: its number. `exit`: the code. `dns`: the EAI code. `unreachable`: the errno, 0 by the kind of socket.
     pub code: i32,
     /// Zero.
     pub reserved_three: u32,
-    /// `exhaust`: the limit in bytes or descriptors.
+    /// `exhaust`: the limit in bytes or descriptors. `disconnect`: bytes that move first. `throttle`: bytes a second.
     pub limit: u64,
     /// Name of the rule in the text area (bytes).
     pub name: Span,

@@ -112,8 +112,10 @@ pub struct Header {
     pub lost_processes: u64,
     /// Times that a thread found no room in the table of threads.
     pub lost_threads: u64,
+    /// Programs that had no address space left for this file, and so run without faults.
+    pub unmapped: u64,
     /// Fills up.
-    pub pad_counters: [u8; 24],
+    pub pad_counters: [u8; 16],
     /// Room for what comes.
     pub tail_room: [u8; 192],
 }

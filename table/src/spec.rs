@@ -282,7 +282,7 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
     }
     let Some(parameter) = parameter else { return Ok(()) };
     let key = match kind {
-        FaultKind::Error => "errno",
+        FaultKind::Error | FaultKind::Unreachable => "errno",
         FaultKind::Latency => "delay",
         FaultKind::Hang => "for",
         FaultKind::Short => "keep",
@@ -292,6 +292,7 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
         FaultKind::Exhaust => "limit",
         FaultKind::Signal => "signal",
         FaultKind::Exit => "code",
+        FaultKind::Throttle => "bandwidth",
         FaultKind::Refuse => return Err(Problem::new("refuse takes no parameter")),
     };
     let items = parameter.split(',').map(str::to_owned).collect();

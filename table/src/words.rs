@@ -7,7 +7,7 @@ use crate::presets::{self, Preset};
 use crate::value::{Value, values};
 
 /// Faults that a later version will know.
-const LATER_FAULTS: &[&str] = &["drop", "torn", "unreachable", "throttle", "clock", "freeze", "return"];
+const LATER_FAULTS: &[&str] = &["drop", "torn", "clock", "freeze", "return"];
 
 pub(crate) fn not_yet(what: &str, word: &str) -> Problem {
     Problem::new(format!("{what} `{word}` is not supported in this version"))

@@ -153,7 +153,8 @@ fn families_expand_to_what_the_fault_fits() {
     assert!(ops(&named.header.only_files).contains(&"write"));
     // An errno in a family takes getaddrinfo out, an EAI code leaves nothing else.
     assert!(!ops(&specs("network=ECONNRESET").plan.header.planned).contains(&"getaddrinfo"));
-    assert_eq!(ops(&specs("network=EAI_AGAIN").plan.header.planned), ["getaddrinfo"]);
+    let names = ["getaddrinfo", "getnameinfo", "gethostbyname", "gethostbyaddr"];
+    assert_eq!(ops(&specs("network=EAI_AGAIN").plan.header.planned), names);
 }
 
 #[test]
@@ -172,13 +173,17 @@ fn operations_are_tracked_only_for_rules_that_need_it() {
     let tracked = |plan: &Plan| -> Vec<&'static str> {
         CALLS.iter().filter(|call| plan.header.planned[call.op as usize] & TRACK != 0).map(|call| call.name).collect()
     };
-    assert_eq!(tracked(&specs("malloc=ENOMEM; connect=ECONNREFUSED; fork=EAGAIN").plan), [""; 0]);
+    assert_eq!(tracked(&specs("malloc=ENOMEM; bind=EADDRINUSE; fork=EAGAIN").plan), [""; 0]);
+    // A connect that fails is remembered by its descriptor until SO_ERROR has told it.
+    let refused = specs("connect=ECONNREFUSED").plan;
+    assert!(["close", "socket", "getsockopt"].iter().all(|name| tracked(&refused).contains(name)));
+    assert_eq!(refused.header.needs_fd, 0);
     let needs = specs("malloc=ENOMEM; read=EIO path=*.db").plan;
     assert_eq!((needs.header.needs_fd, needs.header.memory), (2, 1));
     assert!(
         tracked(&needs).contains(&"fclose") && tracked(&needs).contains(&"dup") && !tracked(&needs).contains(&"free")
     );
-    assert_eq!(tracked(&specs("refuse to=a.example.com").plan), ["getaddrinfo"]);
+    assert_eq!(tracked(&specs("dns to=a.example.com").plan), ["getaddrinfo", "gethostbyname"]);
     let memory = specs("exhaust what=memory limit=1MB").plan;
     assert_eq!(tracked(&memory), ["malloc", "calloc", "realloc", "memalign", "posix_memalign", "free"]);
     assert_eq!(memory.header.planned[Op::Free as usize] & RULE_BITS, 0);
@@ -345,6 +350,7 @@ fn every_fault_compiles_for_every_call_that_it_fits_and_no_other() {
             let extra = match (kind, call.subject) {
                 (FaultKind::Exhaust, Subject::Memory) => " what=memory limit=1MB",
                 (FaultKind::Exhaust, _) => " what=files limit=9",
+                (FaultKind::Throttle, _) => " bandwidth=1KB/s",
                 _ => "",
             };
             let spec = parse_spec(&format!("{name} calls={}{extra}", call.name), "");

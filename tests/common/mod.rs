@@ -255,7 +255,8 @@ pub struct Running {
     /// The launcher, or the bare program.
     pub child: Child,
     words: Vec<OsString>,
-    out: PathBuf,
+    /// Where its stdout goes.
+    pub out: PathBuf,
     err: PathBuf,
     session: Option<PathBuf>,
     started: Instant,

@@ -2,7 +2,7 @@
 
 use super::suits::{Nature, nature};
 use crate::select::Target;
-use crate::{fds, sys};
+use crate::{edges, sys};
 use chaos_table::calls::{Family, Op, Subject};
 use std::ffi::c_char;
 
@@ -208,7 +208,7 @@ fn copy(op: Op, errno: i32, target: Target, flags: i32) -> Verdict {
     let any = |test: fn(Nature) -> bool| test(out) || test(source);
     match errno {
         _ if out == Nature::Closed || source == Nature::Closed => Err("the descriptor is not open"),
-        libc::EAGAIN if [to, from].into_iter().any(fds::is_watched_by_edges) => Err(super::suits::EDGE),
+        libc::EAGAIN if !edges::rearm(to) || !edges::rearm(from) => Err(super::suits::EDGE),
         libc::EAGAIN => may_give_up(op, to, from, flags),
         libc::EINTR if keeps_waiting(to) || keeps_waiting(from) => Ok(()),
         libc::EINTR => Err(NO_WAIT),
@@ -237,7 +237,7 @@ fn may_give_up(op: Op, to: i32, from: i32, flags: i32) -> Verdict {
 
 /// Whether less can be copied than was asked for, with nothing lost.
 pub(super) fn short_copy(op: Op, to: i32, from: i32) -> Verdict {
-    if [to, from].into_iter().any(fds::is_watched_by_edges) {
+    if !edges::rearm(to) || !edges::rearm(from) {
         return Err(super::suits::EDGE);
     }
     let whole = |nature| matches!(nature, Nature::Regular | Nature::Block | Nature::Stream | Nature::Pipe);

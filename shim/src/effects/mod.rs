@@ -2,11 +2,14 @@
 
 mod change;
 mod files;
+mod sockets;
 mod suits;
 mod wait;
 
 pub use change::{flip, shortened};
+pub use sockets::is_tcp;
 pub use suits::fitting;
+pub use wait::{throttled, throttled_part, wait_for};
 
 use crate::fds::PeerBuffer;
 use crate::guard::{Token, thread};
@@ -14,11 +17,11 @@ use crate::log::Ticket;
 use crate::real::set_errno;
 use crate::select::Target;
 use crate::session::Session;
-use crate::{fds, sys};
+use crate::{connects, fds, moved, sys};
 use chaos_table::calls::Op;
 use chaos_table::decide::{Effect, Peer};
 use chaos_table::record::status;
-use suits::{Nature, is_write, nature};
+use suits::is_write;
 
 /// What is left for the hook to do.
 #[derive(Clone, Copy)]
@@ -31,6 +34,12 @@ pub enum Outcome {
     End(Ticket),
     /// Make the real call for so many parts per million of what was asked for.
     Short(u32, Ticket),
+    /// Make the real call for so many bytes, which are some, then reset the connection (or end it: true).
+    Cut(usize, bool, Ticket),
+    /// Make the real call, and wait for as long as what it moved takes at so many bytes a second.
+    Throttle(u64, Ticket),
+    /// Make the connect fail with this errno, after so many ns, by way of the kernel.
+    FailConnect(i32, u64, Ticket),
     /// Make the real call and flip bits: so many in each so many bytes, chosen by the draw.
     Corrupt(u32, u32, u64, Ticket),
 }
@@ -40,9 +49,14 @@ pub fn status_of(effect: Effect) -> u8 {
     match effect {
         Effect::Signal(_) | Effect::Exit(_) => status::DELIVERED,
         Effect::Error(_) | Effect::Memory(_) | Effect::Files(_) => status::FIRED,
-        Effect::Latency(_) | Effect::Hang(_) | Effect::Short(_) | Effect::Corrupt(_) | Effect::Reset | Effect::End => {
-            status::PENDING
-        }
+        Effect::Latency(_)
+        | Effect::Hang(_)
+        | Effect::Short(_)
+        | Effect::Corrupt(_)
+        | Effect::Reset(_)
+        | Effect::End(_)
+        | Effect::Unreachable(_)
+        | Effect::Throttle(_) => status::PENDING,
     }
 }
 
@@ -52,8 +66,14 @@ pub fn number_of(effect: Effect) -> i32 {
         Effect::Error(code) | Effect::Signal(code) | Effect::Exit(code) => code as i32,
         Effect::Memory(_) => libc::ENOMEM,
         Effect::Files(_) => libc::EMFILE,
-        Effect::Reset => libc::ECONNRESET,
-        Effect::Latency(_) | Effect::Hang(_) | Effect::Short(_) | Effect::Corrupt(_) | Effect::End => 0,
+        Effect::Reset(_) => libc::ECONNRESET,
+        Effect::Unreachable(what) => sockets::unreachable(what).0,
+        Effect::Latency(_)
+        | Effect::Hang(_)
+        | Effect::Short(_)
+        | Effect::Corrupt(_)
+        | Effect::End(_)
+        | Effect::Throttle(_) => 0,
     }
 }
 
@@ -66,8 +86,10 @@ pub fn requested(effect: Effect, asked: u64) -> u64 {
         | Effect::Files(_)
         | Effect::Short(_)
         | Effect::Corrupt(_)
-        | Effect::Reset
-        | Effect::End
+        | Effect::Reset(_)
+        | Effect::End(_)
+        | Effect::Unreachable(_)
+        | Effect::Throttle(_)
         | Effect::Signal(_)
         | Effect::Exit(_) => asked,
     }
@@ -93,23 +115,36 @@ pub fn carry_out(
         Effect::Hang(ns) => wait::hang(session, op, ns, ticket, target),
         Effect::Error(errno) => {
             let errno = errno as i32;
-            let ticket = match target {
-                Target::Fd(fd) => make_lasting(session, op, errno, fd, flags, ticket),
-                Target::Fds(to, _) => make_lasting(session, op, errno, to, 0, ticket),
-                _ => ticket,
-            };
-            Outcome::Fail(errno, ticket)
+            match target {
+                Target::Fd(fd) => Outcome::Fail(errno, make_lasting(session, op, errno, fd, flags, ticket)),
+                Target::Fds(to, _) => Outcome::Fail(errno, make_lasting(session, op, errno, to, 0, ticket)),
+                Target::Peer(fd, ..) if op == Op::Connect => fail_connect(fd, errno, 0, ticket),
+                _ => Outcome::Fail(errno, ticket),
+            }
         }
         Effect::Memory(_) => Outcome::Fail(libc::ENOMEM, ticket),
         Effect::Files(_) => Outcome::Fail(libc::EMFILE, ticket),
         Effect::Short(ppm) => Outcome::Short(ppm as u32, ticket),
         Effect::Corrupt(density) => Outcome::Corrupt((density >> 32) as u32, density as u32, draw, ticket),
-        Effect::Reset => {
-            cut(target);
-            Outcome::Fail(libc::ECONNRESET, ticket)
+        Effect::Unreachable(what) => match (target, sockets::unreachable(what)) {
+            (Target::Peer(fd, ..), (errno, ns)) if op == Op::Connect => fail_connect(fd, errno, ns, ticket),
+            (_, (errno, _)) => Outcome::Fail(errno, ticket),
+        },
+        Effect::Throttle(bandwidth) => Outcome::Throttle(bandwidth, ticket),
+        Effect::Reset(limit) => {
+            let (Target::Fd(fd) | Target::Fds(fd, _)) = target else { return Outcome::Fail(libc::ECONNRESET, ticket) };
+            match before_cut(op, fd, limit, flags) {
+                0 => Outcome::Fail(libc::ECONNRESET, make_lasting(session, op, libc::ECONNRESET, fd, flags, ticket)),
+                part => Outcome::Cut(part, false, ticket),
+            }
         }
-        Effect::End => {
-            cut(target);
+        Effect::End(limit) => {
+            if let Target::Fd(fd) | Target::Fds(fd, _) = target {
+                match before_cut(op, fd, limit, flags) {
+                    0 => sys::cut(fd),
+                    part => return Outcome::Cut(part, true, ticket),
+                }
+            }
             if is_write(op) {
                 return Outcome::Fail(libc::EPIPE, make_lasting(session, op, libc::EPIPE, -1, flags, ticket));
             }
@@ -128,19 +163,39 @@ pub fn carry_out(
     }
 }
 
-/// Ends the connection that a call writes to or reads from.
-fn cut(target: Target) {
-    if let Target::Fd(fd) | Target::Fds(fd, _) = target {
-        sys::cut(fd);
+/// How a connect fails: TCP that nobody waits for, or that is given up after a while, by way of the kernel.
+fn fail_connect(fd: i32, errno: i32, ns: u64, ticket: Ticket) -> Outcome {
+    if sockets::is_tcp(fd) && (ns >= connects::SHORTEST || (sockets::comes_later(errno) && !suits::may_block(fd, 0))) {
+        return Outcome::FailConnect(errno, ns, ticket);
     }
+    wait::wait_for(ns);
+    Outcome::Fail(errno, ticket)
+}
+
+/// What a write that goes beyond the limit of a rule may still move: the connection is cut in its midst.
+fn before_cut(op: Op, fd: i32, limit: u64, flags: i32) -> usize {
+    if limit == 0 || !moved::is_blocking_write(op, fd, flags) {
+        return 0;
+    }
+    usize::try_from(moved::left(fd, limit)).unwrap_or(0)
+}
+
+/// Cuts a connection after a part of a write has been made.
+pub fn cut(fd: i32, ends: bool) {
+    if ends { sys::cut(fd) } else { sys::reset(fd) }
 }
 
 /// What comes with an error besides the errno: SIGPIPE, or a connection that stays reset.
 ///
 /// The signal may end the process or leave the call for good: the log is told before.
 fn make_lasting(session: &Session, op: Op, errno: i32, fd: i32, flags: i32, ticket: Ticket) -> Ticket {
-    if matches!(errno, libc::ECONNRESET | libc::EPIPE) && fd >= 0 && nature(fd) == Nature::Stream {
-        sys::cut(fd);
+    let is_lost = matches!(errno, libc::ECONNRESET | libc::EPIPE | libc::ETIMEDOUT | libc::ENOTCONN);
+    if is_lost && fd >= 0 && sockets::is_connection(fd) {
+        sys::reset(fd);
+        // This call finds the error that the kernel keeps for the next; ENOTCONN leaves it there.
+        if errno != libc::ENOTCONN {
+            sys::socket_option(fd, libc::SO_ERROR);
+        }
     }
     if errno == libc::EPIPE && is_write(op) && flags & libc::MSG_NOSIGNAL == 0 {
         delivered(session, &ticket, -1);

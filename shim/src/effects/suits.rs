@@ -1,17 +1,25 @@
 //! Which faults a kernel could produce at a place: what a descriptor is, and what can happen to it.
 
-use super::files;
+use super::{files, sockets};
 use crate::select::Target;
 use crate::stream::condition;
-use crate::{fds, sys};
+use crate::{edges, sys};
 use chaos_table::calls::{Direction, Family, Op};
 use chaos_table::decide::{Derived, Effect};
 use chaos_table::rule::Rule;
 
 /// Writes up to this size into a pipe are atomic (POSIX; PIPE_BUF on Linux).
 const PIPE_BUF: u64 = 4096;
+/// Receiving so leaves the data where it is, or takes it without giving it.
+const UNTAKEN: i32 = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_ERRQUEUE;
+/// Why EINTR cannot be.
+const NO_WAIT: &str = "a call that does not wait is not interrupted";
+/// Why a look-up asks nobody.
+const ADDRESS: &str = "an address needs no look-up";
 /// Why data that is there cannot be withheld from an edge-triggered epoll.
 pub(super) const EDGE: &str = "an edge-triggered epoll would lose its wake-up";
+/// Why a signal does not end a call on a non-blocking descriptor.
+const NOT_WAITING: &str = "a call that does not wait is not interrupted";
 /// What a descriptor is, as far as faults care.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nature {
@@ -19,6 +27,8 @@ pub(super) enum Nature {
     Directory,
     Block,
     Stream,
+    /// A connection that keeps records (SOCK_SEQPACKET).
+    Packets,
     Datagram,
     Listener,
     Pipe,
@@ -37,6 +47,7 @@ pub(super) fn nature(fd: i32) -> Nature {
         libc::S_IFCHR => Nature::Character,
         libc::S_IFSOCK if sys::socket_option(fd, libc::SO_ACCEPTCONN) == Some(1) => Nature::Listener,
         libc::S_IFSOCK if sys::socket_option(fd, libc::SO_TYPE) == Some(libc::SOCK_STREAM) => Nature::Stream,
+        libc::S_IFSOCK if sys::socket_option(fd, libc::SO_TYPE) == Some(libc::SOCK_SEQPACKET) => Nature::Packets,
         libc::S_IFSOCK => Nature::Datagram,
         _ => Nature::Other,
     }
@@ -48,7 +59,7 @@ impl Nature {
     }
 
     pub(super) const fn is_socket(self) -> bool {
-        matches!(self, Nature::Stream | Nature::Datagram | Nature::Listener)
+        matches!(self, Nature::Stream | Nature::Packets | Nature::Datagram | Nature::Listener)
     }
 }
 
@@ -78,19 +89,31 @@ pub fn fitting(
         Effect::Short(_) => short_fits(op, target, asked, flags).map(|()| effect),
         // A line has no size before it is read.
         Effect::Corrupt(_) if asked == 0 && op != Op::Getline => Err("no data to corrupt"),
-        Effect::Reset | Effect::End => match target {
-            Target::Fd(fd) | Target::Fds(fd, _) if nature(fd) == Nature::Stream => Ok(effect),
+        Effect::Corrupt(_) if !is_write(op) && flags & UNTAKEN != 0 => {
+            Err("what is only looked at comes again as it was")
+        }
+        Effect::Reset(_) | Effect::End(_) => match target {
+            Target::Fd(fd) | Target::Fds(fd, _) if sockets::is_connection(fd) && flags & libc::MSG_ERRQUEUE == 0 => {
+                Ok(effect)
+            }
             _ => Err("only a connected stream can be cut"),
         },
+        Effect::Unreachable(what) => sockets::unreachable_fits(op, target, what),
+        Effect::Throttle(_) if flags & libc::MSG_ERRQUEUE != 0 => Err("the error queue is no transfer"),
         Effect::Hang(_) => match target {
             _ if files::waits(op) => files::may_hang(op, target, flags).map(|()| effect),
             Target::Fd(fd) if !may_block(fd, flags) => Err("a non-blocking descriptor does not hang"),
             Target::Fd(_) if op.row().is_in(Family::Stdio) => stream_suits(op, None, flags).map(|()| effect),
-            Target::Peer(fd, ..) if !may_block(fd, 0) => Err("a non-blocking connect does not hang"),
+            Target::Peer(fd, ..) if op == Op::Connect && !may_block(fd, 0) => {
+                Err("a non-blocking connect does not hang: `unreachable` makes it wait")
+            }
+            Target::Wait(0, _) => Err("a call that does not wait does not hang"),
+            Target::Name(name) if sockets::is_address(name) => Err(ADDRESS),
             Target::Nothing if op == Op::Wait && flags & libc::WNOHANG != 0 => Err("WNOHANG does not wait"),
             _ => Ok(effect),
         },
         Effect::Corrupt(_)
+        | Effect::Throttle(_)
         | Effect::Latency(_)
         | Effect::Memory(_)
         | Effect::Files(_)
@@ -99,7 +122,7 @@ pub fn fitting(
     }
 }
 
-fn may_block(fd: i32, flags: i32) -> bool {
+pub(super) fn may_block(fd: i32, flags: i32) -> bool {
     flags & libc::MSG_DONTWAIT == 0 && sys::status_flags(fd) & libc::O_NONBLOCK == 0
 }
 
@@ -120,16 +143,20 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
     if let Some(verdict) = files::suits(op, errno, target, flags) {
         return verdict;
     }
-    if let Target::Peer(fd, ..) = target {
-        return match errno {
-            libc::ECONNREFUSED | libc::ETIMEDOUT | libc::ECONNRESET if nature(fd) == Nature::Datagram => {
-                Err("connecting a datagram socket asks nobody")
-            }
-            _ => Ok(()),
-        };
+    match target {
+        Target::Peer(fd, ..) if op == Op::Connect => return sockets::connect_suits(fd, errno),
+        Target::Peer(_, address, len) if op == Op::Bind => return sockets::bind_suits(address, len, errno),
+        Target::Wait(0, _) if errno == libc::EINTR => return Err(NO_WAIT),
+        Target::Name(name) if sockets::is_address(name) && errno != libc::EAI_MEMORY && errno != libc::EAI_SYSTEM => {
+            return Err(ADDRESS);
+        }
+        _ => {}
     }
     match op {
-        // For these `flags` are the command and the options.
+        // For these `flags` are the command and the options, or whether every kernel has the option.
+        Op::Setsockopt | Op::Getsockopt if errno == libc::ENOPROTOOPT && flags != 0 => {
+            return Err("every kernel has this option");
+        }
         Op::Fcntl => return fcntl_suits(errno, flags),
         Op::Wait if errno == libc::EINTR && flags & libc::WNOHANG != 0 => return Err("WNOHANG does not wait"),
         _ => {}
@@ -137,9 +164,12 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
     let Target::Fd(fd) = target else { return Ok(()) };
     if op == Op::Accept {
         return match errno {
+            libc::EINTR if !may_block(fd, flags) => Err(NO_WAIT),
+            libc::EAGAIN if !edges::rearm(fd) => Err(EDGE),
             libc::EAGAIN if may_block(fd, flags) && sys::socket_timeout(fd, libc::SO_RCVTIMEO).is_none() => {
                 Err("EAGAIN on a blocking socket")
             }
+            libc::EINTR if !may_block(fd, flags) => Err(NOT_WAITING),
             _ => Ok(()),
         };
     }
@@ -149,15 +179,20 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
     let nature = nature(fd);
     match errno {
         _ if nature == Nature::Closed => Err("the descriptor is not open"),
-        libc::EAGAIN if fds::is_watched_by_edges(fd) => Err(EDGE),
         libc::EAGAIN if nature.is_file() => Err("EAGAIN on a file"),
         libc::EAGAIN if may_block(fd, flags) && !has_timeout(op, fd, nature) => Err("EAGAIN on a blocking descriptor"),
+        libc::EAGAIN if !edges::rearm(fd) => Err(EDGE),
+        _ if flags & libc::MSG_ERRQUEUE != 0 && nature.is_socket() && errno != libc::EAGAIN => {
+            Err("the error queue neither waits nor has a connection to lose")
+        }
+        libc::EINTR if op != Op::Close && !may_block(fd, flags) => Err(NO_WAIT),
         libc::EINTR if nature.is_file() && op != Op::Close => Err("EINTR on a file"),
+        libc::EINTR if op != Op::Close && !may_block(fd, flags) => Err(NOT_WAITING),
         libc::EPIPE if nature.is_file() || nature == Nature::Datagram => Err("EPIPE on what is no pipe or stream"),
         libc::ECONNRESET | libc::ETIMEDOUT | libc::ENOBUFS | libc::ENOTCONN if !nature.is_socket() => {
             Err("a socket's error on what is no socket")
         }
-        libc::ECONNRESET if nature != Nature::Stream => Err("a datagram socket has no connection to lose"),
+        libc::ECONNRESET | libc::ETIMEDOUT | libc::ENOTCONN => sockets::loss_suits(fd, errno),
         libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::EFBIG if !nature.is_file() => {
             Err("a file system's error on what is no file")
         }
@@ -219,7 +254,10 @@ fn short_fits(op: Op, target: Target, asked: u64, flags: i32) -> Result<(), &'st
     if flags & libc::MSG_WAITALL != 0 {
         return Err("MSG_WAITALL asks for all");
     }
-    if fds::is_watched_by_edges(fd) {
+    if flags & libc::MSG_ERRQUEUE != 0 {
+        return Err("a message of the error queue is whole");
+    }
+    if !edges::rearm(fd) {
         return Err(EDGE);
     }
     let open = sys::status_flags(fd);

@@ -1,6 +1,6 @@
 //! Copies that the kernel makes between two descriptors.
 
-use super::data::told_if_whole;
+use super::data::{Meter, told, told_if_whole};
 use super::plain;
 use crate::call;
 use crate::effects::{self, Outcome};
@@ -20,11 +20,18 @@ pub(super) fn copying(
     real: impl Fn(usize) -> isize,
 ) -> isize {
     let target = Target::Fds(to, from.0);
+    let meter = Meter::of(op, to, || len, flags);
+    let len = len.min(meter.allowed);
+    let real = |len| meter.count(real(len));
     let Some(first) = call::judge(op, target, len as u64) else { return real(len) };
     // Programs ask for far more than there is: what counts is what they would get.
     let asked = len.min(available(from.0, from.1));
     match call::deliver(first, target, asked as u64, flags) {
-        Outcome::Go | Outcome::Corrupt(..) => real(len),
+        Outcome::Cut(part, ends, ticket) => {
+            let n = real(part.min(len));
+            effects::cut(to, ends);
+            told(n, &ticket)
+        }
         Outcome::Fail(errno, ticket) => effects::fail(errno, &ticket),
         Outcome::End(ticket) => {
             effects::tell(&ticket, 0);
@@ -32,8 +39,9 @@ pub(super) fn copying(
         }
         Outcome::Short(ppm, ticket) => {
             let wanted = effects::shortened(asked, ppm);
-            told_if_whole(real(wanted), wanted, &ticket)
+            told_if_whole(to, real(wanted), wanted, &ticket)
         }
+        _ => real(len),
     }
 }
 

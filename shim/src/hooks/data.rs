@@ -4,7 +4,7 @@ use crate::call::{self, Quick};
 use crate::effects::{self, Outcome};
 use crate::real::{errno, set_errno};
 use crate::select::Target;
-use crate::sys;
+use crate::{edges, moved, session, sys};
 use chaos_table::calls::Op;
 use std::ffi::c_void;
 
@@ -54,6 +54,9 @@ fn transfer_hit(
     real: impl Fn(*mut c_void, usize) -> isize,
 ) -> isize {
     let pointer = memory.pointer();
+    let meter = Meter::of(op, fd, || len, flags);
+    let len = len.min(meter.allowed);
+    let real = |at, len| meter.count(real(at, len));
     let Some(first) = quick.resolve(op, Target::Fd(fd), len as u64) else { return real(pointer, len) };
     match call::deliver(first, Target::Fd(fd), len as u64, flags) {
         Outcome::Go => real(pointer, len),
@@ -64,8 +67,18 @@ fn transfer_hit(
         }
         Outcome::Short(ppm, ticket) => {
             let wanted = effects::shortened(len, ppm);
-            told_if_whole(real(pointer, wanted), wanted, &ticket)
+            told_if_whole(fd, real(pointer, wanted), wanted, &ticket)
         }
+        Outcome::Cut(part, ends, ticket) => {
+            let n = real(pointer, part.min(len));
+            effects::cut(fd, ends);
+            told(n, &ticket)
+        }
+        Outcome::Throttle(bandwidth, ticket) => {
+            let most = effects::throttled_part(fd, flags, bandwidth, len);
+            throttled(op, fd, real(pointer, most), bandwidth, most < len, &ticket)
+        }
+        Outcome::FailConnect(..) => real(pointer, len),
         Outcome::Corrupt(bits, per, draw, ticket) => match memory {
             Memory::Into(_) => {
                 let n = real(pointer, len);
@@ -91,8 +104,56 @@ fn transfer_hit(
 }
 
 /// As [`told`], for a shortened request: one that would have got no more anyway was not hit.
-pub(super) fn told_if_whole(result: isize, wanted: usize, ticket: &crate::log::Ticket) -> isize {
-    if result == wanted as isize { told(result, ticket) } else { result }
+pub(super) fn told_if_whole(fd: i32, result: isize, wanted: usize, ticket: &crate::log::Ticket) -> isize {
+    if result == wanted as isize {
+        edges::rearm(fd);
+        told(result, ticket)
+    } else {
+        result
+    }
+}
+
+/// Waits for what was moved, and tells; where nothing was moved, nothing was hit.
+fn throttled(op: Op, fd: i32, moved: isize, bandwidth: u64, is_part: bool, ticket: &crate::log::Ticket) -> isize {
+    let Some(bytes) = u64::try_from(moved).ok().filter(|bytes| *bytes != 0) else { return moved };
+    let saved = errno();
+    effects::throttled(session::armed(), op, ticket, bandwidth, bytes);
+    if is_part {
+        edges::rearm(fd);
+    }
+    set_errno(saved);
+    told(moved, ticket)
+}
+
+/// Counts what moves over a connection, for rules that cut it after some bytes.
+pub(super) struct Meter {
+    fd: i32,
+    is_counting: bool,
+    /// How much of the request may move now.
+    pub allowed: usize,
+    is_part: bool,
+}
+
+impl Meter {
+    pub fn of(op: Op, fd: i32, len: impl FnOnce() -> usize, flags: i32) -> Meter {
+        let session = session::armed();
+        if flags & libc::MSG_PEEK != 0 || !moved::is_counted(session, op) {
+            return Meter { fd, is_counting: false, allowed: usize::MAX, is_part: false };
+        }
+        let len = len();
+        let allowed = moved::allowed(session, op, fd, len, flags);
+        Meter { fd, is_counting: true, allowed, is_part: allowed < len }
+    }
+
+    pub fn count(&self, result: isize) -> isize {
+        if self.is_counting {
+            moved::add(self.fd, result);
+        }
+        if self.is_part {
+            edges::rearm(self.fd);
+        }
+        result
+    }
 }
 
 /// As [`told`], for data that was changed: where there was none, nothing was hit.
@@ -101,7 +162,7 @@ pub(super) fn told_if_any(result: isize, ticket: &crate::log::Ticket) -> isize {
 }
 
 /// Tells what the caller gets, with errno as the real call left it.
-fn told(result: isize, ticket: &crate::log::Ticket) -> isize {
+pub(super) fn told(result: isize, ticket: &crate::log::Ticket) -> isize {
     let saved = errno();
     effects::tell(ticket, result as i64);
     set_errno(saved);
@@ -132,6 +193,22 @@ impl Vector {
         self.iter().fold(0usize, |sum, part| sum.saturating_add(part.iov_len))
     }
 
+    /// Makes the call for the first bytes, and says for how many: at most so many, and some.
+    fn first(self, wanted: usize, real: impl Fn(*const libc::iovec, i32) -> isize) -> (isize, usize) {
+        let (mut whole, mut kept) = (0, 0usize);
+        for part in self.iter() {
+            if kept.saturating_add(part.iov_len) > wanted {
+                break;
+            }
+            (whole, kept) = (whole + 1, kept + part.iov_len);
+        }
+        // Whole buffers, or a part of the first that is not empty: nothing of the program's list has to be copied.
+        match self.iter().nth(whole as usize) {
+            Some(part) if kept == 0 => (real(&libc::iovec { iov_len: wanted, ..part }, 1), wanted),
+            _ => (real(self.list, whole), kept),
+        }
+    }
+
     /// The address of a byte of the whole.
     fn byte(self, mut at: usize) -> Option<*mut u8> {
         for part in self.iter() {
@@ -157,31 +234,30 @@ pub fn transfer_vector(op: Op, fd: i32, vector: Vector, real: impl Fn(*const lib
 #[cold]
 #[inline(never)]
 fn vector_hit(quick: Quick, op: Op, fd: i32, vector: Vector, real: impl Fn(*const libc::iovec, i32) -> isize) -> isize {
-    let Some(first) = quick.resolve(op, Target::Fd(fd), 0) else { return real(vector.list, vector.count) };
-    let total = vector.total();
+    let meter = Meter::of(op, fd, || vector.total(), 0);
+    let real = |list, count| meter.count(real(list, count));
+    let whole = || if meter.is_part { vector.first(meter.allowed, real).0 } else { real(vector.list, vector.count) };
+    let Some(first) = quick.resolve(op, Target::Fd(fd), 0) else { return whole() };
+    let total = vector.total().min(meter.allowed);
     match call::deliver(first, Target::Fd(fd), total as u64, 0) {
-        Outcome::Go => real(vector.list, vector.count),
         Outcome::Fail(errno, ticket) => effects::fail(errno, &ticket),
         Outcome::End(ticket) => {
             effects::tell(&ticket, 0);
             0
         }
         Outcome::Short(ppm, ticket) => {
-            let wanted = effects::shortened(total, ppm);
-            let (mut whole, mut kept) = (0, 0usize);
-            for part in vector.iter() {
-                if kept.saturating_add(part.iov_len) > wanted {
-                    break;
-                }
-                (whole, kept) = (whole + 1, kept + part.iov_len);
-            }
-            // Whole buffers, or a part of the first that is not empty: nothing of the program's list has to be copied.
-            match vector.iter().nth(whole as usize) {
-                Some(part) if kept == 0 => {
-                    told_if_whole(real(&libc::iovec { iov_len: wanted, ..part }, 1), wanted, &ticket)
-                }
-                _ => told_if_whole(real(vector.list, whole), kept, &ticket),
-            }
+            let (n, wanted) = vector.first(effects::shortened(total, ppm), real);
+            told_if_whole(fd, n, wanted, &ticket)
+        }
+        Outcome::Cut(part, ends, ticket) => {
+            let (n, _) = vector.first(part, real);
+            effects::cut(fd, ends);
+            told(n, &ticket)
+        }
+        Outcome::Throttle(bandwidth, ticket) => {
+            let most = effects::throttled_part(fd, 0, bandwidth, total);
+            let n = if most < total { vector.first(most, real).0 } else { whole() };
+            throttled(op, fd, n, bandwidth, most < total, &ticket)
         }
         Outcome::Corrupt(bits, per, draw, ticket) if !vector.is_source => {
             let n = real(vector.list, vector.count);
@@ -205,19 +281,26 @@ fn vector_hit(quick: Quick, op: Op, fd: i32, vector: Vector, real: impl Fn(*cons
             };
             told_if_any(n, &ticket)
         }
+        _ => whole(),
     }
 }
 
 /// A transfer of messages, which is not cut or changed.
 #[inline(always)]
 pub fn message(op: Op, fd: i32, flags: i32, real: impl FnOnce() -> isize) -> isize {
+    let is_counting = matches!(op, Op::Sendmsg | Op::Recvmsg) && moved::is_counted(session::armed(), op);
+    let real = || {
+        let n = real();
+        if is_counting { moved::add(fd, n) } else { n }
+    };
     let Some(first) = call::judge(op, Target::Fd(fd), 0) else { return real() };
     match call::deliver(first, Target::Fd(fd), 0, flags) {
-        Outcome::Go | Outcome::Short(..) | Outcome::Corrupt(..) => real(),
+        Outcome::Throttle(bandwidth, ticket) => throttled(op, fd, real(), bandwidth, false, &ticket),
         Outcome::Fail(errno, ticket) => effects::fail(errno, &ticket),
         Outcome::End(ticket) => {
             effects::tell(&ticket, 0);
             0
         }
+        _ => real(),
     }
 }

@@ -20,7 +20,8 @@ fn refused(first: First, size: usize) -> Option<i32> {
             effects::tell(&ticket, 0);
             Some(errno)
         }
-        Outcome::Go | Outcome::End(_) | Outcome::Short(..) | Outcome::Corrupt(..) => None,
+
+        _ => None,
     }
 }
 

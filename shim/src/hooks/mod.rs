@@ -9,11 +9,13 @@ mod formatted;
 pub mod ipc;
 pub mod memory;
 pub mod metadata;
+pub mod names;
 pub mod net;
 pub mod path;
 pub mod process;
 pub mod raw;
 mod raw_plain;
+pub mod ready;
 pub mod stdio;
 
 use crate::call::{self, First};
@@ -31,6 +33,8 @@ pub fn resolve_all() {
         memory::SLOTS,
         file::SLOTS,
         net::SLOTS,
+        names::SLOTS,
+        ready::SLOTS,
         process::SLOTS,
         stdio::SLOTS,
         raw::SLOTS,
@@ -47,6 +51,7 @@ pub fn resolve_all() {
     }
     formatted::SLOTS.iter().copied().flatten().for_each(|slot| resolve(slot));
     net::resolve_declared();
+    ready::resolve_declared();
 }
 
 fn resolve(slot: &Slot) {
@@ -91,7 +96,8 @@ fn simple_hit<R>(
             effects::tell(&ticket, -1);
             failed(code)
         }
-        Outcome::Go | Outcome::End(_) | Outcome::Short(..) | Outcome::Corrupt(..) => real(),
+
+        _ => real(),
     }
 }
 

@@ -1,24 +1,63 @@
-//! Sockets and names.
+//! Sockets.
 
 use super::data::{Memory, message, transfer};
 use super::file::making;
-use super::{minus_one, simple, tracked};
-use crate::real::{hooks, word};
+use super::{minus_one, simple, tracked, with_flags};
+use crate::call::{self, First};
+use crate::connects::{self, Failing};
+use crate::effects::{self, Outcome};
+use crate::real::{errno, hooks, word};
 use crate::select::Target;
-use crate::session::attached;
-use crate::{effects, fds, init};
+use crate::{fds, init};
 use chaos_table::calls::Op;
-use libc::{addrinfo, c_char, c_int, c_uint, c_void, epoll_event, mmsghdr, msghdr, sockaddr, socklen_t, timespec};
-use std::ffi::CStr;
+use libc::{c_int, c_uint, c_void, mmsghdr, msghdr, sockaddr, socklen_t, timespec};
 
 /// A connect; the descriptor has another peer afterwards.
-pub(super) fn connecting(fd: c_int, address: *const sockaddr, len: socklen_t, real: impl FnOnce() -> c_int) -> c_int {
+pub(super) fn connecting(
+    fd: c_int,
+    address: *const sockaddr,
+    len: socklen_t,
+    real: impl Fn(*const sockaddr, socklen_t) -> c_int,
+) -> c_int {
     if init::is_waiting() {
         init::sign();
     }
-    let result = simple(Op::Connect, Target::Peer(fd, address, len), real, minus_one);
+    if connects::is_pending(fd) {
+        return connects::go_on(fd, || real(address, len));
+    }
+    let target = Target::Peer(fd, address, len);
+    let result = match call::judge(Op::Connect, target, 0) {
+        None => real(address, len),
+        Some(first) => connecting_hit(first, fd, address, len, real),
+    };
     fds::changed(fd);
     result
+}
+
+#[cold]
+#[inline(never)]
+fn connecting_hit(
+    first: First,
+    fd: c_int,
+    address: *const sockaddr,
+    len: socklen_t,
+    real: impl Fn(*const sockaddr, socklen_t) -> c_int,
+) -> c_int {
+    match call::deliver(first, Target::Peer(fd, address, len), 0, 0) {
+        // An interrupted TCP connect goes on; here it has succeeded by the time that the caller is told.
+        Outcome::Fail(libc::EINTR, ticket) if effects::is_tcp(fd) => match real(address, len) {
+            0 => effects::fail(libc::EINTR, &ticket) as c_int,
+            failed => failed,
+        },
+        Outcome::Fail(errno, ticket) => effects::fail(errno, &ticket) as c_int,
+        Outcome::FailConnect(code, ns, ticket) => match connects::fail(fd, (address, len), code, ns, real) {
+            Failing::Begun => effects::fail(errno(), &ticket) as c_int,
+            Failing::Over(code) => effects::fail(code, &ticket) as c_int,
+            Failing::Other(result) => result,
+        },
+
+        _ => real(address, len),
+    }
 }
 
 /// An accept on a listening socket.
@@ -49,31 +88,39 @@ unsafe fn forget_received(header: *const msghdr) {
     }
 }
 
-/// A name look-up; the addresses of names that rules know are remembered.
+/// An option of a socket; those of the sockets' own level are in every kernel.
+pub(super) fn with_option(op: Op, fd: c_int, level: c_int, real: impl FnOnce() -> c_int) -> c_int {
+    with_flags(op, Target::Fd(fd), c_int::from(level == libc::SOL_SOCKET), real, minus_one)
+}
+
+/// An option that is asked for. SO_ERROR tells how a connect went that was made to fail.
 ///
 /// # Safety
-/// The arguments of getaddrinfo.
-unsafe fn looking_up(node: *const c_char, result: *mut *mut addrinfo, real: impl FnOnce() -> c_int) -> c_int {
-    let code = simple(Op::Getaddrinfo, Target::Name(node), real, |code| {
-        if code == libc::EAI_SYSTEM {
-            crate::real::set_errno(libc::EIO);
+/// The arguments of getsockopt.
+pub(super) unsafe fn asking_option(
+    fd: c_int,
+    (level, name): (c_int, c_int),
+    value: *mut c_void,
+    size: *const socklen_t,
+    real: impl FnOnce() -> c_int,
+) -> c_int {
+    let result = with_option(Op::Getsockopt, fd, level, real);
+    if result == 0 && level == libc::SOL_SOCKET && name == libc::SO_ERROR && connects::is_pending(fd) {
+        // SAFETY: the call has filled both.
+        unsafe {
+            if *size as usize >= size_of::<c_int>() {
+                let mut error = value.cast::<c_int>().read_unaligned();
+                connects::tell(fd, &mut error);
+                value.cast::<c_int>().write_unaligned(error);
+            }
         }
-        code
-    });
-    if code == 0
-        && tracked(Op::Getaddrinfo)
-        && !node.is_null()
-        && let Some(session) = attached()
-    {
-        // SAFETY: getaddrinfo has succeeded: node is a C string and the result a list.
-        unsafe { effects::remember_answers(session, CStr::from_ptr(node).to_bytes(), *result) };
     }
-    code
+    result
 }
 
 hooks! {
     Connect, connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int, real =>
-        connecting(fd, address, len, || real(fd, address, len));
+        connecting(fd, address, len, |address, len| real(fd, address, len));
     Accept, accept(fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> c_int, real =>
         accepting(fd, || real(fd, address, len));
     Accept, accept4(fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int, real =>
@@ -110,8 +157,18 @@ hooks! {
         }
         n
     };
-    Getaddrinfo, getaddrinfo(node: *const c_char, service: *const c_char, hints: *const addrinfo, result: *mut *mut addrinfo) -> c_int,
-        real => looking_up(node, result, || real(node, service, hints, result));
+    Bind, bind(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int, real =>
+        simple(Op::Bind, Target::Peer(fd, address, len), || real(fd, address, len), minus_one);
+    Shutdown, shutdown(fd: c_int, how: c_int) -> c_int, real =>
+        simple(Op::Shutdown, Target::Fd(fd), || real(fd, how), minus_one);
+    Setsockopt, setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, size: socklen_t) -> c_int, real =>
+        with_option(Op::Setsockopt, fd, level, || real(fd, level, name, value, size));
+    Getsockopt, getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, size: *mut socklen_t) -> c_int, real =>
+        asking_option(fd, (level, name), value, size, || real(fd, level, name, value, size));
+    Getsockname, getsockname(fd: c_int, address: *mut sockaddr, size: *mut socklen_t) -> c_int, real =>
+        simple(Op::Getsockname, Target::Fd(fd), || real(fd, address, size), minus_one);
+    Getpeername, getpeername(fd: c_int, address: *mut sockaddr, size: *mut socklen_t) -> c_int, real =>
+        simple(Op::Getpeername, Target::Fd(fd), || real(fd, address, size), minus_one);
 }
 
 // Calls that cost a microsecond, are no cancellation points, and exist in every libc: redhook declares them.
@@ -152,13 +209,6 @@ redhook::hook! {
     }
 }
 
-redhook::hook! {
-    unsafe fn epoll_ctl(epoll: c_int, command: c_int, fd: c_int, event: *mut epoll_event) -> c_int => changed_watch {
-        // SAFETY: the program's own arguments.
-        unsafe { watching(command, fd, event, || redhook::real!(epoll_ctl)(epoll, command, fd, event)) }
-    }
-}
-
 /// Finds the functions behind redhook's declarations now: it does so under a lock, in which a signal handler or a forked
 /// child could be caught.
 pub fn resolve_declared() {
@@ -167,28 +217,6 @@ pub fn resolve_declared() {
     let _ = redhook::real!(pipe);
     let _ = redhook::real!(pipe2);
     let _ = redhook::real!(listen);
-    let _ = redhook::real!(epoll_ctl);
-}
-
-/// A change of what an epoll watches.
-///
-/// # Safety
-/// `event` must be NULL or an event.
-pub(super) unsafe fn watching(
-    command: c_int,
-    fd: c_int,
-    event: *const epoll_event,
-    real: impl FnOnce() -> c_int,
-) -> c_int {
-    let result = simple(Op::EpollCtl, Target::Nothing, real, minus_one);
-    if result == 0 {
-        // What comes with EPOLL_CTL_DEL is not looked at by the kernel: it may be anything.
-        let is_read = command != libc::EPOLL_CTL_DEL;
-        // SAFETY: the call has read it.
-        let events = if is_read { unsafe { (&raw const (*event).events).read_unaligned() } } else { 0 };
-        fds::watched(fd, events & (libc::EPOLLET | libc::EPOLLONESHOT) as u32 != 0);
-    }
-    result
 }
 
 /// A listen: a server is at work.

@@ -2,9 +2,11 @@
 
 use super::data::{Memory, Vector, message, transfer, transfer_vector};
 use super::file::{closing, duplicating, making, opening};
-use super::net::{accepting, connecting, listening, pairing, watching};
+use super::net::{accepting, asking_option, connecting, listening, pairing, with_option};
 use super::process::{executing, forking};
 use super::raw_plain::calling;
+use super::ready::{clear_polled, clear_sets, of_ms, selecting, to_ms, waiting, waiting_spec, watching};
+use super::{minus_one, simple};
 use crate::guard::thread;
 use crate::real::{Slot, word};
 use crate::session::attached;
@@ -167,7 +169,7 @@ unsafe extern "C-unwind" fn handle(
         libc::SYS_listen => c_long::from(listening(fd, || again(whole) as c_int)),
         libc::SYS_epoll_ctl => {
             // SAFETY: the program's own event.
-            c_long::from(unsafe { watching(b as c_int, c as c_int, d as *const _, || again(whole) as c_int) })
+            c_long::from(unsafe { watching(fd, b as c_int, c as c_int, d as *const _, || again(whole) as c_int) })
         }
         libc::SYS_pipe | libc::SYS_pipe2 => {
             // SAFETY: the place that the call fills.
@@ -187,9 +189,26 @@ unsafe extern "C-unwind" fn handle(
         libc::SYS_dup | libc::SYS_dup2 | libc::SYS_dup3 => c_long::from(making(Op::Dup, || again(whole) as c_int)),
         libc::SYS_socket => c_long::from(making(Op::Socket, || again(whole) as c_int)),
         libc::SYS_connect => {
-            c_long::from(connecting(fd, b as *const libc::sockaddr, c as u32, || again(whole) as c_int))
+            let real =
+                |address: *const libc::sockaddr, len: u32| again([a, address as usize, len as usize, d, e, f]) as c_int;
+            c_long::from(connecting(fd, b as *const libc::sockaddr, c as u32, real))
         }
         libc::SYS_accept | libc::SYS_accept4 => c_long::from(accepting(fd, || again(whole) as c_int)),
+        libc::SYS_bind
+        | libc::SYS_shutdown
+        | libc::SYS_setsockopt
+        | libc::SYS_getsockopt
+        | libc::SYS_getsockname
+        | libc::SYS_getpeername => c_long::from(asking_socket(number, whole, || again(whole) as c_int)),
+        libc::SYS_poll | libc::SYS_ppoll | libc::SYS_epoll_wait | libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => {
+            c_long::from(waiting_for_events(number, whole, |args| again(args) as c_int))
+        }
+        libc::SYS_select | libc::SYS_pselect6 => {
+            c_long::from(waiting_for_sets(number, whole, |args| again(args) as c_int))
+        }
+        libc::SYS_epoll_create | libc::SYS_epoll_create1 => {
+            c_long::from(making(Op::EpollCreate, || again(whole) as c_int))
+        }
         libc::SYS_wait4 | libc::SYS_waitid => super::with_flags(
             Op::Wait,
             crate::select::Target::Nothing,
@@ -213,4 +232,78 @@ unsafe extern "C-unwind" fn handle(
             None => again(whole),
         },
     }
+}
+
+/// Calls about one socket.
+fn asking_socket(number: c_long, args: [usize; 6], real: impl FnOnce() -> c_int) -> c_int {
+    let [fd, b, c, d, e, _] = args;
+    let (fd, level) = (fd as c_int, b as c_int);
+    let target = crate::select::Target::Fd(fd);
+    match number {
+        libc::SYS_bind => {
+            let target = crate::select::Target::Peer(fd, b as *const libc::sockaddr, c as u32);
+            simple(Op::Bind, target, real, minus_one)
+        }
+        libc::SYS_shutdown => simple(Op::Shutdown, target, real, minus_one),
+        libc::SYS_setsockopt => with_option(Op::Setsockopt, fd, level, real),
+        // SAFETY: the program's own arguments of getsockopt.
+        libc::SYS_getsockopt => unsafe {
+            asking_option(fd, (level, c as c_int), d as *mut c_void, e as *const u32, real)
+        },
+        libc::SYS_getsockname => simple(Op::Getsockname, target, real, minus_one),
+        _ => simple(Op::Getpeername, target, real, minus_one),
+    }
+}
+
+/// poll and epoll_wait, whose timeouts are ms or a timespec.
+fn waiting_for_events(number: c_long, args: [usize; 6], real: impl FnOnce([usize; 6]) -> c_int) -> c_int {
+    let [a, b, c, d, e, f] = args;
+    let no_mask = std::ptr::null();
+    let clear = || clear_polled(a as *mut libc::pollfd, b as libc::c_ulong);
+    let ms = |ms: usize, left| to_ms(ms as c_int, left) as usize;
+    match number {
+        libc::SYS_poll => {
+            waiting(Op::Poll, of_ms(c as c_int), no_mask, |left| real([a, b, ms(c, left), d, e, f]), clear)
+        }
+        libc::SYS_ppoll => waiting_spec(
+            Op::Poll,
+            c as *const libc::timespec,
+            d as *const libc::sigset_t,
+            |time| real([a, b, time as usize, d, e, f]),
+            clear,
+        ),
+        libc::SYS_epoll_pwait2 => waiting_spec(
+            Op::EpollWait,
+            d as *const libc::timespec,
+            e as *const libc::sigset_t,
+            |time| real([a, b, c, time as usize, e, f]),
+            || (),
+        ),
+        _ => {
+            let mask = if number == libc::SYS_epoll_pwait { e as *const libc::sigset_t } else { no_mask };
+            waiting(Op::EpollWait, of_ms(d as c_int), mask, |left| real([a, b, c, ms(d, left), e, f]), || ())
+        }
+    }
+}
+
+/// select and pselect6, whose signal mask stands behind a pointer with its size.
+fn waiting_for_sets(number: c_long, args: [usize; 6], real: impl FnOnce([usize; 6]) -> c_int) -> c_int {
+    let [a, b, c, d, e, f] = args;
+    let sets = [b, c, d].map(|set| set as *mut libc::fd_set);
+    if number == libc::SYS_select {
+        return selecting(a as c_int, sets, e as *mut libc::timeval, || real(args));
+    }
+    let mask = if f != 0 && crate::sys::is_readable(f as *const u8, 16) {
+        // SAFETY: a pointer and a size, which can be read.
+        unsafe { (f as *const *const libc::sigset_t).read_unaligned() }
+    } else {
+        std::ptr::null()
+    };
+    waiting_spec(
+        Op::Select,
+        e as *const libc::timespec,
+        mask,
+        |time| real([a, b, c, d, time as usize, f]),
+        || clear_sets(a as c_int, sets),
+    )
 }

@@ -97,7 +97,8 @@ fn whole<R: Told>(op: Op, stream: *mut FILE, asked: usize, failed: R, real: impl
         Quick::Pass => real(),
         quick => match outcome(quick, op, stream, asked) {
             Outcome::Fail(errno, ticket) => fail(stream, errno, &ticket, failed),
-            Outcome::Go | Outcome::End(_) | Outcome::Short(..) | Outcome::Corrupt(..) => real(),
+
+            _ => real(),
         },
     }
 }
@@ -162,7 +163,8 @@ fn reading_hit(
             told_if_any(items as isize, &ticket);
             items
         }
-        Outcome::Go | Outcome::End(_) | Outcome::Short(..) => real(),
+
+        _ => real(),
     }
 }
 
@@ -202,7 +204,8 @@ fn reading_line(stream: *mut FILE, room: c_int, real: impl FnOnce() -> *mut c_ch
                 }
                 line
             }
-            Outcome::Go | Outcome::End(_) | Outcome::Short(..) => real(),
+
+            _ => real(),
         },
     }
 }
@@ -228,7 +231,8 @@ fn reading_delimited(
                 }
                 len
             }
-            Outcome::Go | Outcome::End(_) | Outcome::Short(..) => real(),
+
+            _ => real(),
         },
     }
 }
@@ -274,7 +278,8 @@ fn writing_hit(
             told_if_any(items as isize, &ticket);
             items
         }
-        Outcome::Go | Outcome::End(_) | Outcome::Short(..) => real(from),
+
+        _ => real(from),
     }
 }
 
@@ -290,7 +295,8 @@ fn flushing(op: Op, stream: *mut FILE, real: impl FnOnce() -> c_int) -> c_int {
                 }
                 effects::fail(errno, &ticket) as c_int
             }
-            Outcome::Go | Outcome::End(_) | Outcome::Short(..) | Outcome::Corrupt(..) => real(),
+
+            _ => real(),
         },
     }
 }
@@ -309,7 +315,8 @@ fn closing(stream: *mut FILE, real: impl FnOnce() -> c_int) -> c_int {
             real();
             effects::fail(errno, &ticket) as c_int
         }
-        Outcome::Go | Outcome::End(_) | Outcome::Short(..) | Outcome::Corrupt(..) => real(),
+
+        _ => real(),
     }
 }
 

@@ -1,0 +1,71 @@
+//! Event loops: what is withheld from them is announced again, and what can not be announced is not withheld.
+
+#[expect(dead_code, reason = "each topic uses its part of the helpers")]
+mod common;
+
+use common::{Scene, guest};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// A client of the echo server: sends messages of many sizes and wants every one back.
+fn echo(port: u16, seed: usize) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    for round in 0..40 {
+        let size = 1 + (seed * 7919 + round * 104_729) % 50_000;
+        let message: Vec<u8> = (0..size).map(|at| (at * 31 + round + seed) as u8).collect();
+        let mut writer = stream.try_clone().unwrap();
+        let sent = message.clone();
+        let writing = std::thread::spawn(move || writer.write_all(&sent).unwrap());
+        let mut got = vec![0; size];
+        stream.read_exact(&mut got).unwrap_or_else(|error| panic!("round {round}, {size} bytes: {error}"));
+        writing.join().unwrap();
+        assert!(got == message, "round {round}: other bytes came back");
+    }
+}
+
+#[test]
+fn an_edge_triggered_server_loses_no_wakeup() {
+    let scene = Scene::new();
+    for faults in [
+        &["error calls=recv,send,accept errno=EAGAIN rate=30%"][..],
+        &["short calls=recv,send keep=30% rate=50%"],
+        &["short calls=recv,send keep=1% rate=20%", "error calls=recv,send,accept errno=EAGAIN rate=20%"],
+        &["throttle bandwidth=8MB/s calls=recv,send"],
+    ] {
+        let mut server = scene.under(faults).start(&[&guest("etecho"), "4"]);
+        let out = server.out.clone();
+        let port =
+            || std::fs::read_to_string(&out).unwrap_or_default().lines().next().and_then(|line| line.parse().ok());
+        server.wait_until("it listens", || port().is_some());
+        let port: u16 = port().unwrap();
+        let clients: Vec<_> = (0..4).map(|seed| std::thread::spawn(move || echo(port, seed))).collect();
+        for client in clients {
+            client.join().unwrap();
+        }
+        let done = server.end().ended(0);
+        assert!(done.out.ends_with("done\n"), "{}", done.story());
+        let hits = done.injections().iter().filter(|line| line["delivered"] == true).count();
+        assert!(hits > 20, "{faults:?} hit {hits} times");
+        let refused = |line: &serde_json::Value| line["reason"].as_str().is_some_and(|reason| reason.contains("edge"));
+        assert!(!done.lines("event").iter().any(refused), "{}", done.story());
+    }
+}
+
+#[test]
+fn what_several_epolls_watch_is_left_alone() {
+    let scene = Scene::new();
+    for (fault, kind) in [("short calls=read keep=10%", "two"), ("error calls=read errno=EAGAIN", "two")] {
+        let done = scene.under(&[fault]).go(&[&guest("edge"), kind]).said("got 1000");
+        assert!(done.injections().is_empty(), "{}", done.story());
+        assert!(done.lines("event")[0]["reason"].as_str().unwrap().contains("edge-triggered"), "{}", done.story());
+    }
+    // A one-shot watch is set again by its program; a level needs nothing; one that was taken away neither.
+    for kind in ["oneshot", "level", "moved"] {
+        for fault in ["short calls=read keep=10% nth=1", "error calls=read errno=EAGAIN nth=1"] {
+            let done = scene.under(&[fault]).go(&[&guest("edge"), kind]).said("got 1000");
+            assert_eq!(done.injections().len(), 1, "{kind}: {}", done.story());
+        }
+    }
+}
