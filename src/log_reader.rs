@@ -3,7 +3,7 @@
 
 use crate::error::{Failure, Result, plain};
 use crate::facts::Counted;
-use crate::session::{LATEST, LOG, META, Meta, state_dir};
+use crate::session::{LATEST, LOG, META, Meta, RUNS, state_dir};
 use crate::session_file::{RuleLabel, SessionFile};
 use crate::slots::{MAX_SLOTS, Seen, commit_of, look, split_record};
 use chaos_table::record::{CONT, Record, SLOT};
@@ -57,6 +57,10 @@ impl Source {
     fn of_dir(dir: &Path) -> Result<Source> {
         let meta_path = dir.join(META);
         let text = fs::read(&meta_path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound if dir.join(RUNS).exists() => {
+                Failure::new(format!("{} holds several runs, each with a log of its own", dir.display()))
+                    .help("name one of them, such as its run-1; `chaos-exec report` takes all together")
+            }
             ErrorKind::NotFound => Failure::new(format!("{} holds no session", dir.display()))
                 .help(format!("a session directory has a {META}; `chaos-exec log` without a name takes the latest")),
             _ => Failure::new(format!("cannot read {}: {}", meta_path.display(), plain(&error))),

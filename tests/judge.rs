@@ -3,7 +3,7 @@
 #[expect(dead_code, reason = "each topic uses its part of the helpers")]
 mod common;
 
-use common::{Done, Scene, python};
+use common::{Done, Scene, guest, program, python};
 use serde_json::Value;
 use std::fs;
 
@@ -114,6 +114,50 @@ fn agents_get_their_class() {
 }
 
 #[test]
+fn agents_in_other_languages_get_the_same_class() {
+    let scene = Scene::new();
+    let class = |command: &[&str], more: &[&str]| {
+        let report = scene.text("report.json");
+        let options = [&["--report", report.as_str()], more].concat();
+        let done = scene.under(&[OPENS]).options(&options).go(command);
+        let value: Value = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
+        let episode = &value["details"][0]["episodes"][0];
+        assert!(episode.is_object(), "{}", done.story());
+        format!("{} {}", episode["outcome"].as_str().unwrap(), episode["kind"].as_str().unwrap_or_default())
+    };
+    let agent = guest("agent");
+    let c = |way: &str, more: &[&str]| class(&[&agent, way], more);
+    assert_eq!(c("swallow", &[]), "unknown ");
+    assert_eq!(c("swallow", &["--check", "exit codes=0"]), "tolerated ");
+    assert_eq!(c("swallow", &["--check", "stdout matches=whole"]), "failed wrong");
+    assert_eq!(c("quit", &[]), "failed gracefully");
+    assert_eq!(c("abort", &[]), "failed crash");
+    assert_eq!(c("crash", &[]), "failed crash");
+    assert_eq!(c("wait", &["--timeout", "1s"]), "failed hang");
+    let script = |body: &str| format!("try {{ require('fs').readFileSync('data.bin') }} catch (e) {{ {body} }}");
+    let node = |body: &str, more: &[&str]| {
+        let file = scene.write("agent.js", script(body));
+        class(&[&program("node", "nodejs"), &file], more)
+    };
+    assert_eq!(node("", &[]), "unknown ");
+    assert_eq!(node("process.exit(4)", &[]), "failed gracefully");
+    assert_eq!(node("process.exit(4)", &["--check", "exit codes=4"]), "tolerated ");
+    assert_eq!(node("process.abort()", &[]), "failed crash");
+}
+
+#[test]
+fn a_truncated_file_that_is_trusted_is_silently_wrong() {
+    let scene = Scene::new();
+    let agent = guest("agent");
+    let faults = ["corrupt calls=read path=data.bin flip=8bits"];
+    let run = |more: &[&str]| scene.under(&faults).options(more).go(&[&agent]).ended(0);
+    let unknown = run(&[]);
+    assert!(unknown.err.contains("1 unknown"), "{}", unknown.story());
+    let wrong = run(&["--check", "stdout matches=whole"]);
+    assert!(wrong.err.contains("1 failed") && wrong.err.contains("check failed"), "{}", wrong.story());
+}
+
+#[test]
 fn what_the_run_left_behind_is_looked_at() {
     let scene = Scene::new();
     let script = "cat data.bin; echo '{\"a\":' > half.json; echo '{}' > whole.json";
@@ -174,7 +218,7 @@ fn a_hang_is_looked_at_before_it_is_ended() {
 #[test]
 fn a_database_that_the_run_wrote_has_a_digest() {
     let scene = Scene::new();
-    let sqlite = common::program("sqlite3", "sqlite3");
+    let sqlite = program("sqlite3", "sqlite3");
     let script = format!("{sqlite} a.db 'create table t(x); insert into t values(1),(2);'; cat data.bin; exit 1");
     let done = scene.under(&[OPENS]).go(&["/bin/sh", "-c", &script]).ended(1);
     let files = facts(&done)["files"]["written"].clone();

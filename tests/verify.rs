@@ -189,6 +189,8 @@ fn runs_are_repeated_and_compared_with_controls() {
     assert_eq!(scene.read("r.csv").iter().filter(|byte| **byte == b'\n').count() as u64, broken + 1);
     // The same seed gives the same, alone and afterwards.
     let session = done.session.as_ref().unwrap();
+    let log = scene.chaos().go(&["log", &session.display().to_string()]).ended(125);
+    assert!(log.err.contains("holds several runs"), "{}", log.story());
     let again = scene.chaos().go(&["report", &session.display().to_string(), "--gate", "runs=12", "-o", "again.json"]);
     let again_value: Value = serde_json::from_slice(&scene.read("again.json")).unwrap();
     assert_eq!(again_value["counts"], value["counts"], "{}", again.story());
@@ -196,6 +198,28 @@ fn runs_are_repeated_and_compared_with_controls() {
     let seed = third["seed"].to_string();
     let alone = scene.under(&faults).options(&["--seed", &seed]).go(&["/bin/sh", "-c", script]);
     assert_eq!(alone.injections().len() as u64, third["delivered"].as_u64().unwrap());
+}
+
+#[test]
+fn the_exit_code_of_a_series_is_the_targets() {
+    let scene = Scene::new();
+    let count = "echo x >> count; [ $(wc -l < count) -eq 2 ] && exit 122; exit 0";
+    scene.under(&[OPENS]).options(&["--runs", "3"]).go(&["/bin/sh", "-c", count]).ended(122);
+    let hang = "echo x >> runs; [ $(wc -l < runs) -eq 1 ] && sleep 60; exit 0";
+    let options = ["--runs", "2", "--timeout", "1s", "--gate", "crashes=1"];
+    scene.under(&[OPENS]).options(&options).go(&["/bin/sh", "-c", hang]).ended(124);
+}
+
+#[test]
+fn a_series_that_is_stopped_says_how_far_it_came() {
+    let scene = Scene::new();
+    let running = scene.under(&[OPENS]).options(&["--runs", "50"]).start(&["/bin/sh", "-c", "sleep 0.3; touch begun"]);
+    while !scene.path("begun").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    running.signal("TERM");
+    let done = running.end().ended(143);
+    assert!(done.err.contains("stopped by SIGTERM after") && done.err.contains("of 50 runs"), "{}", done.story());
 }
 
 #[test]
