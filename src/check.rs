@@ -8,7 +8,9 @@ use crate::verify::refuse_bad_patterns;
 use chaos_table::calls::{CALLS, FaultKind};
 use chaos_table::compile::{Context as Place, compile};
 use chaos_table::errno::{eai_name, errno_name, signal_name};
-use chaos_table::rule::{ALWAYS, Delay, Except, Matcher, Plan, Rule, Span, arm, exhaust, flag, matcher, per, shape};
+use chaos_table::rule::{
+    ALWAYS, Delay, Except, Matcher, Plan, Rule, Span, arm, clocks, exhaust, flag, matcher, per, shape,
+};
 use humantime::format_duration;
 use std::io::Write;
 use std::time::Duration;
@@ -75,7 +77,8 @@ fn rule_in_words(plan: &Plan, index: usize, rule: &Rule) -> String {
     let bit = 1u64 << index;
     let calls: Vec<&str> =
         CALLS.iter().filter(|call| plan.header.planned[call.op as usize] & bit != 0).map(|call| call.name).collect();
-    let mut line = format!("{}: {} at {}", plan.rule_name(index), what(rule), calls.join(", "));
+    let place = if rule.has(flag::LAUNCHER) { "by the launcher".into() } else { format!("at {}", calls.join(", ")) };
+    let mut line = format!("{}: {} {place}", plan.rule_name(index), what(rule));
     let only = |masks: &[u64]| masks.iter().any(|mask| mask & bit != 0);
     match (only(&plan.header.only_files), only(&plan.header.only_sockets)) {
         (true, false) => line += " on files",
@@ -167,11 +170,39 @@ fn what(rule: &Rule) -> String {
         Some(FaultKind::Exhaust) if rule.what == exhaust::MEMORY => {
             format!("run out of memory at {} bytes", rule.limit)
         }
-        Some(FaultKind::Exhaust) => format!("run out of descriptors at {}", rule.limit),
+        Some(FaultKind::Exhaust) => {
+            let what = match rule.what {
+                exhaust::PROCESSES => "processes",
+                exhaust::THREADS => "threads",
+                _ => "descriptors",
+            };
+            format!("run out of {what} at {}", rule.limit)
+        }
         Some(FaultKind::Signal) => format!("send {}", signal_name(rule.code).unwrap_or("a signal")),
         Some(FaultKind::Exit) => format!("exit with {}", rule.code),
+        Some(FaultKind::Freeze) => format!("stand still for {}", time(rule.delay.base_ns)),
+        Some(FaultKind::Clock) => clock(rule),
         None => "nothing".into(),
     }
+}
+
+fn clock(rule: &Rule) -> String {
+    let signed = |ns: i64| format!("{}{}", if ns < 0 { '-' } else { '+' }, time(ns.unsigned_abs()));
+    let which = if rule.clocks & clocks::MONOTONIC == 0 { "the wall clock" } else { "the wall and monotonic clocks" };
+    let which = if rule.clocks == clocks::MONOTONIC { "the monotonic clock" } else { which };
+    let mut parts = Vec::new();
+    if rule.offset_ns != 0 {
+        parts.push(format!("off by {}", signed(rule.offset_ns)));
+    }
+    match (rule.jump_ns, rule.period_ns) {
+        (0, _) => {}
+        (jump, 0) => parts.push(format!("jumping by {}", signed(jump))),
+        (jump, period) => parts.push(format!("jumping by {} for {} and back", signed(jump), time(period))),
+    }
+    if rule.pace_ppm != 0 {
+        parts.push(format!("{} times as fast", rule.pace_ppm as f64 / 1e6));
+    }
+    format!("put {which} {}", parts.join(" and "))
 }
 
 fn errnos(rule: &Rule) -> String {
@@ -210,6 +241,12 @@ fn pattern_in_words(plan: &Plan, pattern: &Matcher) -> String {
 }
 
 fn when(rule: &Rule) -> String {
+    if rule.has(flag::LAUNCHER) {
+        return launcher_when(rule);
+    }
+    if rule.fault == FaultKind::Clock as u8 {
+        return clock_when(rule);
+    }
     let mut line = match rule.rate {
         ALWAYS => String::new(),
         // 2^64 stands for 100 %.
@@ -246,6 +283,42 @@ fn when(rule: &Rule) -> String {
         _ => {}
     }
     if line.is_empty() { ", every match".into() } else { line }
+}
+
+/// When the launcher acts.
+fn launcher_when(rule: &Rule) -> String {
+    let whom = match rule.has(flag::PROCESS) {
+        true => "",
+        false if rule.fault == FaultKind::Freeze as u8 => ", to the whole tree",
+        false => ", to the first process",
+    };
+    let mut line = format!("{whom}, from {}", time(rule.from_ns));
+    if rule.period_ns > 0 {
+        line += &format!(", every {}", time(rule.period_ns));
+    }
+    line += &match (rule.times, rule.period_ns) {
+        (0 | 1, 0) => ", once".to_owned(),
+        (0, _) => String::new(),
+        (times, _) => format!(", {times} times"),
+    };
+    if rule.until_ns != u64::MAX {
+        line += &format!(", until {}", time(rule.until_ns));
+    }
+    line
+}
+
+/// When a clock is off.
+fn clock_when(rule: &Rule) -> String {
+    let mut line = match (rule.period_ns, rule.rate) {
+        (0, _) => String::new(),
+        (_, ALWAYS) => ", every second time".into(),
+        (_, rate) => format!(", {:.4}% of the times", rate as f64 / 18_446_744_073_709_551_616.0 * 100.0),
+    };
+    line += &format!(", from {}", time(rule.from_ns));
+    if rule.until_ns != u64::MAX {
+        line += &format!(", until {}", time(rule.until_ns));
+    }
+    line
 }
 
 fn time(ns: u64) -> String {

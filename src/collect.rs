@@ -5,9 +5,9 @@
 //! session may lose its own log, never the launcher.
 
 use crate::session_file::SessionFile;
-use crate::slots::{Seen, look, split_record};
+use crate::slots::{Seen, join_record, look, split_record};
 use crate::tally::Tally;
-use chaos_table::record::SLOT;
+use chaos_table::record::{OWN, Record, SLOT};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -44,6 +44,8 @@ pub struct Collector {
     log: File,
     log_len: u64,
     tail: u64,
+    /// Slots that the launcher itself has written.
+    own: u64,
     stuck: Option<Stuck>,
     pause: Duration,
     buffer: Vec<u8>,
@@ -61,6 +63,7 @@ impl Collector {
             log,
             log_len: 0,
             tail: 0,
+            own: 0,
             stuck: None,
             pause: SHORTEST_PAUSE,
             buffer: Vec::new(),
@@ -103,6 +106,15 @@ impl Collector {
     #[must_use]
     pub fn pause(&self) -> Duration {
         self.pause
+    }
+
+    /// Writes down what the launcher itself does; the number of the record, `None` when the log cannot be written now.
+    pub fn add(&mut self, record: Record, text: &[u8]) -> Option<u64> {
+        let index = OWN | self.own;
+        self.buffer = join_record(index, record, text);
+        // A number for each slot, as in the ring.
+        self.own += self.buffer.len() as u64 / SLOT as u64;
+        self.append().then_some(index)
     }
 
     /// Copies what is published to the log, at most one ring of it.
@@ -245,7 +257,7 @@ fn lives(pid: u32) -> bool {
 mod tests {
     use super::*;
     use crate::testing::{Fake, injection};
-    use chaos_table::record::{Record, status};
+    use chaos_table::record::status;
 
     fn collector(fake: &Fake) -> Collector {
         Collector::new(fake.open(), fake.log())
@@ -283,6 +295,26 @@ mod tests {
         }
         assert_eq!(collector.tally().delivered[0], written);
         assert_eq!(fake.open().tail().unwrap(), fake.open().head().unwrap());
+    }
+
+    #[test]
+    fn what_the_launcher_did_stands_among_what_the_tree_did() {
+        let mut fake = Fake::new();
+        let mut collector = collector(&fake);
+        fake.write(injection(1), b"/a");
+        collector.drain(Tree::Alive);
+        assert!(collector.add(injection(7), &[b'w'; 300]).is_some());
+        assert!(collector.add(injection(8), b"").is_some());
+        fake.write(injection(2), b"/b");
+        collector.drain(Tree::Alive);
+        let seen: Vec<(u64, usize)> = logged(&fake).iter().map(|(record, text)| (record.nth, text.len())).collect();
+        assert_eq!(seen, [(1, 2), (7, 300), (8, 0), (2, 2)]);
+        assert_eq!(collector.tally().delivered[0], 4);
+        fake.describe();
+        let source = crate::log_reader::Source::find(Some(fake.dir.path())).unwrap();
+        let mut reader = source.reader().unwrap();
+        let read: Vec<u64> = std::iter::from_fn(|| reader.next_record()).map(|(_, record, _)| record.nth).collect();
+        assert_eq!((read, reader.damaged()), (vec![1, 7, 8, 2], 0));
     }
 
     #[test]

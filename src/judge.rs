@@ -85,6 +85,9 @@ pub struct RuleFigures {
     pub recovered: u64,
     /// Those that failed.
     pub failed: u64,
+    /// Whether no call triggers it: the launcher does it.
+    #[serde(skip)]
+    pub by_launcher: bool,
     /// What is to be done about a rule that did nothing.
     pub hint: Option<&'static str>,
 }
@@ -104,11 +107,12 @@ pub struct FamilyFigures {
 
 /// Why a rule did nothing, and what to do about it.
 #[must_use]
-pub fn hint(counted: Counted, fired: u64) -> Option<&'static str> {
+pub fn hint(counted: Counted, fired: u64, by_launcher: bool) -> Option<&'static str> {
     match (counted.matched.max(fired), fired) {
         (0, _) if counted.protected > 0 => {
             Some("only protected places were touched: name them with `path`, or `protect: none`")
         }
+        (0, _) if by_launcher => Some("no process matched in its time: check `process`, `from` and `for`"),
         (0, _) => Some("no call matched: check `calls`, `path`, `to`, `process` and when it is armed"),
         (_, 0) if counted.unsuitable > 0 => Some("where it was due, no kernel could have produced this fault"),
         (_, 0) => Some("it matched and never fired: check `rate`, `nth`, `after`, `every`"),
@@ -170,6 +174,7 @@ impl Gathering {
         let rule = |label: &RuleLabel| RuleFigures {
             name: label.name.clone(),
             fault: label.fault.clone(),
+            by_launcher: label.by_launcher,
             ..RuleFigures::default()
         };
         Gathering {
@@ -267,7 +272,7 @@ impl Gathering {
             // A process that was killed may not have counted its last match.
             rule.matched = counted.matched.max(rule.fired);
             (rule.protected, rule.unsuitable) = (counted.protected, counted.unsuitable);
-            rule.hint = hint(counted, rule.fired).filter(|_| !off);
+            rule.hint = hint(counted, rule.fired, rule.by_launcher).filter(|_| !off);
         }
         judged.verdict(facts, &kills, root);
         judged

@@ -7,7 +7,7 @@ use crate::session::{End, hex};
 use crate::session_file::RuleLabel;
 use chaos_table::calls::{Failure as Fails, FaultKind, Op};
 use chaos_table::errno::{eai_name, errno_name, signal_name};
-use chaos_table::record::{Record, kind, status};
+use chaos_table::record::{NO_CALL, Record, kind, status};
 use serde::Serialize;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -91,7 +91,7 @@ pub struct Injection {
     pub rule: String,
     /// Kind of the fault.
     pub fault: String,
-    /// The call that was hit.
+    /// The call that was hit; `launcher` when the launcher acted by itself.
     pub call: String,
     /// What the call failed with, when it failed.
     pub errno: Option<String>,
@@ -397,6 +397,9 @@ fn fault_name(record: &Record) -> String {
 }
 
 fn call_name(record: &Record) -> String {
+    if record.op == NO_CALL {
+        return "launcher".into();
+    }
     Op::from_number(record.op).map_or_else(|| format!("#{}", record.op), |op| op.row().name.into())
 }
 
@@ -428,6 +431,15 @@ fn effect_of(record: &Record) -> (Option<String>, Option<String>) {
         Some(FaultKind::Corrupt) => (None, Some("corrupt".into())),
         Some(FaultKind::Signal) => (None, Some(signal())),
         Some(FaultKind::Exit) => (None, Some(format!("exit {code}"))),
+        Some(FaultKind::Clock) => {
+            let sign = if record.result < 0 { '-' } else { '+' };
+            let off = Duration::from_nanos(record.result.unsigned_abs());
+            (None, Some(format!("clock {sign}{}", humantime::format_duration(off))))
+        }
+        Some(FaultKind::Freeze) => {
+            let length = Duration::from_nanos(record.requested);
+            (None, Some(format!("freeze {}", humantime::format_duration(length))))
+        }
         None => (None, Some(format!("#{code}"))),
     }
 }

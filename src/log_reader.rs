@@ -6,7 +6,7 @@ use crate::facts::Counted;
 use crate::session::{LATEST, LOG, META, Meta, RUNS, state_dir};
 use crate::session_file::{RuleLabel, SessionFile};
 use crate::slots::{MAX_SLOTS, Seen, commit_of, look, split_record};
-use chaos_table::record::{CONT, Record, SLOT};
+use chaos_table::record::{CONT, OWN, Record, SLOT};
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
@@ -271,6 +271,9 @@ impl LogReader {
             };
             let found = split_record(rest).map(|(record, text, _)| (commit - 1, record, text));
             self.offset += (taken * SLOT) as u64;
+            if commit & OWN != 0 {
+                return found;
+            }
             if commit > self.next {
                 self.next = commit - 1 + taken as u64;
                 return found;

@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+mod actor;
 mod capture;
 mod check;
 mod cli;

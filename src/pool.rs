@@ -229,7 +229,7 @@ impl Pool {
         for rule in &mut self.rules {
             let counted =
                 crate::facts::Counted { matched: rule.matched, protected: rule.protected, unsuitable: rule.unsuitable };
-            rule.hint = rule.hint.and(hint(counted, rule.fired));
+            rule.hint = rule.hint.and(hint(counted, rule.fired, rule.by_launcher));
             self.left_alone.0 += rule.unsuitable;
             self.left_alone.1 += rule.protected;
         }

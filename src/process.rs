@@ -1,5 +1,6 @@
 //! The target while it runs: its start, its signals, its end, and the end of its whole tree.
 
+use crate::actor::Actor;
 use crate::cli::Wait;
 use crate::collect::{Collector, Tree};
 use crate::command::{Command, exec_failed};
@@ -111,20 +112,34 @@ impl Target {
     }
 
     /// Follows the tree to its end, draining the log all the while.
-    pub fn follow(mut self, collector: &mut Collector, timeout: Option<Duration>, wait: Wait) -> Outcome {
+    ///
+    /// `actor` does what the table asks of the launcher itself; whatever it has stopped goes on at the end.
+    pub fn follow(
+        mut self,
+        collector: &mut Collector,
+        actor: &mut Actor,
+        timeout: Option<Duration>,
+        wait: Wait,
+    ) -> Outcome {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let exit = loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
+                actor.release();
                 break self.end_tree(collector);
             }
-            let children = self.step(collector, left);
+            if self.status.is_none() || wait == Wait::Tree {
+                actor.act(collector, self.pid());
+            }
+            let next = [left, actor.next()].into_iter().flatten().min();
+            let children = self.step(collector, next);
             match (self.status, wait) {
                 (Some(status), Wait::Root) => break status,
                 (Some(status), Wait::Tree) if !children => break status,
                 _ => {}
             }
         };
+        actor.release();
         let root = match exit {
             Exit::Timeout => Ended::Timeout,
             Exit::Target(code) => Ended::Exit(code),

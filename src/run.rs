@@ -1,6 +1,7 @@
 //! `chaos-exec run`, as a pipeline: everything is checked before anything is made, everything is made before the
 //! target starts, and everything is written down when it is over.
 
+use crate::actor::Actor;
 use crate::cli::{Format, RunArgs};
 use crate::collect::{Collector, Tree};
 use crate::command::Command;
@@ -27,7 +28,7 @@ use crate::sys;
 use crate::witness::Witness;
 use chaos_table::calls::FaultKind;
 use chaos_table::compile::{Compiled, Context as Place, compile};
-use chaos_table::rule::Plan;
+use chaos_table::rule::{Plan, flag};
 use chaos_table::session::{Header, Start, image};
 use nix::time::{ClockId, clock_gettime};
 use std::os::unix::ffi::OsStrExt;
@@ -89,7 +90,8 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     meta.root_pid = Some(target.pid());
     // The run goes on without it; the end writes it again.
     let _ = session.write_meta(&meta);
-    let mut outcome = target.follow(&mut collector, options.timeout, options.wait);
+    let mut actor = Actor::new(&compiled.plan, start.mono_ns);
+    let mut outcome = target.follow(&mut collector, &mut actor, options.timeout, options.wait);
 
     let counted = finish(&mut session, &mut meta, &mut collector, &outcome, &image)?;
     let temporary = reports.iter().filter_map(Wanted::temporary).chain(log.as_ref().and_then(Output::temporary));
@@ -182,6 +184,7 @@ fn labels(plan: &Plan) -> Vec<RuleLabel> {
         fault: FaultKind::from_number(rule.fault).map_or("?", FaultKind::name).into(),
         component: label(rule.component),
         message: label(rule.message),
+        by_launcher: rule.has(flag::LAUNCHER),
     };
     plan.rules.iter().map(rule).collect()
 }

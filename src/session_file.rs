@@ -4,7 +4,7 @@
 use bytemuck::{Pod, Zeroable};
 use chaos_table::calls::FaultKind;
 use chaos_table::record::{CONT, SLOT};
-use chaos_table::rule::{PlanHeader, Rule, text_of};
+use chaos_table::rule::{PlanHeader, Rule, flag, text_of};
 use chaos_table::session::{Header, OWNER_DIED, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters, slot_state};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -26,6 +26,9 @@ pub struct RuleLabel {
     /// The table's own label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Whether no call triggers it: the launcher does it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_launcher: bool,
 }
 
 /// What the tree counted for a rule.
@@ -141,6 +144,20 @@ impl SessionFile {
         self.file.write_all_at(bytemuck::bytes_of(&1u32), offset_of!(Header, disarmed) as u64)
     }
 
+    /// Takes one of the faults that `--max-faults` leaves; false when there is none left. A process that takes one at
+    /// the same moment may have it as well.
+    ///
+    /// # Errors
+    /// When the file has been cut short.
+    pub fn take_budget(&self) -> io::Result<bool> {
+        let at = offset_of!(Header, budget) as u64;
+        match read_pod::<u64>(&self.file, at)? {
+            0 => Ok(false),
+            u64::MAX => Ok(true),
+            left => self.file.write_all_at(bytemuck::bytes_of(&(left - 1)), at).map(|()| true),
+        }
+    }
+
     /// The head of the compiled table as it is now.
     ///
     /// # Errors
@@ -242,6 +259,7 @@ impl SessionFile {
                 fault: FaultKind::from_number(rule.fault).map_or("?", FaultKind::name).to_owned(),
                 component: label(rule.component),
                 message: label(rule.message),
+                by_launcher: rule.has(flag::LAUNCHER),
             })
             .collect())
     }

@@ -1,6 +1,6 @@
 //! Finding records in slots that anybody may have written: of the ring, and of the drained log.
 
-use chaos_table::record::{CONT, MAX_TEXT, Record, SLOT, kind, slots_for, status};
+use chaos_table::record::{CONT, CONT_TEXT, Continuation, MAX_TEXT, Record, SLOT, kind, slots_for, status};
 
 /// The most slots that a record may take.
 pub const MAX_SLOTS: usize = slots_for(MAX_TEXT);
@@ -33,6 +33,22 @@ pub fn look(slots: &[u8], index: u64) -> Seen {
         status::FIRED if record.kind == kind::INJECTION => Seen::Unfinished(taken, record.pid),
         _ => Seen::Complete(taken),
     }
+}
+
+/// The slots of a record with its text, numbered from ring index `index`.
+#[must_use]
+pub fn join_record(index: u64, mut record: Record, text: &[u8]) -> Vec<u8> {
+    let text = &text[..text.len().min(MAX_TEXT)];
+    // At most MAX_SLOTS.
+    record.slots = slots_for(text.len()) as u8;
+    record.commit = index + 1;
+    let mut slots = bytemuck::bytes_of(&record).to_vec();
+    for (number, part) in (index + 2..).zip(text.chunks(CONT_TEXT)) {
+        let mut slot = Continuation { commit: number | CONT, text: [0; CONT_TEXT] };
+        slot.text[..part.len()].copy_from_slice(part);
+        slots.extend_from_slice(bytemuck::bytes_of(&slot));
+    }
+    slots
 }
 
 /// The `commit` of a slot.

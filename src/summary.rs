@@ -95,7 +95,7 @@ impl Summary<'_> {
                 line += &format!(", {count} {what}");
             }
         }
-        match hint(Counted::from(counters), fired).filter(|_| !self.disabled) {
+        match hint(Counted::from(counters), fired, label.by_launcher).filter(|_| !self.disabled) {
             Some(hint) => (Tone::Loud, format!("{line} - {hint}")),
             None => (Tone::Plain, line),
         }

@@ -11,6 +11,7 @@ use std::marker::PhantomData;
 use std::mem::{MaybeUninit, offset_of};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= 64);
 const _: () = assert!(offset_of!(Header, mutex) + 64 <= PAGE);
@@ -138,6 +139,89 @@ pub fn spawn(
             }
             Ok(pid)
         }
+    }
+}
+
+/// kill(2): whether the process was there and may be sent it. The number may be a real-time signal's.
+pub fn kill(pid: i32, signal: i32) -> bool {
+    // SAFETY: takes no pointer.
+    pid > 0 && unsafe { libc::kill(pid, signal) } == 0
+}
+
+/// A child of the launcher that lets stopped processes go on: when their time is up, or when the launcher has ended,
+/// however that happens.
+pub struct Keeper {
+    pid: i32,
+    /// Its end tells the keeper that there is no more launcher.
+    held: File,
+}
+
+impl Keeper {
+    /// Its pid.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Lets the stopped processes go on now, and waits until that is done.
+    pub fn release(self) {
+        drop(self.held);
+        let mut status = 0;
+        // SAFETY: waitpid only writes the status. It may have been reaped already.
+        unsafe { libc::waitpid(self.pid, &raw mut status, 0) };
+    }
+}
+
+/// Stops processes for so long. Which of them it reached.
+///
+/// # Errors
+/// What pipe or fork says; nothing is stopped then.
+pub fn freeze(pids: &[i32], length: Duration) -> io::Result<(Keeper, Vec<i32>)> {
+    let (release, mut held) = pipe()?;
+    // SAFETY: the launcher has one thread; the child makes async-signal-safe calls only, and never returns.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        -1 => return Err(io::Error::last_os_error()),
+        // SAFETY: this is the child.
+        0 => unsafe { keep(pids, length, release.as_raw_fd(), held.as_raw_fd()) },
+        _ => {}
+    }
+    let reached = pids.iter().copied().filter(|pid| kill(*pid, libc::SIGSTOP)).collect();
+    // The keeper's time begins. If it is gone, nothing may stay stopped.
+    if io::Write::write_all(&mut held, b"!").is_err() {
+        for pid in pids {
+            kill(*pid, libc::SIGCONT);
+        }
+    }
+    Ok((Keeper { pid, held }, reached))
+}
+
+/// The keeper: waits for the word that all are stopped, then for the end of their time or of the launcher.
+///
+/// # Safety
+/// Only in a fresh child of [`freeze`].
+unsafe fn keep(pids: &[i32], length: Duration, release: RawFd, held: RawFd) -> ! {
+    // SAFETY: async-signal-safe calls on memory of our own.
+    unsafe {
+        // A session of its own: what is sent to the launcher's group must not end it before its work is done.
+        libc::setsid();
+        libc::close(held);
+        let mut word = [0u8; 1];
+        if libc::read(release, word.as_mut_ptr().cast(), 1) == 1 {
+            let end = Instant::now() + length;
+            loop {
+                let left = end.saturating_duration_since(Instant::now());
+                let millis = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+                let mut wait = libc::pollfd { fd: release, events: libc::POLLIN, revents: 0 };
+                if millis == 0 || libc::poll(&raw mut wait, 1, millis) > 0 {
+                    break;
+                }
+            }
+        }
+        for pid in pids {
+            libc::kill(*pid, libc::SIGCONT);
+        }
+        libc::_exit(0)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use chaos_table::record::{Record, kind, status};
 use chaos_table::rule::MAX_RULES;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 /// Different escapes that are remembered for the summary; the log has them all.
 const MAX_ESCAPES: usize = 64;
@@ -14,8 +14,8 @@ pub struct Tally {
     pub fired: [u64; MAX_RULES],
     /// Injections whose effect the caller saw, for each rule.
     pub delivered: [u64; MAX_RULES],
-    /// Processes that came under the table; one that execs is still one.
-    pub processes: HashSet<u32>,
+    /// Processes that came under the table; one that execs is still one: pid -> number of its image, its program.
+    pub processes: HashMap<u32, (u32, String)>,
     /// pid and name of those that nobody has asked for yet.
     pub newcomers: Vec<(u32, String)>,
     /// (reason, program) and how often.
@@ -33,7 +33,7 @@ impl Tally {
         Tally {
             fired: [0; MAX_RULES],
             delivered: [0; MAX_RULES],
-            processes: HashSet::new(),
+            processes: HashMap::new(),
             newcomers: Vec::new(),
             escapes: BTreeMap::new(),
             escape_count: 0,
@@ -63,9 +63,10 @@ impl Tally {
         };
         match record.kind {
             kind::PROCESS => {
-                self.processes.insert(record.pid);
-                let name = text.split(|byte| *byte == 0).nth(1).unwrap_or_default();
-                self.newcomers.push((record.pid, String::from_utf8_lossy(name).into_owned()));
+                let program = text.split(|byte| *byte == 0).nth(1).unwrap_or_default();
+                let program = String::from_utf8_lossy(program).into_owned();
+                self.newcomers.push((record.pid, program.clone()));
+                self.processes.insert(record.pid, (record.process, program));
             }
             kind::INJECTION => {
                 add(&mut self.fired);

@@ -240,3 +240,52 @@ fn a_lock_that_somebody_holds_is_waited_for_or_refused() {
     // The wait for a lock, and for nothing else of a file's, ends with a signal.
     scene.under(&["flock=hang:20s"]).go(&[&flock, "-w", "0.2", "a", "echo", "held"]).ended(1);
 }
+
+#[test]
+fn runtimes_boot_whatever_fails_on_the_disk() {
+    let scene = Scene::new();
+    let mut complaints = Complaints::default();
+    for fault in
+        ["disk=EIO", "disk=EACCES", "disk=ENOENT", "stat,fstat,access,readlink,realpath=ENOMEM", "getcwd=ENOENT"]
+    {
+        for (command, package) in [
+            ("python3 -c print(1)", "python3"),
+            ("node -p 1", "nodejs"),
+            ("perl -e print(1)", "perl"),
+            ("ruby -e print(1)", "ruby"),
+            ("java -version", "default-jdk-headless"),
+        ] {
+            let words: Vec<&str> = command.split(' ').collect();
+            // Ruby is no runtime of every test machine.
+            if words[0] == "ruby" && !std::path::Path::new("/usr/bin/ruby").exists() {
+                continue;
+            }
+            let runtime = program(words[0], package);
+            let command: Vec<&str> = std::iter::once(runtime.as_str()).chain(words[1..].iter().copied()).collect();
+            let done = scene.under(&[fault]).go(&command).followed();
+            complaints.check(done.code == 0, || format!("{fault}: {}", done.story()));
+        }
+    }
+    complaints.none();
+}
+
+#[test]
+fn node_does_without_a_ring_that_cannot_be_set_up() {
+    let scene = scene();
+    let script = "
+const fs = require('fs');
+fs.stat('a', (error) => { console.log(error ? error.code : 'ok'); });
+";
+    let script = scene.write("ring.js", script);
+    let node = program("node", "nodejs");
+    let go = |faults: &[&str]| scene.under(faults).env("UV_USE_IO_URING", "1").go(&[&node, &script]).ended(0);
+    let fault = "error calls=stat errno=EIO path=a";
+    let rings = |done: &common::Done| {
+        done.lines("escape").iter().filter(|line| line["reason"].as_str().unwrap().starts_with("io_uring")).count()
+    };
+    // Older and newer builds of node, and some kernels, set up none: then there is nothing to escape by.
+    let with = go(&[fault]);
+    assert!(with.out == "EIO\n" || rings(&with) == 1, "{}", with.story());
+    let without = go(&[fault, "io_uring_setup=ENOSYS"]);
+    assert_eq!((without.out.as_str(), rings(&without)), ("EIO\n", 0), "{}", without.story());
+}

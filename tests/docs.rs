@@ -140,7 +140,7 @@ fn list_says_what_the_table_has() {
     for (name, _, _) in FaultKind::ALL {
         assert!(faults.split_whitespace().any(|word| word == *name), "list faults: no {name}\n{faults}");
     }
-    for name in ["network", "disk", "timeout", "memory", "process"] {
+    for name in ["network", "disk", "timeout", "memory", "process", "time"] {
         assert!(list("presets").contains(name), "list presets: no {name}");
     }
     for name in ["python", "node", "java"] {

@@ -36,6 +36,9 @@ class Verdict:
         if not self.bare.cases:
             found.append("trouble: bare, it has no case at all")
         globs = self.known.of(self.suite, self.mode)
+        if "*" in globs:
+            # The suite as a whole cannot end as it does bare.
+            return [] if found or self.seen.cases != self.bare.cases else ["exception *: not needed, it ends as bare"]
         excused = set()
         for case in sorted(self.bare.cases.keys() | self.seen.cases.keys()):
             before, after = self.bare.cases.get(case, "absent"), self.seen.cases.get(case, "absent")

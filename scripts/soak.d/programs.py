@@ -48,8 +48,8 @@ class Program:
 class Unittests:
     """Modules of unittest that a Debian package of Python has installed."""
 
-    def __init__(self, name, modules, seconds):
-        self.name, self.modules, self.seconds = name, modules, seconds
+    def __init__(self, name, modules, seconds, left_out):
+        self.name, self.modules, self.seconds, self.left_out = name, modules, seconds, left_out
 
     def run(self, work, label, mode):
         place = os.path.join(work, self.name, label)
@@ -59,7 +59,8 @@ class Unittests:
         cases, troubles = {}, ended.troubles
         if os.path.exists(report):
             with open(report, encoding="utf-8") as file:
-                cases = json.load(file)
+                ended_so = json.load(file)
+            cases = {case: outcome for case, outcome in ended_so.items() if case.split(".")[-1] not in self.left_out}
         else:
             troubles.append(f"no report; exit code {ended.code}")
         return Outcome(cases, troubles, ended.injected, ended.followed, ended.seconds)
@@ -80,10 +81,14 @@ def shell(script):
     return lambda place: [find("bash"), os.path.join(HERE, script)]
 
 
+# They look at a child in /proc before its exec has come so far, or wait a second for it, and fail bare as well.
+RACES = {"test_cmdline", "test_long_cmdline", "test_name", "test_long_name", "test_proc_cmdline", "test_proc_name",
+         "test_prog_w_funky_name", "test_zombie_process", "test_multi_sockets_procs"}
 SUITES = [
     Program("jvm", lambda place: [find("java"), "-Xss256k", "-cp", os.path.dirname(place), "Storm"], 5, compile_java),
     Program("node", lambda place: [find("node"), os.path.join(HERE, "storm.js")], 3),
     Program("git", shell("git.sh"), 5, env={"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}),
     Program("gcc", shell("gcc.sh"), 3),
-    Unittests("psutil", ["psutil.tests.test_process", "psutil.tests.test_connections", "psutil.tests.test_unicode"], 20),
+    Unittests("psutil", ["psutil.tests.test_process", "psutil.tests.test_connections", "psutil.tests.test_unicode"], 20,
+              RACES),
 ]

@@ -10,12 +10,12 @@ use crate::resource::describe;
 use crate::select::{Target, select};
 use crate::session::{self, Session};
 use crate::tree;
-use crate::{clock, log, real};
+use crate::{census, clock, log, real};
 use chaos_table::calls::{FaultKind, Op};
 use chaos_table::decide::{self, Counters, Effect, Shot};
 use chaos_table::record::{Record, kind, status};
 use chaos_table::rule::{RULE_BITS, Rule, exhaust, flag, per};
-use chaos_table::session::{Header, ProcessCounters, ProcessSlot, ThreadSlot, TreeCounters};
+use chaos_table::session::{ProcessCounters, ProcessSlot, ThreadSlot, TreeCounters};
 use rand_core::Rng;
 use rand_xorshift::XorShiftRng;
 use std::mem::offset_of;
@@ -80,6 +80,7 @@ pub fn quick(op: Op, target: Target) -> Quick {
                 hit | (wanted ^ asking)
             }
         }
+        Target::Nothing => wanted,
         Target::Path(..)
         | Target::Entry(..)
         | Target::Entries(..)
@@ -87,8 +88,7 @@ pub fn quick(op: Op, target: Target) -> Quick {
         | Target::Peer(..)
         | Target::Name(_)
         | Target::Program(_)
-        | Target::Wait(..)
-        | Target::Nothing => return Quick::Ask,
+        | Target::Wait(..) => return Quick::Ask,
     };
     // A thread that no rule has hit yet has no slot, and needs none.
     if hit == 0 {
@@ -268,11 +268,15 @@ fn count_protected(session: &Session, slot: *mut ThreadSlot, mut protected: u64)
 }
 
 fn is_exhausted(session: &Session, rule: &Rule, amount: u64) -> bool {
-    if rule.what == exhaust::MEMORY {
-        let live = session.live_bytes(tree::me().slot).load(Ordering::Relaxed).max(0) as u64;
-        return live.saturating_add(amount) > rule.limit;
+    match rule.what {
+        exhaust::MEMORY => {
+            let live = session.live_bytes(tree::me().slot).load(Ordering::Relaxed).max(0) as u64;
+            live.saturating_add(amount) > rule.limit
+        }
+        exhaust::PROCESSES => census::processes(session) >= rule.limit,
+        exhaust::THREADS => census::threads() >= rule.limit,
+        _ => crate::sys::lowest_free_fd().is_none_or(|fd| fd as u64 >= rule.limit),
     }
-    crate::sys::lowest_free_fd().is_none_or(|fd| fd as u64 >= rule.limit)
 }
 
 /// Counters of one rule where they live: in the session.
@@ -397,7 +401,7 @@ impl Subjected<'_> {
                     return None;
                 }
             };
-        if self.session.limited && !self.take_budget() {
+        if !self.session.take_budget() {
             return None;
         }
         let mut record = self.record(kind::INJECTION);
@@ -443,10 +447,5 @@ impl Subjected<'_> {
         if before == 0 {
             log::publish(self.session, thread, &mut self.record(kind::UNSUITABLE), &[reason.as_bytes()]);
         }
-    }
-
-    fn take_budget(&self) -> bool {
-        let budget = self.session.counter(offset_of!(Header, budget));
-        budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 }

@@ -33,10 +33,10 @@ pub fn wall() -> u64 {
     read(libc::CLOCK_REALTIME)
 }
 
-fn read(clock: i32) -> u64 {
+/// A clock in ns, as the kernel has it: our own hooks are not asked.
+pub fn read(clock: i32) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the timespec lives through the call.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    crate::hooks::time::true_clock(clock, &mut time);
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 

@@ -9,7 +9,7 @@ use crate::select::Target;
 use crate::session::{self, Session};
 use crate::text::Text;
 use crate::tree::{self, Arrival, Lineage};
-use crate::{clock, fds, hooks, log, paths, real, standalone, sys};
+use crate::{clock, fds, hooks, log, paths, real, standalone, sys, wall};
 use chaos_table::calls::Op;
 use chaos_table::record::{self, Record};
 use chaos_table::rule::{TRACK, arm};
@@ -188,9 +188,10 @@ pub fn may_fail_allocation(caller: usize) -> bool {
 /// From now on the entries look at the rules.
 fn arm_now() {
     if let Some(session) = session::attached()
-        && (tree::me().rules != 0 || session.awaits_sign())
+        && (tree::me().rules | tree::me().clocks != 0 || session.awaits_sign())
         && !session.is_over()
     {
+        wall::prepare(session);
         real::WORDS.store(session.words(), Ordering::Relaxed);
     }
 }
@@ -239,6 +240,13 @@ fn wait_for_sign() {
             word.store(TRACK, Ordering::Relaxed);
         }
     }
+    // A ring that is set up now carries the program's own calls later, unseen: its rules are in force already.
+    if let Some(session) = session::attached()
+        && let Some(word) = real::WAITING.of(Op::IoUringSetup as usize)
+        && !session.awaits_sign()
+    {
+        word.store(session.planned(Op::IoUringSetup), Ordering::Relaxed);
+    }
     WAITING.store(true, Ordering::Relaxed);
     real::WORDS.store(real::WAITING.pointer(), Ordering::Relaxed);
 }
@@ -286,7 +294,7 @@ pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char, opened: bool) {
         if !unsafe { desk.absolute(dirfd, path, true) } {
             return;
         }
-        if is_waiting() && !fds::is_protected(session, desk.path.bytes()) {
+        if is_waiting() && !fds::is_protected(session, desk.path.bytes()) && !is_working_directory(desk.path.bytes()) {
             sign();
         }
         let awaited = opened && session.arm() == arm::PATH && session.awaits_sign();
@@ -294,6 +302,11 @@ pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char, opened: bool) {
             arm_tree(session, b"armed: opened ", desk.path.bytes());
         }
     });
+}
+
+/// Runtimes look where they are: that is no sign.
+fn is_working_directory(path: &[u8]) -> bool {
+    paths::with_desk(|desk| desk.path.fill(sys::getcwd) && desk.path.bytes() == path) == Some(true)
 }
 
 /// The program listens on a socket: which port it is may be the sign for the tree.

@@ -24,6 +24,7 @@
 compile_error!("the shim is written for x86-64 Linux");
 
 mod call;
+mod census;
 mod children;
 mod clock;
 mod connects;
@@ -48,3 +49,4 @@ mod sys;
 mod target;
 mod text;
 mod tree;
+mod wall;

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
 pub struct Slot {
     /// The function, or the stub that finds it.
     pub target: AtomicPtr<c_void>,
-    /// Its name, ended by NUL.
+    /// Its name, ended by NUL. Empty: a function of our own, for a libc that lacks it.
     pub name: &'static CStr,
     /// What to do when libc does not have it.
     pub missing: Missing,
@@ -54,9 +54,14 @@ impl Words {
     }
 }
 
+/// What the entries compare once injection is over: [`IDLE`], unless a steady clock must not go back.
+pub static AFTERWARDS: AtomicPtr<AtomicU64> = AtomicPtr::new((&raw const IDLE).cast_mut().cast());
+/// Only the clocks that go on.
+pub static STEADY: Words = Words([const { AtomicU64::new(0) }; OP_ROOM]);
+
 /// Makes every entry jump straight to the real function.
 pub fn disarm() {
-    WORDS.store(IDLE.pointer(), Relaxed);
+    WORDS.store(AFTERWARDS.load(Relaxed), Relaxed);
 }
 
 /// The word of an operation in the table that the entries look at now.
@@ -71,6 +76,9 @@ const _: () = assert!(chaos_table::calls::OPS <= OP_ROOM);
 
 /// Finds the function of a slot and stores it. Called by the stubs and by the constructor.
 pub unsafe extern "C" fn resolve(slot: &Slot) -> *mut c_void {
+    if slot.name.is_empty() {
+        return slot.target.load(Relaxed);
+    }
     // The look-up may itself call malloc on old libcs: the token makes that call pass, and a look-up inside a look-up
     // of the same thread gets NULL, which their dlerror survives.
     if Token::is_held() {

@@ -44,6 +44,7 @@ static SESSION: Cell = Cell(UnsafeCell::new(Session {
         ring_slots: 0,
     },
     start_ns: 0,
+    start_wall_ns: 0,
     seed: 0,
     has_launcher: false,
     until_ns: u64::MAX,
@@ -51,6 +52,7 @@ static SESSION: Cell = Cell(UnsafeCell::new(Session {
     windowed: 0,
     counting: 0,
     complex: 0,
+    clocks: 0,
     picky: 0,
     asks_caller: 0,
     metered: 0,
@@ -68,6 +70,8 @@ pub struct Session {
     layout: Layout,
     /// CLOCK_MONOTONIC of the start of the run.
     pub start_ns: u64,
+    /// CLOCK_REALTIME of the start of the run.
+    pub start_wall_ns: u64,
     /// The seed of every decision.
     pub seed: u64,
     /// Whether somebody drains the ring.
@@ -82,6 +86,8 @@ pub struct Session {
     pub counting: u64,
     /// Rules that are more than a rate and such a counter: windows, other counters, limits.
     pub complex: u64,
+    /// Rules that put clocks off, see `wall.rs`: no call is put to them.
+    pub clocks: u64,
     /// Rules that look at more of a call than its operation and what it acts on: the descriptor's number, sizes, callers.
     pub picky: u64,
     /// Rules that ask which module makes the call.
@@ -136,6 +142,7 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
         base,
         layout,
         start_ns: header.start_mono_ns,
+        start_wall_ns: header.start_wall_ns,
         seed: plan.seed,
         has_launcher: header.has_launcher != 0,
         until_ns: plan.until_ns,
@@ -143,6 +150,7 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
         windowed: 0,
         counting: 0,
         complex: 0,
+        clocks: 0,
         picky: 0,
         asks_caller: 0,
         metered: 0,
@@ -156,6 +164,7 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
     if session.until_ns != u64::MAX || session.arm_ns != 0 {
         session.windowed = u64::MAX;
     }
+    session.clocks = session.find(|rule| rule.fault == FaultKind::Clock as u8);
     session.counting = session.find(|rule| rule.has(flag::COUNTS) && rule.per == per::PROCESS);
     let more = |rule: &Rule| {
         (rule.has(flag::COUNTS) && rule.per != per::PROCESS)
@@ -218,6 +227,11 @@ impl Session {
         disarmed | (self.atomic32(offset_of!(Header, mutex)).load(Ordering::Relaxed) & OWNER_DIED) != 0
     }
 
+    /// A 32-bit word of the header; `field` is an offset in [`Header`].
+    pub fn header32(&self, field: usize) -> &AtomicU32 {
+        self.atomic32(field.min(size_of::<Header>() - 4))
+    }
+
     /// Whether the kernel keeps time by the TSC, see [`Header::clock`].
     pub fn clock(&self) -> &AtomicU32 {
         self.atomic32(offset_of!(Header, clock))
@@ -268,7 +282,13 @@ impl Session {
 
     /// ns since injection could begin: since the start of the run, or since the tree was armed by its sign.
     pub fn run_time(&self, now: u64) -> u64 {
-        now.saturating_sub(self.start_ns).saturating_sub(self.plan_word(offset_of!(PlanHeader, armed_ns)))
+        now.saturating_sub(self.start_ns).saturating_sub(self.armed_ns())
+    }
+
+    /// When the tree was armed by its sign, ns since the start of the run; 0 where none was waited for.
+    #[inline(always)]
+    pub fn armed_ns(&self) -> u64 {
+        self.plan_word(offset_of!(PlanHeader, armed_ns))
     }
 
     /// Whether the whole tree waits for a sign.
@@ -445,6 +465,12 @@ impl Session {
     pub fn ring(&self, index: u64) -> *mut u8 {
         let index = (index & (self.ring_slots() - 1)) as usize;
         self.at(self.layout.ring as usize + index * SLOT)
+    }
+
+    /// Takes one of the faults that `--max-faults` leaves; false when there is none left.
+    pub fn take_budget(&self) -> bool {
+        let budget = self.counter(offset_of!(Header, budget));
+        !self.limited || budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     /// A counter of the header; `field` is an offset in [`Header`].

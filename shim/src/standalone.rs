@@ -6,7 +6,7 @@ use crate::{children, clock, sys};
 use chaos_table::compile::{Context, compile};
 use chaos_table::environment::{Environment, from_env};
 use chaos_table::errno::errno_name;
-use chaos_table::rule::{OP_ROOM, PlanHeader};
+use chaos_table::rule::{OP_ROOM, PlanHeader, flag};
 use chaos_table::session::{Header, SIZE_ALONE, Start, image};
 use once_cell::sync::OnceCell;
 use std::io::Write;
@@ -41,6 +41,12 @@ fn make_session(configured: &Environment) -> Result<&'static Session, String> {
     let seed = configured.table.seed.map_or_else(random_seed, Ok)?;
     let context = Context { work_dir: &work_dir, seed };
     let compiled = compile(&configured.table, &context).map_err(|error| error.to_string())?;
+    if let Some(rule) = compiled.plan.rules.iter().find(|rule| rule.has(flag::LAUNCHER)) {
+        let name = compiled.plan.text_of(rule.name);
+        return Err(format!(
+            "CHAOS_TABLE: the rule {name} has no calls, so only a launcher could do it; use `chaos-exec run`, or give it `calls`"
+        ));
+    }
     let path = session_path(configured, &work_dir)?;
     let start =
         Start { has_launcher: false, mono_ns: clock::exact(), wall_ns: clock::wall(), owner_pid: sys::getpid() };

@@ -73,6 +73,58 @@ pub fn sleep(ns: u64) -> bool {
     unsafe { raw!(SYS_nanosleep, &raw const time, 0usize) == 0 }
 }
 
+/// Stops this process for `ns`, then goes on; false when the kernel has no timer for it.
+///
+/// A timer of the kernel's sends SIGCONT, so that nobody else has to be alive then. More of them come after it, in case
+/// this thread was held up and stopped the process when the first had gone by. One that repeats would not do: where
+/// SIGCONT has no handler, new kernels do not start it again.
+pub fn freeze(ns: u64) -> bool {
+    const SHORTEST: u64 = 1_000_000;
+    const LATER: [u64; 4] = [0, 20_000_000, 500_000_000, 10_000_000_000];
+    let mut timers = [None; LATER.len()];
+    for (timer, later) in timers.iter_mut().zip(LATER) {
+        *timer = continue_after(ns.max(SHORTEST).saturating_add(later));
+    }
+    let is_set = timers.iter().any(Option::is_some);
+    if is_set {
+        // To this thread: it stands still before it can take the timers away.
+        tgkill(getpid(), gettid(), libc::SIGSTOP);
+    }
+    for timer in timers.into_iter().flatten() {
+        // SAFETY: takes no pointer.
+        unsafe { raw!(SYS_timer_delete, timer) };
+    }
+    is_set
+}
+
+/// Lets the kernel send SIGCONT to this process in `ns`; the timer that does.
+fn continue_after(ns: u64) -> Option<i32> {
+    #[repr(C)]
+    struct Event {
+        value: u64,
+        signal: i32,
+        notify: i32,
+        rest: [u64; 6],
+    }
+    let event = Event { value: 0, signal: libc::SIGCONT, notify: libc::SIGEV_SIGNAL, rest: [0; 6] };
+    let time = libc::itimerspec {
+        it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
+        it_value: libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 },
+    };
+    let mut timer = 0i32;
+    // SAFETY: all three live through the calls, and are laid out as the kernel has them.
+    unsafe {
+        if raw!(SYS_timer_create, libc::CLOCK_MONOTONIC, &raw const event, &raw mut timer) != 0 {
+            return None;
+        }
+        if raw!(SYS_timer_settime, timer, 0usize, &raw const time, 0usize) != 0 {
+            raw!(SYS_timer_delete, timer);
+            return None;
+        }
+    }
+    Some(timer)
+}
+
 /// Sleeps until a moment of CLOCK_MONOTONIC, as a blocking read would: false when a handler without SA_RESTART has run.
 /// On kernels before 5.16 any handler ends it.
 pub fn block_until(ns: u64) -> bool {
@@ -123,6 +175,34 @@ pub fn close(fd: i32) {
 pub fn pread(fd: i32, buffer: &mut [u8], offset: u64) -> usize {
     // SAFETY: the buffer is valid for its length.
     let n = unsafe { raw!(SYS_pread64, fd, buffer.as_mut_ptr(), buffer.len(), offset) };
+    usize::try_from(n).unwrap_or(0)
+}
+
+/// getrandom(2), or /dev/urandom on kernels without: fills all of the buffer.
+///
+/// # Safety
+/// `at` must be valid for writes of `len` bytes.
+pub unsafe fn random(at: *mut u8, len: usize) {
+    let mut done = 0;
+    while done < len {
+        // SAFETY: what is left of the buffer.
+        let n = unsafe { raw!(SYS_getrandom, at.add(done), len - done, 0usize) };
+        if n == -libc::ENOSYS as isize {
+            // SAFETY: as above.
+            let rest = unsafe { std::slice::from_raw_parts_mut(at.add(done), len - done) };
+            let Ok(fd) = open(c"/dev/urandom", libc::O_RDONLY, 0) else { return };
+            done += pread(fd, rest, 0);
+            close(fd);
+        } else {
+            done += usize::try_from(n).unwrap_or(0);
+        }
+    }
+}
+
+/// getdents64(2); the number of bytes, 0 at the end or on an error.
+pub fn getdents(fd: i32, buffer: &mut [u8]) -> usize {
+    // SAFETY: the buffer is valid for its length.
+    let n = unsafe { raw!(SYS_getdents64, fd, buffer.as_mut_ptr(), buffer.len()) };
     usize::try_from(n).unwrap_or(0)
 }
 

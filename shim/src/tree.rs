@@ -79,6 +79,8 @@ pub struct Me {
     pub executable: Text<256>,
     /// Rules whose `process` selector matches it, or that have none.
     pub rules: u64,
+    /// The same of those that put clocks off.
+    pub clocks: u64,
 }
 
 struct MeCell(UnsafeCell<Me>);
@@ -97,6 +99,7 @@ static ME: MeCell = MeCell(UnsafeCell::new(Me {
     program: Text::EMPTY,
     executable: Text::EMPTY,
     rules: 0,
+    clocks: 0,
 }));
 
 /// The generation word, on a page that the kernel wipes in every forked child, however it was forked.
@@ -165,7 +168,8 @@ pub fn arrive(session: &Session, arrival: &Arrival<'_>, started_by: &[u8]) -> bo
     let name = if started_by.is_empty() { me.executable.bytes() } else { started_by };
     me.program.push(last_component(name));
     me.lineage = *arrival.lineage;
-    me.rules = rules_for(session, me.program.bytes(), me.executable.bytes());
+    let rules = rules_for(session, me.program.bytes(), me.executable.bytes());
+    (me.rules, me.clocks) = (rules & !session.clocks, rules & session.clocks);
     let inherited = arrival
         .inherited
         .map(|(process, thread)| (session.process(process), thread.map(|thread| session.thread(thread))));

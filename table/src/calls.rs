@@ -115,6 +115,10 @@ pub enum FaultKind {
     Unreachable = 14,
     /// Data moves slowly.
     Throttle = 15,
+    /// The wall clock is off.
+    Clock = 16,
+    /// The process is stopped for a while.
+    Freeze = 17,
 }
 
 impl FaultKind {
@@ -132,8 +136,12 @@ impl FaultKind {
             "the connection is reset, or ends silently, at once or after some bytes, and stays so",
         ),
         ("dns", FaultKind::Dns, "a look-up of a name answers not-found or try-again, or hangs"),
-        ("exhaust", FaultKind::Exhaust, "memory or files (descriptors) run out at a limit"),
-        ("signal", FaultKind::Signal, "a signal is sent to the process at a call"),
+        ("exhaust", FaultKind::Exhaust, "memory, files (descriptors), processes or threads run out at a limit"),
+        (
+            "signal",
+            FaultKind::Signal,
+            "a signal is sent to the process at a call; without `calls` by the launcher at `from`",
+        ),
         ("exit", FaultKind::Exit, "the process exits with a code at a call"),
         (
             "unreachable",
@@ -141,6 +149,8 @@ impl FaultKind {
             "nobody answers: connect fails with ETIMEDOUT after a while, or with EHOSTUNREACH or ENETUNREACH",
         ),
         ("throttle", FaultKind::Throttle, "data moves no faster than a bandwidth"),
+        ("clock", FaultKind::Clock, "the wall clock is off: by an offset, by jumps, or in its pace"),
+        ("freeze", FaultKind::Freeze, "the process is stopped for a while, at a call or by the launcher at `from`"),
     ];
 
     /// The fault with this number in a record.
@@ -163,7 +173,7 @@ impl FaultKind {
 }
 
 /// Any call can be slow, end its process, or fail.
-const ANY: u32 = FaultKind::Latency.bit() | FaultKind::Signal.bit() | FaultKind::Exit.bit();
+const ANY: u32 = FaultKind::Latency.bit() | FaultKind::Signal.bit() | FaultKind::Exit.bit() | FaultKind::Freeze.bit();
 const FAIL: u32 = ANY | FaultKind::Error.bit();
 const WAIT: u32 = FAIL | FaultKind::Hang.bit();
 const DATA: u32 =
@@ -395,23 +405,72 @@ calls! {
     Free "free": free;
         syscalls [] families [] on Nothing fails Never [] NOTHING "malloc(3)"
     Fork "fork": fork _Fork forkpty daemon;
-        syscalls [SYS_fork SYS_clone SYS_clone3] families [Process] on Nothing fails Errno [EAGAIN ENOMEM] FAIL "fork(2)"
+        syscalls [SYS_fork SYS_clone SYS_clone3] families [Process] on Nothing fails Errno [EAGAIN ENOMEM] FILES "fork(2)"
     Vfork "vfork": vfork;
-        syscalls [SYS_vfork] families [Process] on Nothing fails Errno [EAGAIN ENOMEM] FAIL "vfork(2), fork(2)"
+        syscalls [SYS_vfork] families [Process] on Nothing fails Errno [EAGAIN ENOMEM] FILES "vfork(2), fork(2)"
     Exec "exec": execve execv execvp execvpe execl execlp execle fexecve execveat;
         syscalls [SYS_execve SYS_execveat] families [Process] on Program fails Errno [ENOENT EACCES ENOMEM ETXTBSY] FAIL "execve(2)"
     Spawn "spawn": posix_spawn posix_spawnp;
-        syscalls [] families [Process] on Program fails Code [ENOENT EACCES EAGAIN ENOMEM] FAIL "posix_spawn(3), fork(2), execve(2)"
+        syscalls [] families [Process] on Program fails Code [ENOENT EACCES EAGAIN ENOMEM] FILES "posix_spawn(3), fork(2), execve(2)"
     System "system": system;
-        syscalls [] families [Process] on Program fails Errno [EAGAIN ENOMEM] FAIL "system(3), fork(2)"
+        syscalls [] families [Process] on Program fails Errno [EAGAIN ENOMEM] FILES "system(3), fork(2)"
     Popen "popen": popen;
-        syscalls [] families [Process] on Program fails Null [EAGAIN ENOMEM EMFILE] FAIL "popen(3), fork(2), pipe(2)"
+        syscalls [] families [Process] on Program fails Null [EAGAIN ENOMEM EMFILE] FILES "popen(3), fork(2), pipe(2)"
     Pclose "pclose": pclose;
         syscalls [] families [] on Nothing fails Never [] ANY "popen(3)"
     Wait "wait": wait waitpid wait3 wait4 waitid;
         syscalls [SYS_wait4 SYS_waitid] families [Process] on Nothing fails Errno [EINTR] WAIT "wait(2)"
-    PthreadCreate "pthread_create": pthread_create;
-        syscalls [] families [Process] on Nothing fails Code [EAGAIN] FAIL "pthread_create(3)"
+    PthreadCreate "pthread_create": pthread_create thrd_create;
+        syscalls [] families [Process] on Nothing fails Code [EAGAIN] FILES "pthread_create(3)"
+    // Processes: signals and limits.
+    Kill "kill": kill killpg;
+        syscalls [SYS_kill] families [Process] on Nothing fails Errno [EPERM ESRCH] FAIL "kill(2), killpg(3)"
+    Tgkill "tgkill": tgkill;
+        syscalls [SYS_tgkill SYS_tkill] families [Process] on Nothing fails Errno [ESRCH EAGAIN] FAIL "tgkill(2)"
+    Setrlimit "setrlimit": setrlimit setrlimit64;
+        syscalls [SYS_setrlimit] families [Process] on Nothing fails Errno [EPERM] FAIL "getrlimit(2)"
+    Getrlimit "getrlimit": getrlimit getrlimit64;
+        syscalls [SYS_getrlimit] families [Process] on Nothing fails Never [] ANY "getrlimit(2)"
+    Prlimit "prlimit": prlimit prlimit64;
+        syscalls [SYS_prlimit64] families [Process] on Nothing fails Errno [EPERM ESRCH] FAIL "getrlimit(2)"
+    // Random numbers.
+    Getrandom "getrandom": getrandom;
+        syscalls [SYS_getrandom] families [] on Nothing fails Errno [EAGAIN EINTR ENOSYS] RANDOM "getrandom(2)"
+    Getentropy "getentropy": getentropy;
+        syscalls [] families [] on Nothing fails Errno [EIO ENOSYS] FAIL "getentropy(3)"
+    Arc4random "arc4random": arc4random arc4random_buf arc4random_uniform;
+        syscalls [] families [] on Nothing fails Never [] ANY "arc4random(3)"
+    // Clocks, sleeps, timers, and waits with a deadline. EINVAL is a kernel that lacks the clock.
+    Time "time": time;
+        syscalls [SYS_time] families [Time] on Nothing fails Never [] CLOCK "time(2)"
+    Gettimeofday "gettimeofday": gettimeofday timespec_get ftime;
+        syscalls [SYS_gettimeofday] families [Time] on Nothing fails Never [] CLOCK "gettimeofday(2), timespec_get(3), ftime(3)"
+    ClockGettime "clock_gettime": clock_gettime;
+        syscalls [SYS_clock_gettime] families [Time] on Nothing fails Errno [EINVAL] CLOCK_FAIL "clock_getres(2)"
+    ClockGetres "clock_getres": clock_getres;
+        syscalls [SYS_clock_getres] families [Time] on Nothing fails Errno [EINVAL] FAIL "clock_getres(2)"
+    ClockSettime "clock_settime": clock_settime settimeofday;
+        syscalls [SYS_clock_settime SYS_settimeofday] families [Time] on Nothing fails Errno [EPERM] CLOCK_FAIL "clock_getres(2), gettimeofday(2)"
+    Nanosleep "nanosleep": nanosleep usleep;
+        syscalls [SYS_nanosleep] families [Time] on Nothing fails Errno [EINTR] FAIL "nanosleep(2), usleep(3)"
+    Sleep "sleep": sleep;
+        syscalls [] families [Time] on Nothing fails Never [] ANY "sleep(3)"
+    ClockNanosleep "clock_nanosleep": clock_nanosleep;
+        syscalls [SYS_clock_nanosleep] families [Time] on Nothing fails Code [EINTR] CLOCK_FAIL "clock_nanosleep(2)"
+    TimerCreate "timer_create": timer_create;
+        syscalls [SYS_timer_create] families [Time] on Nothing fails Errno [EAGAIN ENOMEM] FAIL "timer_create(2)"
+    TimerSettime "timer_settime": timer_settime;
+        syscalls [SYS_timer_settime] families [Time] on Nothing fails Never [] CLOCK "timer_settime(2)"
+    TimerfdSettime "timerfd_settime": timerfd_settime;
+        syscalls [SYS_timerfd_settime] families [Time] on Nothing fails Never [] CLOCK "timerfd_create(2)"
+    TimerfdGettime "timerfd_gettime": timerfd_gettime;
+        syscalls [SYS_timerfd_gettime] families [Time] on Nothing fails Never [] ANY "timerfd_create(2)"
+    Timedwait "timedwait": pthread_cond_timedwait pthread_cond_clockwait pthread_mutex_timedlock pthread_mutex_clocklock pthread_rwlock_timedrdlock pthread_rwlock_timedwrlock pthread_rwlock_clockrdlock pthread_rwlock_clockwrlock pthread_timedjoin_np pthread_clockjoin_np cnd_timedwait mtx_timedlock;
+        syscalls [SYS_futex SYS_futex_waitv] families [Time] on Nothing fails Never [] CLOCK "pthread_cond_timedwait(3), futex(2)"
+    SemTimedwait "sem_timedwait": sem_timedwait sem_clockwait;
+        syscalls [] families [Time] on Nothing fails Errno [EINTR] CLOCK_FAIL "sem_wait(3)"
+    MqTimed "mq_timed": mq_timedsend mq_timedreceive;
+        syscalls [SYS_mq_timedsend SYS_mq_timedreceive] families [Time] on Nothing fails Errno [EINTR] CLOCK_FAIL "mq_send(3), mq_receive(3)"
 
     // Descriptors: positions, locks, commands, and calls that make one.
     Lseek "lseek": lseek lseek64;
@@ -432,6 +491,8 @@ calls! {
         syscalls [SYS_inotify_init SYS_inotify_init1] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "inotify_init(2)"
     MemfdCreate "memfd_create": memfd_create;
         syscalls [SYS_memfd_create] families [] on Nothing fails Errno [EMFILE ENFILE ENOMEM] FILES "memfd_create(2)"
+    Openpty "openpty": openpty posix_openpt getpt;
+        syscalls [] families [] on Nothing fails Errno [ENOENT EMFILE ENFILE ENOSPC] FILES "openpty(3), posix_openpt(3), pts(4)"
     ShmOpen "shm_open": shm_open;
         syscalls [] families [] on Nothing fails Errno [EACCES ENOENT EMFILE ENFILE] FILES "shm_open(3)"
     ShmUnlink "shm_unlink": shm_unlink;
@@ -615,6 +676,9 @@ const MESSAGE: u32 = MESSAGES | FaultKind::Throttle.bit();
 const MESSAGES: u32 = WAIT | FaultKind::Disconnect.bit();
 const NAME: u32 = WAIT | FaultKind::Dns.bit();
 const ALLOC: u32 = FAIL | FaultKind::Exhaust.bit();
+const CLOCK: u32 = ANY | FaultKind::Clock.bit();
+const CLOCK_FAIL: u32 = FAIL | FaultKind::Clock.bit();
+const RANDOM: u32 = WAIT | FaultKind::Short.bit();
 /// Cannot fail, but may take its time.
 const SLOW: u32 = ANY | FaultKind::Hang.bit();
 const MOVE: u32 = WAIT | FaultKind::Short.bit();

@@ -5,7 +5,10 @@ use crate::errnos::Errno;
 use crate::error::{Problem, quoted};
 use crate::fault::Fault;
 use crate::value::{Many, Value};
-use crate::words::{Answer, CallName, Resource};
+use crate::words::{Answer, CallName, Clock, Resource};
+
+/// How long a `freeze` lasts that does not say.
+pub(crate) const FREEZE_NS: u64 = 1_000_000_000;
 
 /// An operation that a fault is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub(crate) struct Hit {
 pub(crate) struct Resolved {
     pub hits: Vec<Hit>,
     pub warnings: Vec<String>,
+    /// It has no calls: the launcher does it.
+    pub by_launcher: bool,
 }
 
 const READS: &[Op] =
@@ -69,11 +74,26 @@ const DESCRIPTORS: &[Op] = &[
     Op::TimerfdCreate,
     Op::InotifyInit,
     Op::MemfdCreate,
+    Op::Openpty,
     Op::ShmOpen,
     Op::IoUringSetup,
     Op::Mkstemp,
     Op::Tmpfile,
     Op::EpollCreate,
+];
+const PROCESSES: &[Op] = &[Op::Fork, Op::Vfork, Op::Spawn, Op::System, Op::Popen];
+/// What shows a clock, and what takes a moment of one: off together, or a program would see two times at once.
+const CLOCKS: &[Op] = &[
+    Op::Time,
+    Op::Gettimeofday,
+    Op::ClockGettime,
+    Op::ClockSettime,
+    Op::ClockNanosleep,
+    Op::TimerSettime,
+    Op::TimerfdSettime,
+    Op::Timedwait,
+    Op::SemTimedwait,
+    Op::MqTimed,
 ];
 /// The faults that have an `errno`.
 const WITH_ERRNO: &[FaultKind] = &[FaultKind::Error, FaultKind::Unreachable];
@@ -88,9 +108,19 @@ fn default_ops(kind: FaultKind, what: Option<Resource>) -> Option<&'static [Op]>
         FaultKind::Refuse | FaultKind::Unreachable => Some(&[Op::Connect]),
         FaultKind::Dns => Some(&[Op::Getaddrinfo, Op::Gethostbyname]),
         FaultKind::Disconnect | FaultKind::Throttle => Some(CONNECTION),
-        FaultKind::Exhaust if what == Some(Resource::Memory) => Some(ALLOCATOR),
-        FaultKind::Exhaust => Some(DESCRIPTORS),
-        FaultKind::Error | FaultKind::Latency | FaultKind::Hang | FaultKind::Signal | FaultKind::Exit => None,
+        FaultKind::Exhaust => Some(match what {
+            Some(Resource::Memory) => ALLOCATOR,
+            Some(Resource::Processes) => PROCESSES,
+            Some(Resource::Threads) => &[Op::PthreadCreate],
+            Some(Resource::Files) | None => DESCRIPTORS,
+        }),
+        FaultKind::Clock => Some(CLOCKS),
+        FaultKind::Error
+        | FaultKind::Latency
+        | FaultKind::Hang
+        | FaultKind::Signal
+        | FaultKind::Freeze
+        | FaultKind::Exit => None,
     }
 }
 
@@ -102,6 +132,17 @@ pub(crate) fn resolve(fault: &Fault) -> Result<Resolved, Problem> {
     };
     parameters(fault, kind)?;
     when(fault)?;
+    if fault.is_by_launcher() {
+        without_calls(fault, kind)?;
+        return Ok(Resolved { by_launcher: true, ..Resolved::default() });
+    }
+    if fault.period.is_some() && kind != FaultKind::Clock {
+        let problem = Problem::new(format!("`period` is for a {} without `calls`", kind.name()));
+        return Err(problem.help("`every` and `nth` choose among the matching calls"));
+    }
+    if kind == FaultKind::Clock {
+        clock(fault)?;
+    }
     if fault.path.is_some() && fault.to.is_some() {
         return Err(Problem::new("`path` and `to` can never match together").help("make two faults of it"));
     }
@@ -163,6 +204,11 @@ fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
         ("limit", fault.limit.is_some(), &[FaultKind::Exhaust]),
         ("signal", fault.signal.is_some(), &[FaultKind::Signal]),
         ("code", fault.code.is_some(), &[FaultKind::Exit]),
+        ("offset", fault.offset.is_some(), &[FaultKind::Clock]),
+        ("jump", fault.jump.is_some(), &[FaultKind::Clock]),
+        ("pace", fault.pace.is_some(), &[FaultKind::Clock]),
+        ("clocks", fault.clocks.is_some(), &[FaultKind::Clock]),
+        ("period", fault.period.is_some(), &[FaultKind::Clock, FaultKind::Signal, FaultKind::Freeze]),
     ];
     if let Some((key, _, owners)) = given.iter().find(|(_, is_given, owners)| *is_given && !owners.contains(&kind)) {
         let owners: Vec<&str> = owners.iter().map(|owner| owner.name()).collect();
@@ -210,11 +256,11 @@ fn parameter_names(kind: FaultKind, all: &[(&'static str, bool, &[FaultKind])]) 
 
 fn exhaust_parameters(fault: &Fault) -> Result<(), Problem> {
     let Some(what) = fault.what else {
-        return Err(Problem::new("exhaust says not what runs out").help("what: memory or files"));
+        return Err(Problem::new("exhaust says not what runs out").help("what: memory, files, processes or threads"));
     };
     let example = match what {
         Resource::Memory => "a size such as limit=100MB",
-        Resource::Files => "a count such as limit=64",
+        Resource::Files | Resource::Processes | Resource::Threads => "a count such as limit=64",
     };
     match fault.limit {
         None => Err(Problem::new(format!("exhaust of {} needs a limit", what.to_text())).help(example)),
@@ -224,6 +270,79 @@ fn exhaust_parameters(fault: &Fault) -> Result<(), Problem> {
             Err(problem.help(example))
         }
         Some(_) => Ok(()),
+    }
+}
+
+/// A clock is off for all of a process and as long as its window is open: nothing else can choose.
+fn clock(fault: &Fault) -> Result<(), Problem> {
+    if fault.calls.is_some() {
+        let problem = Problem::new("clock takes no `calls`: all calls show the same time");
+        return Err(problem.help("leave `calls` out; `process` chooses who sees it"));
+    }
+    if fault.offset.is_none() && fault.jump.is_none() && fault.pace.is_none() {
+        let problem = Problem::new("clock says not how the clock is off");
+        return Err(problem.help("offset=+1h, jump=-30s with `from` or `period`, or pace=2x"));
+    }
+    refuse(
+        fault,
+        &["every", "nth", "after", "times", "per", "size", "caller", "direction"],
+        "does not apply to clock: the clock is off, not a call",
+        "`from` and `for` say when; a `jump` with a `period` comes and goes",
+    )?;
+    if fault.jump.is_some() && fault.period.is_none() && fault.from.is_none() {
+        let problem = Problem::new("clock says not when the clock jumps");
+        return Err(problem.help("from=10s for once, or period=2s for again and again; `offset` is off from the start"));
+    }
+    if fault.period.is_some() && fault.jump.is_none() {
+        return Err(Problem::new("`period` is how long a `jump` lasts").help("such as jump=+1h period=2s"));
+    }
+    if fault.rate.is_some() && fault.period.is_none() {
+        let problem = Problem::new("a clock has a `rate` only where it jumps in periods");
+        return Err(problem.help("such as jump=+1h period=2s rate=30%"));
+    }
+    if fault.clocks.as_ref().is_some_and(|clocks| clocks.iter().any(|clock| *clock == Clock::Monotonic)) {
+        return monotonic(fault);
+    }
+    Ok(())
+}
+
+/// A monotonic clock never goes back, also where a program has read it before the fault began.
+fn monotonic(fault: &Fault) -> Result<(), Problem> {
+    let back = [fault.offset, fault.jump].into_iter().flatten().any(|offset| offset.0 < 0);
+    let slow = fault.pace.is_some_and(|pace| pace.0 < 1_000_000);
+    if back || slow || fault.period.is_some() {
+        let what = if slow { "go slower than it did" } else { "go back" };
+        let problem = Problem::new(format!("the monotonic clock can never {what}"));
+        return Err(problem.help("an offset or jump ahead, or a pace above 1x; or clocks=realtime"));
+    }
+    Ok(())
+}
+
+/// What the launcher does by itself knows no call, so nothing that is said of calls.
+fn without_calls(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
+    let what =
+        format!("needs `calls`: without them the launcher acts, which knows only processes and time ({})", kind.name());
+    let keys = ["path", "to", "fd", "size", "caller", "direction", "rate", "every", "nth", "after", "per"];
+    refuse(fault, &keys, &what, "add `calls`, or use `process`, `from`, `times` and `period`")?;
+    if fault.times.is_some_and(|times| times.0 > 1) && fault.period.is_none() {
+        let problem = Problem::new(format!("`times` of a {} without `calls` needs a `period`", kind.name()));
+        return Err(problem.help("such as times=3 period=10s"));
+    }
+    let lasts = fault.r#for.map_or(FREEZE_NS, |lasting| lasting.0.0);
+    if kind == FaultKind::Freeze && fault.period.is_some_and(|period| period.0.0 <= lasts) {
+        return Err(Problem::new("the next freeze would begin before the last is over").help("a `period` above `for`"));
+    }
+    Ok(())
+}
+
+/// The first of these keys that is given is an error; so is what `not` says of calls.
+fn refuse(fault: &Fault, keys: &[&str], why: &str, help: &str) -> Result<(), Problem> {
+    let words = fault.words();
+    let mut given = words.iter().map(|(key, _)| key.as_str());
+    let is_refused = |key: &str| keys.contains(&key) || (key.starts_with("not.") && key != "not.process");
+    match given.find(|key| is_refused(key)) {
+        Some(key) => Err(Problem::new(format!("`{key}` {why}")).help(help)),
+        None => Ok(()),
     }
 }
 
@@ -304,10 +423,7 @@ fn of_family(fault: &Fault, kind: FaultKind, family: Family) -> Result<Vec<Hit>,
 fn by_default(fault: &Fault, kind: FaultKind, resolved: &mut Resolved) -> Result<(), Problem> {
     let Some(ops) = default_ops(kind, fault.what) else {
         let problem = Problem::new(format!("{} needs `calls`", kind.name()));
-        return Err(match kind {
-            FaultKind::Signal => problem.help("a signal without a call is not supported in this version"),
-            _ => problem.help("such as calls=read,write or calls=network"),
-        });
+        return Err(problem.help("such as calls=read,write or calls=network"));
     };
     let mut first_misfit = None;
     for op in ops {
@@ -330,8 +446,7 @@ fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> R
         let problem = Problem::new(format!("{} does not fit the call `{name}`", kind.name()));
         return Err(problem.help(format!("it fits {}", fitting.join(", "))));
     }
-    let is_memory = row.subject == Subject::Memory;
-    if kind == FaultKind::Exhaust && is_memory != (fault.what == Some(Resource::Memory)) {
+    if kind == FaultKind::Exhaust && !default_ops(kind, fault.what).is_some_and(|ops| ops.contains(&row.op)) {
         let what = fault.what.map_or_else(String::new, |what| what.to_text());
         return Err(Problem::new(format!("exhaust of {what} does not fit the call `{name}`")));
     }
@@ -415,7 +530,7 @@ fn unusual(fault: &Fault, resolved: &mut Resolved) {
 /// Whether the fault's `for` bounds a block in place of its window.
 pub(crate) fn for_bounds_block(fault: &Fault) -> bool {
     match fault.fault {
-        Some(FaultKind::Hang) => true,
+        Some(FaultKind::Hang | FaultKind::Freeze) => true,
         Some(FaultKind::Dns) => fault.answer == Some(Answer::Hang),
         _ => false,
     }

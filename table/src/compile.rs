@@ -12,14 +12,14 @@ use crate::fault::{Fault, Not};
 use crate::presets::DEFAULT_RATE;
 use crate::quantities::Time;
 use crate::rule::{
-    ALWAYS, Delay, MAX_RULES, OP_ROOM, Plan, PlanHeader, RULE_BITS, Rule, Span, TRACK, Weighted, arm, exhaust, flag,
-    matcher, per, shape,
+    ALWAYS, Delay, MAX_RULES, OP_ROOM, Plan, PlanHeader, RULE_BITS, Rule, Span, TRACK, Weighted, arm, clocks, exhaust,
+    flag, matcher, per, shape,
 };
 use crate::runtimes::{DEFAULT_PROTECT, RUNTIMES};
 use crate::schema::{Arm, Protect, Table};
 use crate::selectors::Glob;
 use crate::value::Many;
-use crate::words::{Answer, Distribution, Mode, Per, Resource};
+use crate::words::{Answer, Clock, Distribution, Mode, Per, Resource};
 use bytemuck::Zeroable;
 use patterns::Patterns;
 use std::path::Path;
@@ -68,6 +68,7 @@ const IDENTITY: &[Op] = &[
     Op::TimerfdCreate,
     Op::InotifyInit,
     Op::MemfdCreate,
+    Op::Openpty,
     Op::ShmOpen,
     Op::IoUringSetup,
     Op::Mkstemp,
@@ -123,7 +124,7 @@ pub fn compile(table: &Table, context: &Context<'_>) -> Result<Compiled, TableEr
 fn all_faults(table: &Table) -> Result<Vec<Fault>, TableError> {
     let rate = table.rate.or_else(|| table.intensity.map(|intensity| crate::quantities::Rate(intensity.rate())));
     let mut faults = table.faults.clone();
-    for fault in faults.iter_mut().filter(|fault| !fault.says_when()) {
+    for fault in faults.iter_mut().filter(|fault| !fault.says_when() && fault.takes_rate()) {
         fault.rate = rate;
     }
     for preset in table.chaos.iter().filter_map(|name| name.preset()) {
@@ -173,6 +174,9 @@ impl Compiler<'_> {
         rule.message = self.label(fault.message.as_ref().map(|label| label.0.as_str()))?;
         set_when(&mut rule, fault);
         set_what(&mut rule, fault);
+        if resolved.by_launcher {
+            rule.flags |= flag::LAUNCHER;
+        }
         self.set_where(&mut rule, fault, resolved)?;
         self.set_masks(&mut rule, resolved);
         self.warnings.extend(resolved.warnings.iter().map(|warning| format!("{name}: {warning}")));
@@ -391,13 +395,30 @@ fn set_what(rule: &mut Rule, fault: &Fault) {
         FaultKind::Exhaust => {
             rule.what = match fault.what {
                 Some(Resource::Memory) => exhaust::MEMORY,
+                Some(Resource::Processes) => exhaust::PROCESSES,
+                Some(Resource::Threads) => exhaust::THREADS,
                 Some(Resource::Files) | None => exhaust::FILES,
             };
             rule.limit = fault.limit.map_or(u64::MAX, |limit| limit.amount);
         }
         FaultKind::Signal => rule.code = fault.signal.map_or(libc::SIGKILL, |signal| signal.0),
         FaultKind::Exit => rule.code = fault.code.map_or(1, |code| i32::from(code.0)),
+        FaultKind::Freeze => rule.delay.base_ns = fault.r#for.map_or(check::FREEZE_NS, |lasting| lasting.0.0),
+        FaultKind::Clock => set_clock(rule, fault),
     }
+    rule.period_ns = fault.period.map_or(0, |period| period.0.0);
+}
+
+fn set_clock(rule: &mut Rule, fault: &Fault) {
+    rule.offset_ns = fault.offset.map_or(0, |offset| offset.0);
+    rule.jump_ns = fault.jump.map_or(0, |jump| jump.0);
+    rule.pace_ppm = fault.pace.map_or(0, |pace| pace.0);
+    let bit = |clock: &Clock| match clock {
+        Clock::Realtime => clocks::REALTIME,
+        Clock::Monotonic => clocks::MONOTONIC,
+    };
+    rule.clocks =
+        fault.clocks.as_ref().map_or(clocks::REALTIME, |all| all.iter().fold(0, |bits, clock| bits | bit(clock)));
 }
 
 /// ETIMEDOUT takes time; that there is no way is known at once.

@@ -38,6 +38,8 @@ pub enum Effect {
     Signal(i64),
     /// End the process with this code.
     Exit(i64),
+    /// Stop the process for so many ns.
+    Freeze(u64),
 }
 
 /// Where the errno begins in [`Effect::Unreachable`].
@@ -114,11 +116,16 @@ pub fn effect(rule: &Rule, op: Op, draw: u64) -> Effect {
         Some(FaultKind::Dns) if rule.code == 0 => Effect::Hang(rule.delay.base_ns),
         Some(FaultKind::Dns) => Effect::Error(rule.code.into()),
         Some(FaultKind::Exhaust) if rule.what == exhaust::MEMORY => Effect::Memory(rule.limit),
+        Some(FaultKind::Exhaust) if matches!(rule.what, exhaust::PROCESSES | exhaust::THREADS) => {
+            Effect::Error(libc::EAGAIN.into())
+        }
         Some(FaultKind::Exhaust) => Effect::Files(rule.limit),
         Some(FaultKind::Signal) => Effect::Signal(rule.code.into()),
         Some(FaultKind::Exit) => Effect::Exit(rule.code.into()),
-        // A number that no build has written: a spoiled session. Let the call pass.
-        None => Effect::Latency(0),
+        Some(FaultKind::Freeze) => Effect::Freeze(rule.delay.base_ns),
+        // A clock is off between calls, see `wall.rs`; no call is asked about it. Nor about a number that no build has
+        // written: a spoiled session. Let the call pass.
+        Some(FaultKind::Clock) | None => Effect::Latency(0),
     }
 }
 

@@ -4,10 +4,10 @@ use crate::calls::{Direction, FaultKind};
 use crate::counts::{Count, ExitCode, Nth, Number};
 use crate::errnos::Errnos;
 use crate::error::{Place, Problem};
-use crate::quantities::{Bandwidth, Bytes, Flip, Lasting, Limit, Millis, Part, Rate, Seconds, Time};
+use crate::quantities::{Bandwidth, Bytes, Flip, Lasting, Limit, Millis, Offset, Pace, Part, Rate, Seconds, Time};
 use crate::selectors::{FdRange, Glob, SizeRange, Target};
 use crate::value::{Field, Key, Keys, Many, Word, set_once};
-use crate::words::{Answer, CallName, Distribution, Label, Mode, Per, Resource, Signal};
+use crate::words::{Answer, CallName, Clock, Distribution, Label, Mode, Per, Resource, Signal};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -302,6 +302,16 @@ keyed! {
     signal: Signal = "signal";
     /// `exit`: with which code (1).
     code: ExitCode = "code" | "exit_code";
+    /// `clock`: how far it is off, ahead or behind.
+    offset: Offset = "offset";
+    /// `clock`: how far it jumps, at `from` or in each `period`.
+    jump: Offset = "jump";
+    /// `clock`: how fast it goes.
+    pace: Pace = "pace";
+    /// `clock`: which clocks are off (realtime).
+    clocks: Many<Clock> = "clocks";
+    /// `clock`: how long a jump lasts. `signal` and `freeze` without `calls`: how long until the next.
+    period: Lasting = "period";
     /// Chance that a match fires.
     rate: Rate = "rate" | "probability" | "failure_rate" | "error_rate" | "prob";
     /// Every so many matches fire.
@@ -314,7 +324,8 @@ keyed! {
     times: Count = "times" | "max_times";
     /// The window begins so long after the start of the run.
     from: Time = "from";
-    /// The window lasts so long; for `hang`, and `dns` with `answer: hang`, the longest block instead.
+    /// The window lasts so long; for `hang`, and `dns` with `answer: hang`, the longest block instead; for `freeze`
+    /// how long the process stands still.
     r#for: Lasting = "for" | "duration" | "duration_seconds" as Seconds;
     /// What counters are kept for (process).
     per: Per = "per";
@@ -339,5 +350,17 @@ impl Fault {
             || self.nth.is_some()
             || self.after.is_some()
             || self.times.is_some()
+    }
+
+    /// Whether no call triggers it: the launcher does it by itself.
+    #[must_use]
+    pub fn is_by_launcher(&self) -> bool {
+        matches!(self.fault, Some(FaultKind::Signal | FaultKind::Freeze)) && self.calls.is_none()
+    }
+
+    /// Whether a chance makes sense for it: a clock that is off stays so, unless it jumps now and then.
+    #[must_use]
+    pub fn takes_rate(&self) -> bool {
+        !self.is_by_launcher() && (self.fault != Some(FaultKind::Clock) || self.period.is_some())
     }
 }

@@ -30,6 +30,7 @@ pub mod session;
 pub mod settings;
 pub mod spec;
 mod value;
+pub mod wall;
 pub mod words;
 
 pub use error::{Place, TableError, nearest};

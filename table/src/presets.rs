@@ -89,6 +89,12 @@ pub const PRESETS: &[Preset] = &[
             part("eagain", "error calls=fork,vfork,spawn,system,popen,pthread_create errno=EAGAIN", 1.0 / 3.0),
         ],
     },
+    Preset {
+        name: "time",
+        summary: "the wall clock jumps an hour ahead for two seconds (half the rate of such periods), or a minute back \
+                  for three (the other half)",
+        parts: &[part("ahead", "clock jump=+1h period=2s", 0.5), part("back", "clock jump=-1m period=3s", 0.5)],
+    },
 ];
 
 /// Words for a rate.

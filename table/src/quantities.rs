@@ -235,6 +235,70 @@ impl From<Millis> for Time {
     }
 }
 
+/// How far a clock is off in nanoseconds: ahead, or behind when negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offset(pub i64);
+
+impl Offset {
+    /// A century: a clock that was never set shows 1970, and tests of 2038 look ahead.
+    const MOST: i64 = 100 * 365 * 24 * 3_600_000_000_000;
+}
+
+impl Value for Offset {
+    const EXPECTED: &'static str = "how far the clock is off, such as \"+1h\" or \"-30s\"";
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        let trimmed = text.trim();
+        let (sign, amount) = match trimmed.strip_prefix('-') {
+            Some(amount) => (-1, amount),
+            None => (1, trimmed.strip_prefix('+').unwrap_or(trimmed)),
+        };
+        if !amount.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+            return Err(Problem::new(format!("{} is no offset", quoted(text))).help("such as +1h or -30s"));
+        }
+        let Time(ns) = Time::from_text(amount)?;
+        match i64::try_from(ns) {
+            Ok(0) => Err(Problem::new(format!("{} changes nothing", quoted(text))).help("such as +1h or -30s")),
+            Ok(ns) if ns <= Self::MOST => Ok(Offset(sign * ns)),
+            _ => Err(Problem::new(format!("{} is too far off", quoted(text))).help("at most a century, 876000h")),
+        }
+    }
+    fn to_text(&self) -> String {
+        let sign = if self.0 < 0 { '-' } else { '+' };
+        format!("{sign}{}", in_largest_unit(self.0.unsigned_abs(), TIMES))
+    }
+}
+
+/// How fast a clock goes, in millionths of its true pace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace(pub u64);
+
+impl Value for Pace {
+    const EXPECTED: &'static str = "how fast the clock goes, such as \"2x\" or \"0.5x\"";
+    const NUMERIC: bool = true;
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        let number = text.trim();
+        let number = number.strip_suffix(['x', 'X']).unwrap_or(number).trim_end();
+        let plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let ppm = if plain { scaled(number, 1_000_000) } else { None };
+        match ppm {
+            None => Err(Problem::new(format!("{} is no pace", quoted(text))).help("such as 2x or 0.5x")),
+            Some(1_000_000) => {
+                Err(Problem::new(format!("the pace {} changes nothing", quoted(text))).help("such as 2x or 0.5x"))
+            }
+            Some(ppm) if (10_000..=1_000_000_000).contains(&ppm) => Ok(Pace(ppm)),
+            Some(_) => {
+                Err(Problem::new(format!("the pace {} is out of range", quoted(text))).help("from 0.01x to 1000x"))
+            }
+        }
+    }
+    fn to_text(&self) -> String {
+        let fraction = format!("{:06}", self.0 % 1_000_000);
+        let fraction = fraction.trim_end_matches('0');
+        let dot = if fraction.is_empty() { "" } else { "." };
+        format!("{}{dot}{fraction}x", self.0 / 1_000_000)
+    }
+}
+
 /// What stays of a shortened request, in parts per million.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part(pub u32);
@@ -374,4 +438,4 @@ impl Value for Limit {
     }
 }
 
-values! { Rate Time Lasting Seconds Millis Part Flip Limit Bytes Bandwidth }
+values! { Rate Time Lasting Seconds Millis Offset Pace Part Flip Limit Bytes Bandwidth }

@@ -11,6 +11,10 @@ pub const SLOT: usize = 64;
 pub const CONT_TEXT: usize = SLOT - 8;
 /// Set in `commit` of a continuation slot.
 pub const CONT: u64 = 1 << 63;
+/// Set in `commit` of a record that the launcher wrote itself: it was never in the ring, and its number counts those.
+pub const OWN: u64 = 1 << 62;
+/// In [`Record::op`]: no call, the launcher acted.
+pub const NO_CALL: u16 = u16::MAX;
 /// The longest text of a record in bytes; what is longer is cut.
 pub const MAX_TEXT: usize = 1024;
 

@@ -64,6 +64,8 @@ pub mod flag {
     pub const CALLER: u32 = 512;
     /// Has exclusions.
     pub const EXCEPT: u32 = 1024;
+    /// No call triggers it: the launcher does it, from `from_ns` on.
+    pub const LAUNCHER: u32 = 1 << 16;
 }
 
 /// What runs out; value of [`Rule::what`].
@@ -72,6 +74,18 @@ pub mod exhaust {
     pub const MEMORY: u8 = 1;
     /// File descriptors.
     pub const FILES: u8 = 2;
+    /// Processes of the tree.
+    pub const PROCESSES: u8 = 3;
+    /// Threads of a process.
+    pub const THREADS: u8 = 4;
+}
+
+/// Bits of [`Rule::clocks`].
+pub mod clocks {
+    /// The wall clock.
+    pub const REALTIME: u32 = 1;
+    /// The monotonic clock.
+    pub const MONOTONIC: u32 = 2;
 }
 
 /// Shape of a delay; value of [`Delay::shape`].
@@ -191,7 +205,7 @@ pub struct Rule {
     /// `short`: parts per million of the request that stay.
     pub keep_ppm: u32,
     /// `latency`: the delay. `hang` and `dns` hang: `base_ns` is the longest block, 0 for no end. `unreachable`: `base_ns`
-    /// is how long it takes.
+    /// is how long it takes. `freeze`: how long it stands still.
     pub delay: Delay,
     /// `corrupt`: so many bits ...
     pub flip_bits: u32,
@@ -201,7 +215,7 @@ pub struct Rule {
     pub code: i32,
     /// Zero.
     pub reserved_three: u32,
-    /// `exhaust`: the limit in bytes or descriptors. `disconnect`: bytes that move first. `throttle`: bytes a second.
+    /// `exhaust`: the limit in bytes, or in how many. `disconnect`: bytes that move first. `throttle`: bytes a second.
     pub limit: u64,
     /// Name of the rule in the text area (bytes).
     pub name: Span,
@@ -209,8 +223,20 @@ pub struct Rule {
     pub component: Span,
     /// The table's own `message` label.
     pub message: Span,
+    /// `clock`: ns that the clock is ahead.
+    pub offset_ns: i64,
+    /// `clock`: ns that it jumps ahead.
+    pub jump_ns: i64,
+    /// `clock`: millionths of a second that it goes in a second; 0 for no change.
+    pub pace_ppm: u64,
+    /// `clock`: length of a jump; by the launcher: time between two acts; 0 for none.
+    pub period_ns: u64,
+    /// `clock`: bits of [`clocks`].
+    pub clocks: u32,
+    /// Zero.
+    pub reserved_clock: u32,
     /// Room for what comes.
-    pub room: [u64; 21],
+    pub room: [u64; 16],
 }
 
 const _: () = assert!(size_of::<Rule>() == 512);

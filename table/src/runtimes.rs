@@ -40,7 +40,7 @@ pub const RUNTIMES: &[Runtime] = &[
             "/usr/share/java/**",
             "/**/lib/modules",
             "/**/.sdkman/**",
-            "/tmp/hsperfdata_*/**",
+            "/tmp/hsperfdata_*{,/**}",
         ],
     },
     Runtime {

@@ -1,7 +1,7 @@
 //! The one-line form of a fault: `error calls=connect errno=ECONNRESET rate=30%`, and the short form
 //! `connect=ECONNRESET@30%`.
 
-use crate::calls::{Family, FaultKind};
+use crate::calls::{Family, FaultKind, Op};
 use crate::counts::Nth;
 use crate::errnos::Errnos;
 use crate::error::{Place, Problem, TableError, quoted};
@@ -284,7 +284,7 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
     let key = match kind {
         FaultKind::Error | FaultKind::Unreachable => "errno",
         FaultKind::Latency => "delay",
-        FaultKind::Hang => "for",
+        FaultKind::Hang | FaultKind::Freeze => "for",
         FaultKind::Short => "keep",
         FaultKind::Corrupt => "flip",
         FaultKind::Disconnect => "mode",
@@ -294,21 +294,31 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
         FaultKind::Exit => "code",
         FaultKind::Throttle => "bandwidth",
         FaultKind::Refuse => return Err(Problem::new("refuse takes no parameter")),
+        // Its calls are refused in a moment, with a better message.
+        FaultKind::Clock => "offset",
     };
     let items = parameter.split(',').map(str::to_owned).collect();
     fault.set_word(key, &Word { whole: parameter.to_owned(), items })
 }
 
-/// What runs out when calls are named in the short form: the allocator's memory, or descriptors.
+/// What runs out when calls are named in the short form: the allocator's memory, threads, processes, or descriptors.
 fn exhausted(fault: &Fault) -> Resource {
-    let is_memory = |name: &CallName| match name {
-        CallName::Op(op) => op.row().is_in(Family::Memory),
-        CallName::Family(family) => *family == Family::Memory,
-    };
-    if fault.calls.as_ref().is_some_and(|calls| calls.iter().any(is_memory)) {
+    let named = |wanted: fn(&CallName) -> bool| fault.calls.as_ref().is_some_and(|calls| calls.iter().any(wanted));
+    if named(|name| is_of(name, Family::Memory)) {
         Resource::Memory
+    } else if named(|name| *name == CallName::Op(Op::PthreadCreate)) {
+        Resource::Threads
+    } else if named(|name| is_of(name, Family::Process)) {
+        Resource::Processes
     } else {
         Resource::Files
+    }
+}
+
+fn is_of(name: &CallName, family: Family) -> bool {
+    match name {
+        CallName::Op(op) => op.row().is_in(family),
+        CallName::Family(named) => *named == family,
     }
 }
 

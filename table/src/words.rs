@@ -7,7 +7,7 @@ use crate::presets::{self, Preset};
 use crate::value::{Value, values};
 
 /// Faults that a later version will know.
-const LATER_FAULTS: &[&str] = &["drop", "torn", "clock", "freeze", "return"];
+const LATER_FAULTS: &[&str] = &["drop", "torn", "return"];
 
 pub(crate) fn not_yet(what: &str, word: &str) -> Problem {
     Problem::new(format!("{what} `{word}` is not supported in this version"))
@@ -127,9 +127,6 @@ impl Value for PresetName {
     const EXPECTED: &'static str = "a preset such as network or disk";
     const COMMAS: bool = true;
     fn from_text(text: &str) -> Result<Self, Problem> {
-        if text == "time" {
-            return Err(not_yet("the preset", text));
-        }
         let text = if text == "disk_io" { "disk" } else { text };
         let known = || presets::PRESETS.iter().map(|preset| preset.name);
         known().find(|name| *name == text).map(PresetName).ok_or_else(|| Problem::unknown("preset", text, known()))
@@ -225,8 +222,20 @@ choices! {
         /// Bytes from the allocator.
         Memory = "memory",
         /// File descriptors.
-        Files = "files" | "fds"
-    } later ["disk" "processes" "threads"]
+        Files = "files" | "fds",
+        /// Processes of the tree.
+        Processes = "processes",
+        /// Threads of a process.
+        Threads = "threads"
+    } later ["disk"]
+
+    /// A clock that can be off.
+    Clock "clock" {
+        /// CLOCK_REALTIME and what follows it.
+        Realtime = "realtime" | "wall",
+        /// CLOCK_MONOTONIC and what follows it.
+        Monotonic = "monotonic"
+    } later []
 
     /// How strong the presets are.
     Intensity "intensity" {
@@ -241,4 +250,4 @@ choices! {
     } later []
 }
 
-values! { FaultKind CallName Signal Label PresetName Per Direction Distribution Answer Mode Resource Intensity }
+values! { FaultKind CallName Signal Label PresetName Per Direction Distribution Answer Mode Resource Clock Intensity }

@@ -185,7 +185,7 @@ fn wrong_variables_are_errors() {
         ("CHAOS_SEED", "x", &["CHAOS_SEED: `x` is no number"]),
         ("CHAOS_RATE", "30", &["CHAOS_RATE: the rate `30`", "30%"]),
         ("CHAOS_TYPES", "network,dsk", &["CHAOS_TYPES: unknown preset `dsk`", "`disk`"]),
-        ("CHAOS_TYPES", "time", &["not supported in this version"]),
+        ("CHAOS_TYPES", "tiem", &["unknown preset `tiem`", "`time`"]),
         ("CHAOS_DURATION", "0", &["CHAOS_DURATION", "zero"]),
         ("CHAOS_DURATION", "10 parsec", &["unknown unit `parsec`"]),
         ("CHAOS_DELAY_MS", "fast", &["CHAOS_DELAY_MS: `fast` is no duration"]),

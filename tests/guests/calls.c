@@ -3,6 +3,7 @@
 #include "guest.h"
 #include "fs_calls.h"
 #include "stream_calls.h"
+#include "time_calls.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -45,13 +46,6 @@ static char *const no_environment[] = {NULL};
 static char *true_argv[] = {"true", NULL};
 static struct iovec vector = {buffer, 16};
 
-/* A system call that no hook sees, for what only prepares a call. */
-static long bare(long number, long a, const void *b, const void *c) {
-    long result;
-    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
-    return result;
-}
-
 static int file(void) {
     int fd = open("data.bin", O_RDWR);
     if (fd < 0) die("data.bin");
@@ -65,7 +59,7 @@ static int listener(struct sockaddr_in *address) {
     *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     if (fd < 0 || bind(fd, (void *)address, sizeof *address)) die("bind");
     if (syscall(SYS_listen, fd, 4)) die("listen");
-    bare(SYS_getsockname, fd, address, &size);
+    bare(SYS_getsockname, fd, (long)address, (long)&size, 0);
     return fd;
 }
 
@@ -73,8 +67,8 @@ static int listener(struct sockaddr_in *address) {
 static int stream(void) {
     struct sockaddr_in address;
     int server = listener(&address), client = socket(AF_INET, SOCK_STREAM, 0);
-    if (bare(SYS_connect, client, &address, (void *)sizeof address)) die("connect");
-    bare_write(bare(SYS_accept, server, NULL, NULL), "0123456789abcdef", 16);
+    if (bare(SYS_connect, client, (long)&address, sizeof address, 0)) die("connect");
+    bare_write(bare(SYS_accept, server, 0, 0, 0), "0123456789abcdef", 16);
     return client;
 }
 
@@ -331,6 +325,7 @@ static long process_call(const char *name) {
     if (IS(system)) return system("true");
     if (IS(popen)) return got(popen("true", "r"));
     if (IS(pthread_create)) return code(pthread_create(&thread, NULL, idle, NULL));
+    if (IS(thrd_create)) return code(thrd_create(&thread, (thrd_start_t)idle, NULL) == thrd_error ? EAGAIN : 0);
     if (strncmp(name, "wait", 4) == 0) child();
     if (IS(wait)) return wait(NULL);
     if (IS(waitpid)) return waitpid(-1, NULL, 0);
@@ -355,7 +350,7 @@ static long gone(int id, int (*remove)(int), long result) {
     int error = errno;
     if (id >= 0) remove(id);
     errno = error;
-    return result;
+    return result == -1 ? -1 : 0; /* numbers and addresses differ from run to run */
 }
 static int no_memory(int id) { return shmctl(id, IPC_RMID, NULL); }
 static int no_counter(int id) { return semctl(id, 0, IPC_RMID); }
@@ -364,12 +359,12 @@ static int no_queue(int id) { return msgctl(id, IPC_RMID, NULL); }
 static long ipc_call(const char *name) {
     struct timespec soon = {0, 1000};
     int id;
-    if (IS(shmget)) return id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600), gone(id, no_memory, id);
-    if (IS(shmat)) return id = shared_memory(), gone(id, no_memory, (long)shmat(id, NULL, 0));
-    if (IS(semget)) return id = semget(IPC_PRIVATE, 1, IPC_CREAT | 0600), gone(id, no_counter, id);
+    if (IS(shmget)) return id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600), gone(id, no_memory, id < 0 ? -1 : 1);
+    if (IS(shmat)) return id = shared_memory(), gone(id, no_memory, shmat(id, NULL, 0) == (void *)-1 ? -1 : 1);
+    if (IS(semget)) return id = semget(IPC_PRIVATE, 1, IPC_CREAT | 0600), gone(id, no_counter, id < 0 ? -1 : 1);
     if (IS(semop)) return id = counter(), gone(id, no_counter, semop(id, &up, 1));
     if (IS(semtimedop)) return id = counter(), gone(id, no_counter, semtimedop(id, &up, 1, &soon));
-    if (IS(msgget)) return id = msgget(IPC_PRIVATE, IPC_CREAT | 0600), gone(id, no_queue, id);
+    if (IS(msgget)) return id = msgget(IPC_PRIVATE, IPC_CREAT | 0600), gone(id, no_queue, id < 0 ? -1 : 1);
     if (IS(msgsnd)) return id = empty_queue(), gone(id, no_queue, msgsnd(id, &letter, 4, 0));
     if (IS(msgrcv)) return id = queue(), gone(id, no_queue, msgrcv(id, &letter, 4, 0, 0));
     return -2;
@@ -378,12 +373,12 @@ static long ipc_call(const char *name) {
 static long numbered_ipc_call(long number) {
     int id;
     switch (number) {
-    case SYS_shmget: return id = syscall(number, IPC_PRIVATE, 4096, IPC_CREAT | 0600), gone(id, no_memory, id);
+    case SYS_shmget: return id = syscall(number, IPC_PRIVATE, 4096, IPC_CREAT | 0600), gone(id, no_memory, id < 0 ? -1 : 1);
     case SYS_shmat: return id = shared_memory(), gone(id, no_memory, syscall(number, id, NULL, 0));
-    case SYS_semget: return id = syscall(number, IPC_PRIVATE, 1, IPC_CREAT | 0600), gone(id, no_counter, id);
+    case SYS_semget: return id = syscall(number, IPC_PRIVATE, 1, IPC_CREAT | 0600), gone(id, no_counter, id < 0 ? -1 : 1);
     case SYS_semop: return id = counter(), gone(id, no_counter, syscall(number, id, &up, 1));
     case SYS_semtimedop: return id = counter(), gone(id, no_counter, syscall(number, id, &up, 1, NULL));
-    case SYS_msgget: return id = syscall(number, IPC_PRIVATE, IPC_CREAT | 0600), gone(id, no_queue, id);
+    case SYS_msgget: return id = syscall(number, IPC_PRIVATE, IPC_CREAT | 0600), gone(id, no_queue, id < 0 ? -1 : 1);
     case SYS_msgsnd: return id = empty_queue(), gone(id, no_queue, syscall(number, id, &letter, 4, 0));
     case SYS_msgrcv: return id = queue(), gone(id, no_queue, syscall(number, id, &letter, 4, 0, 0));
     }
@@ -469,6 +464,7 @@ int main(int argc, char **argv) {
         long result;
         if (name[0] == '#') {
             result = numbered_ipc_call(atol(name + 1));
+            if (result == -2) result = numbered_time_call(atol(name + 1));
             if (result == -2) result = ready_call(name);
             if (result == -2) result = numbered_call(atol(name + 1));
         } else {
@@ -480,6 +476,7 @@ int main(int argc, char **argv) {
             if (result == -2) result = process_call(name);
             if (result == -2) result = fs_call(name);
             if (result == -2) result = ipc_call(name);
+            if (result == -2) result = time_call(name);
             if (result == -2) result = stream_call(name);
         }
         int error = errno;

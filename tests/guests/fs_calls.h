@@ -1,6 +1,7 @@
 /* The calls on files, directories, metadata and durability, for `calls.c`: each leaves the next one what it needs. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <pty.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
@@ -311,6 +312,10 @@ static long fs_descriptors(const char *name) {
     sigemptyset(&set);
     if (IS(eventfd)) return eventfd(1, EFD_CLOEXEC);
     if (IS(signalfd)) return signalfd(-1, &set, 0);
+    int ends[2];
+    if (IS(openpty)) return openpty(&ends[0], &ends[1], NULL, NULL, NULL);
+    if (IS(posix_openpt)) return posix_openpt(O_RDWR);
+    if (IS(getpt)) return getpt();
     if (IS(timerfd_create)) return timerfd_create(CLOCK_MONOTONIC, 0);
     if (IS(inotify_init)) return inotify_init();
     if (IS(inotify_init1)) return inotify_init1(0);

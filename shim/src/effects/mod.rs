@@ -9,7 +9,7 @@ mod wait;
 pub use change::{flip, shortened};
 pub use sockets::is_tcp;
 pub use suits::fitting;
-pub use wait::{throttled, throttled_part, wait_for};
+pub use wait::{cancel_here, throttled, throttled_part, wait_for};
 
 use crate::fds::PeerBuffer;
 use crate::guard::{Token, thread};
@@ -56,7 +56,8 @@ pub fn status_of(effect: Effect) -> u8 {
         | Effect::Reset(_)
         | Effect::End(_)
         | Effect::Unreachable(_)
-        | Effect::Throttle(_) => status::PENDING,
+        | Effect::Throttle(_)
+        | Effect::Freeze(_) => status::PENDING,
     }
 }
 
@@ -73,14 +74,15 @@ pub fn number_of(effect: Effect) -> i32 {
         | Effect::Short(_)
         | Effect::Corrupt(_)
         | Effect::End(_)
-        | Effect::Throttle(_) => 0,
+        | Effect::Throttle(_)
+        | Effect::Freeze(_) => 0,
     }
 }
 
 /// What a record names as requested: ns for waits, else the bytes of the call.
 pub fn requested(effect: Effect, asked: u64) -> u64 {
     match effect {
-        Effect::Latency(ns) | Effect::Hang(ns) => ns,
+        Effect::Latency(ns) | Effect::Hang(ns) | Effect::Freeze(ns) => ns,
         Effect::Error(_)
         | Effect::Memory(_)
         | Effect::Files(_)
@@ -160,6 +162,12 @@ pub fn carry_out(
             Outcome::Go
         }
         Effect::Exit(code) => sys::exit(code as i32),
+        Effect::Freeze(ns) => {
+            if sys::freeze(ns) {
+                delivered(session, &ticket, 0);
+            }
+            Outcome::Go
+        }
     }
 }
 

@@ -10,6 +10,10 @@ use chaos_table::rule::Rule;
 
 /// Writes up to this size into a pipe are atomic (POSIX; PIPE_BUF on Linux).
 const PIPE_BUF: u64 = 4096;
+/// Flag of getrandom(2): the libc crate has it for some libcs only.
+const GRND_NONBLOCK: i32 = 1;
+/// Clocks up to here are as old as clock_gettime itself.
+const LAST_OLD_CLOCK: i32 = libc::CLOCK_THREAD_CPUTIME_ID;
 /// Receiving so leaves the data where it is, or takes it without giving it.
 const UNTAKEN: i32 = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_ERRQUEUE;
 /// Why EINTR cannot be.
@@ -82,10 +86,11 @@ pub fn fitting(
     match effect {
         Effect::Error(errno) => {
             if rule.errno_count != 0 || rule.fault != chaos_table::calls::FaultKind::Error as u8 {
-                return suits(op, errno as i32, target, flags).map(|()| effect);
+                return suits(op, errno as i32, target, asked, flags).map(|()| effect);
             }
-            choose_usual(op, target, draw, flags)
+            choose_usual(op, target, draw, asked, flags)
         }
+        Effect::Short(_) if op == Op::Getrandom => random_suits(libc::EINTR, asked, flags).map(|()| effect),
         Effect::Short(_) => short_fits(op, target, asked, flags).map(|()| effect),
         // A line has no size before it is read.
         Effect::Corrupt(_) if asked == 0 && op != Op::Getline => Err("no data to corrupt"),
@@ -110,15 +115,18 @@ pub fn fitting(
             Target::Wait(0, _) => Err("a call that does not wait does not hang"),
             Target::Name(name) if sockets::is_address(name) => Err(ADDRESS),
             Target::Nothing if op == Op::Wait && flags & libc::WNOHANG != 0 => Err("WNOHANG does not wait"),
+            Target::Nothing if op == Op::Getrandom && flags & GRND_NONBLOCK != 0 => Err("GRND_NONBLOCK does not wait"),
             _ => Ok(effect),
         },
+        Effect::Files(_) if op == Op::Signalfd && flags != -1 => Err("this signalfd makes no descriptor"),
         Effect::Corrupt(_)
         | Effect::Throttle(_)
         | Effect::Latency(_)
         | Effect::Memory(_)
         | Effect::Files(_)
         | Effect::Signal(_)
-        | Effect::Exit(_) => Ok(effect),
+        | Effect::Exit(_)
+        | Effect::Freeze(_) => Ok(effect),
     }
 }
 
@@ -127,9 +135,9 @@ pub(super) fn may_block(fd: i32, flags: i32) -> bool {
 }
 
 /// A choice among the usual errnos of a call that fit this descriptor.
-fn choose_usual(op: Op, target: Target, draw: u64, flags: i32) -> Result<Effect, &'static str> {
+fn choose_usual(op: Op, target: Target, draw: u64, asked: u64, flags: i32) -> Result<Effect, &'static str> {
     let usual = op.row().usual;
-    let fits = |errno: &&i32| suits(op, **errno, target, flags).is_ok();
+    let fits = |errno: &&i32| suits(op, **errno, target, asked, flags).is_ok();
     let count = usual.iter().filter(fits).count() as u64;
     if count == 0 {
         return Err("none of the usual errors of this call can happen here");
@@ -139,7 +147,7 @@ fn choose_usual(op: Op, target: Target, draw: u64, flags: i32) -> Result<Effect,
 }
 
 /// Whether a kernel could fail this call with this errno at this descriptor, at this moment.
-fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static str> {
+fn suits(op: Op, errno: i32, target: Target, asked: u64, flags: i32) -> Result<(), &'static str> {
     if let Some(verdict) = files::suits(op, errno, target, flags) {
         return verdict;
     }
@@ -153,11 +161,15 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
         _ => {}
     }
     match op {
-        // For these `flags` are the command and the options, or whether every kernel has the option.
+        // For these `flags` are the command, the options, the clock, or whether every kernel has the option.
         Op::Setsockopt | Op::Getsockopt if errno == libc::ENOPROTOOPT && flags != 0 => {
             return Err("every kernel has this option");
         }
         Op::Fcntl => return fcntl_suits(errno, flags),
+        Op::Getrandom => return random_suits(errno, asked, flags),
+        Op::ClockGettime | Op::ClockGetres if errno == libc::EINVAL && (0..=LAST_OLD_CLOCK).contains(&flags) => {
+            return Err("every kernel has this clock");
+        }
         Op::Wait if errno == libc::EINTR && flags & libc::WNOHANG != 0 => return Err("WNOHANG does not wait"),
         _ => {}
     }
@@ -198,6 +210,15 @@ fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Result<(), &'static 
         }
         libc::EIO if nature.is_socket() => Err("EIO on a socket"),
         libc::EIO if nature == Nature::Pipe => Err("EIO on a pipe"),
+        _ => Ok(()),
+    }
+}
+
+/// Whether getrandom can meet this for so many bytes: up to 256 come whole and at once when the pool is ready.
+fn random_suits(errno: i32, asked: u64, flags: i32) -> Result<(), &'static str> {
+    match errno {
+        libc::EAGAIN if flags & GRND_NONBLOCK == 0 => Err("EAGAIN without GRND_NONBLOCK"),
+        libc::EINTR if asked <= 256 => Err("up to 256 random bytes are never interrupted"),
         _ => Ok(()),
     }
 }

@@ -79,13 +79,25 @@ unsafe extern "C-unwind" {
 
 /// A thread that waits by our doing can be cancelled where it could be in the call itself. No token is held, and
 /// nothing lives that would need dropping.
-fn cancel_here(op: Op) {
+pub fn cancel_here(op: Op) {
     let is_cancellation_point = match op.row().subject {
         // The first two are made below a frame that cannot be unwound (`hooks/formatted.rs`).
         Subject::Fd => !matches!(op, Op::Fprintf | Op::Fscanf | Op::Fdopen) && !is_no_cancellation_point(op),
         Subject::Peer => op == Op::Connect,
         Subject::Path => op == Op::Open,
-        Subject::Nothing => matches!(op, Op::Wait | Op::Msync | Op::Poll | Op::Select | Op::EpollWait),
+        Subject::Nothing => matches!(
+            op,
+            Op::Wait
+                | Op::Msync
+                | Op::Poll
+                | Op::Select
+                | Op::EpollWait
+                | Op::Nanosleep
+                | Op::Sleep
+                | Op::ClockNanosleep
+                | Op::SemTimedwait
+                | Op::MqTimed
+        ),
         Subject::Name | Subject::Memory | Subject::Program => false,
     };
     if is_cancellation_point {

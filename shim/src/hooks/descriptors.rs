@@ -68,6 +68,17 @@ hooks! {
     InotifyInit, inotify_init1(flags: c_int) -> c_int, real => making(Op::InotifyInit, || real(flags));
     MemfdCreate, memfd_create(name: *const c_char, flags: c_uint) -> c_int, real =>
         making(Op::MemfdCreate, || real(name, flags));
+    Openpty, openpty(one: *mut c_int, other: *mut c_int, name: *mut c_char, modes: *const c_void, size: *const c_void) -> c_int,
+        real => {
+        let result = plain(Op::Openpty, Target::Nothing, 0, || real(one, other, name, modes, size));
+        if result == 0 {
+            fds::forget(*one);
+            fds::forget(*other);
+        }
+        result
+    };
+    Openpty, posix_openpt(flags: c_int) -> c_int, real => making(Op::Openpty, || real(flags));
+    Openpty, getpt() -> c_int, real => making(Op::Openpty, || real());
     ShmOpen, shm_open(name: *const c_char, flags: c_int, mode: mode_t) -> c_int, real =>
         making(Op::ShmOpen, || real(name, flags, mode));
     ShmUnlink, shm_unlink(name: *const c_char) -> c_int, real =>

@@ -2,6 +2,7 @@
 
 pub mod copy;
 pub mod data;
+pub mod deadline;
 pub mod descriptors;
 pub mod durability;
 pub mod file;
@@ -17,13 +18,15 @@ pub mod raw;
 mod raw_plain;
 pub mod ready;
 pub mod stdio;
+pub mod time;
 
-use crate::call::{self, First};
+use crate::call::{self, First, Quick};
 use crate::effects::{self, Outcome};
 use crate::real::{Slot, word};
 use crate::select::Target;
 use chaos_table::calls::Op;
 use chaos_table::rule::TRACK;
+use libc::c_long;
 use std::ffi::c_char;
 
 /// Finds every real function now, so that no look-up happens in a signal handler or a forked child.
@@ -44,6 +47,8 @@ pub fn resolve_all() {
         metadata::SLOTS,
         path::SLOTS,
         ipc::SLOTS,
+        time::SLOTS,
+        deadline::SLOTS,
     ] {
         for slot in slots {
             resolve(slot);
@@ -98,6 +103,24 @@ fn simple_hit<R>(
         }
 
         _ => real(),
+    }
+}
+
+/// As [`with_flags`], for a call that costs a few ns: what passes is one jump.
+#[inline(always)]
+fn quickly<R>(op: Op, flags: i32, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
+    match call::quick(op, Target::Nothing) {
+        Quick::Pass => real(),
+        quick => quickly_hit(quick, op, flags, real, failed),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn quickly_hit<R>(quick: Quick, op: Op, flags: i32, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
+    match quick.resolve(op, Target::Nothing, 0) {
+        None => real(),
+        Some(first) => simple_hit(first, Target::Nothing, flags, real, failed),
     }
 }
 
@@ -159,4 +182,9 @@ const fn looked_up(follow: bool, dirfd: i32, path: *const c_char) -> Target {
 fn minus_one(errno: i32) -> i32 {
     crate::real::set_errno(errno);
     -1
+}
+
+/// The same of a raw system call.
+fn minus_one_long(errno: i32) -> c_long {
+    c_long::from(minus_one(errno))
 }

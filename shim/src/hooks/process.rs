@@ -11,7 +11,7 @@ use crate::{fds, sys, tree};
 use chaos_table::calls::Op;
 use libc::{
     FILE, c_char, c_int, c_void, id_t, idtype_t, pid_t, posix_spawn_file_actions_t, posix_spawnattr_t, pthread_attr_t,
-    pthread_t, rusage, siginfo_t,
+    pthread_t, rlimit, rusage, siginfo_t,
 };
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -366,7 +366,12 @@ unsafe extern "C" fn thread_entry() {
     )
 }
 
-fn creating(start: usize, argument: usize, real: impl Fn(usize, usize) -> c_int) -> c_int {
+fn creating(
+    start: usize,
+    argument: usize,
+    real: impl Fn(usize, usize) -> c_int,
+    failed: impl FnOnce(i32) -> c_int,
+) -> c_int {
     if attached().is_none() {
         return real(start, argument);
     }
@@ -394,9 +399,26 @@ fn creating(start: usize, argument: usize, real: impl Fn(usize, usize) -> c_int)
             }
             code
         },
-        |code| code,
+        failed,
     )
 }
+
+/// In place of `thrd_create` where libc has none.
+pub mod no_threads {
+    /// A function of ours.
+    pub static SLOT: crate::real::Slot = crate::real::Slot {
+        target: std::sync::atomic::AtomicPtr::new(refuse as *mut std::ffi::c_void),
+        name: c"",
+        missing: crate::real::Missing::NoSys,
+    };
+
+    extern "C" fn refuse() -> std::ffi::c_int {
+        super::THRD_ERROR
+    }
+}
+
+/// What the functions of threads.h return; the libc crate does not know them.
+const THRD_ERROR: c_int = 2;
 
 fn null_stream(errno: i32) -> *mut FILE {
     set_errno(errno);
@@ -466,5 +488,24 @@ hooks! {
     Wait, waitid(kind: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> c_int, real =>
         with_flags(Op::Wait, Target::Nothing, options, || real(kind, id, info, options), minus_one);
     [always] PthreadCreate, pthread_create(new: *mut pthread_t, attributes: *const pthread_attr_t, start: usize, argument: usize) -> c_int,
-        real => creating(start, argument, |start, argument| real(new, attributes, start, argument));
+        real => creating(start, argument, |start, argument| real(new, attributes, start, argument), |code| code);
+    [always] PthreadCreate, thrd_create or no_threads(new: *mut pthread_t, start: usize, argument: usize) -> c_int,
+        real => creating(start, argument, |start, argument| real(new, start, argument), |_| THRD_ERROR);
+    Kill, kill(pid: pid_t, signal: c_int) -> c_int, real => simple(Op::Kill, Target::Nothing, || real(pid, signal), minus_one);
+    Kill, killpg(group: pid_t, signal: c_int) -> c_int, real =>
+        simple(Op::Kill, Target::Nothing, || real(group, signal), minus_one);
+    Tgkill, tgkill(pid: pid_t, tid: pid_t, signal: c_int) -> c_int, real =>
+        simple(Op::Tgkill, Target::Nothing, || real(pid, tid, signal), minus_one);
+    Setrlimit, setrlimit(what: c_int, limit: *const rlimit) -> c_int, real =>
+        simple(Op::Setrlimit, Target::Nothing, || real(what, limit), minus_one);
+    Setrlimit, setrlimit64 or setrlimit(what: c_int, limit: *const rlimit) -> c_int, real =>
+        simple(Op::Setrlimit, Target::Nothing, || real(what, limit), minus_one);
+    Getrlimit, getrlimit(what: c_int, limit: *mut rlimit) -> c_int, real =>
+        simple(Op::Getrlimit, Target::Nothing, || real(what, limit), minus_one);
+    Getrlimit, getrlimit64 or getrlimit(what: c_int, limit: *mut rlimit) -> c_int, real =>
+        simple(Op::Getrlimit, Target::Nothing, || real(what, limit), minus_one);
+    Prlimit, prlimit(pid: pid_t, what: c_int, new: *const rlimit, old: *mut rlimit) -> c_int, real =>
+        simple(Op::Prlimit, Target::Nothing, || real(pid, what, new, old), minus_one);
+    Prlimit, prlimit64 or prlimit(pid: pid_t, what: c_int, new: *const rlimit, old: *mut rlimit) -> c_int, real =>
+        simple(Op::Prlimit, Target::Nothing, || real(pid, what, new, old), minus_one);
 }

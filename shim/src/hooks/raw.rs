@@ -216,6 +216,15 @@ unsafe extern "C-unwind" fn handle(
             || again(whole),
             |errno| c_long::from(super::minus_one(errno)),
         ),
+        libc::SYS_kill
+        | libc::SYS_tkill
+        | libc::SYS_tgkill
+        | libc::SYS_setrlimit
+        | libc::SYS_getrlimit
+        | libc::SYS_prlimit64 => {
+            let op = operation(number).unwrap_or(Op::Kill);
+            super::simple(op, crate::select::Target::Nothing, || again(whole), super::minus_one_long)
+        }
         libc::SYS_fork => c_long::from(forking(|| again(whole) as libc::pid_t)),
         libc::SYS_execve => {
             let mut run = |list: *const *mut c_char| again([a, b, list as usize, d, e, f]) as c_int;
@@ -226,6 +235,29 @@ unsafe extern "C-unwind" fn handle(
             let mut run = |list: *const *mut c_char| again([a, b, c, list as usize, e, f]) as c_int;
             // SAFETY: the program's own arguments of execveat.
             c_long::from(unsafe { executing(b as *const c_char, false, d as *const *mut c_char, &mut run) })
+        }
+        libc::SYS_futex | libc::SYS_futex_waitv | libc::SYS_mq_timedsend | libc::SYS_mq_timedreceive => {
+            // SAFETY: the program's own arguments.
+            unsafe { super::deadline::raw(number, whole, again) }
+        }
+        libc::SYS_timer_settime
+        | libc::SYS_timerfd_settime
+        | libc::SYS_clock_nanosleep
+        | libc::SYS_clock_settime
+        | libc::SYS_settimeofday => {
+            // SAFETY: as above.
+            unsafe { super::deadline::raw(number, whole, again) }
+        }
+        libc::SYS_time
+        | libc::SYS_gettimeofday
+        | libc::SYS_clock_gettime
+        | libc::SYS_clock_getres
+        | libc::SYS_nanosleep
+        | libc::SYS_timer_create
+        | libc::SYS_timerfd_gettime
+        | libc::SYS_getrandom => {
+            // SAFETY: as above.
+            unsafe { super::time::raw(number, whole, again) }
         }
         _ => match operation(number) {
             Some(op) => calling(op, number, whole, again),

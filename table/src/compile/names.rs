@@ -2,11 +2,12 @@
 
 use crate::error::{Problem, TableError, quoted};
 use crate::fault::Fault;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 /// A unique name for each fault.
 pub(super) fn of(faults: &[Fault]) -> Result<Vec<String>, TableError> {
-    let mut taken = HashSet::new();
+    // Not hashed: std would draw random numbers by `getrandom`, weakly, and make the shim's own export of it weak.
+    let mut taken = BTreeSet::new();
     for fault in faults {
         let Some(name) = &fault.name else { continue };
         if !taken.insert(name.0.clone()) {

@@ -1,0 +1,6 @@
+/* Sleeps until a signal ends it. */
+#include "guest.h"
+
+int main(void) {
+    for (;;) pause();
+}
