@@ -9,7 +9,7 @@ use chaos_table::calls::{CALLS, FaultKind};
 use chaos_table::compile::{Context as Place, compile};
 use chaos_table::errno::{eai_name, errno_name, signal_name};
 use chaos_table::rule::{
-    ALWAYS, Delay, Except, Matcher, Plan, Rule, Span, arm, clocks, exhaust, flag, matcher, per, shape,
+    ALWAYS, Delay, Except, Matcher, Plan, Rule, Span, arm, change, clocks, exhaust, flag, matcher, per, shape,
 };
 use humantime::format_duration;
 use std::io::Write;
@@ -145,12 +145,22 @@ fn what(rule: &Rule) -> String {
             shape::NORMAL => {
                 format!("delay by {}, normal with sigma {}", time(rule.delay.base_ns), time(rule.delay.spread_ns))
             }
+            shape::PARETO => {
+                let (base, spread) = (time(rule.delay.base_ns), time(rule.delay.spread_ns));
+                format!("delay by {base} and a long tail of {spread} on average")
+            }
             _ => format!("delay by {}", time(rule.delay.base_ns)),
         },
         Some(FaultKind::Hang) => format!("block {}", hang(&rule.delay)),
         Some(FaultKind::Short) => format!("shorten to {}% of the bytes", f64::from(rule.keep_ppm) / 10_000.0),
-        Some(FaultKind::Corrupt) if rule.flip_per == 0 => format!("flip {} bits of the data", rule.flip_bits),
-        Some(FaultKind::Corrupt) => format!("flip {} bits in each {} bytes of the data", rule.flip_bits, rule.flip_per),
+        Some(FaultKind::Corrupt) => corruption(rule),
+        Some(FaultKind::Drop) => "say success and do nothing".into(),
+        Some(FaultKind::Torn) => {
+            let errno = if rule.errno_count == 0 { "EIO".into() } else { errnos(rule) };
+            let then = if rule.has(flag::KILLS) { "kill the process".into() } else { format!("fail with {errno}") };
+            format!("write {}% of the bytes, then {then}", f64::from(rule.keep_ppm) / 10_000.0)
+        }
+        Some(FaultKind::Return) => format!("return {} without making the call", rule.value),
         Some(FaultKind::Refuse) => "refuse the connection (ECONNREFUSED)".into(),
         Some(FaultKind::Disconnect) => {
             let how = if rule.has(flag::SILENT) { "end the connection silently" } else { "reset the connection" };
@@ -170,6 +180,7 @@ fn what(rule: &Rule) -> String {
         Some(FaultKind::Exhaust) if rule.what == exhaust::MEMORY => {
             format!("run out of memory at {} bytes", rule.limit)
         }
+        Some(FaultKind::Exhaust) if rule.what == exhaust::DISK => format!("run out of disk at {} bytes", rule.limit),
         Some(FaultKind::Exhaust) => {
             let what = match rule.what {
                 exhaust::PROCESSES => "processes",
@@ -203,6 +214,17 @@ fn clock(rule: &Rule) -> String {
         parts.push(format!("{} times as fast", rule.pace_ppm as f64 / 1e6));
     }
     format!("put {which} {}", parts.join(" and "))
+}
+
+fn corruption(rule: &Rule) -> String {
+    let each = if rule.flip_per == 0 { String::new() } else { format!("in each {} bytes ", rule.flip_per) };
+    let part = f64::from(rule.keep_ppm) / 10_000.0;
+    match rule.change {
+        change::ZERO => format!("zero {} bytes {each}of the data", rule.flip_bits),
+        change::DUPLICATE => format!("let {part}% of the data come twice"),
+        change::TRUNCATE => format!("cut off {part}% of the data"),
+        _ => format!("flip {} bits {each}of the data", rule.flip_bits),
+    }
 }
 
 fn errnos(rule: &Rule) -> String {

@@ -8,6 +8,7 @@ use crate::session_file::RuleLabel;
 use chaos_table::calls::{Failure as Fails, FaultKind, Op};
 use chaos_table::errno::{eai_name, errno_name, signal_name};
 use chaos_table::record::{NO_CALL, Record, kind, status};
+use chaos_table::rule::change;
 use serde::Serialize;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -412,6 +413,7 @@ fn effect_of(record: &Record) -> (Option<String>, Option<String>) {
     let signal = || signal_name(code).map_or_else(|| format!("signal {code}"), str::to_owned);
     match FaultKind::from_number(record.fault) {
         Some(FaultKind::Dns) if code == 0 => (None, Some("hang".into())),
+        Some(FaultKind::Exhaust) if code == 0 => (None, Some("short".into())),
         Some(FaultKind::Disconnect) if code == 0 => (None, Some("end".into())),
         Some(
             FaultKind::Error
@@ -428,7 +430,12 @@ fn effect_of(record: &Record) -> (Option<String>, Option<String>) {
         }
         Some(FaultKind::Hang) => (None, Some("hang".into())),
         Some(FaultKind::Short) => (None, Some("short".into())),
-        Some(FaultKind::Corrupt) => (None, Some("corrupt".into())),
+        Some(FaultKind::Corrupt) => (None, Some(corruption(code).into())),
+        Some(FaultKind::Drop) => (None, Some("drop".into())),
+        Some(FaultKind::Torn) if code == 0 => (None, Some("torn, then killed".into())),
+        Some(FaultKind::Torn) => (errno(), Some("torn".into())),
+        Some(FaultKind::Return) if code == 0 => (None, Some("return".into())),
+        Some(FaultKind::Return) => (errno(), Some("return".into())),
         Some(FaultKind::Signal) => (None, Some(signal())),
         Some(FaultKind::Exit) => (None, Some(format!("exit {code}"))),
         Some(FaultKind::Clock) => {
@@ -441,6 +448,16 @@ fn effect_of(record: &Record) -> (Option<String>, Option<String>) {
             (None, Some(format!("freeze {}", humantime::format_duration(length))))
         }
         None => (None, Some(format!("#{code}"))),
+    }
+}
+
+/// What was done to the data.
+fn corruption(code: i32) -> &'static str {
+    match u32::try_from(code).unwrap_or(0) {
+        change::ZERO => "zero",
+        change::DUPLICATE => "duplicate",
+        change::TRUNCATE => "truncate",
+        _ => "corrupt",
     }
 }
 

@@ -112,6 +112,25 @@ fn an_error_that_the_kernel_could_not_give_there_is_not_given() {
 }
 
 #[test]
+fn what_is_left_after_the_other_end_closed_comes_whole() {
+    let scene = Scene::new();
+    let script = "
+import os, socket
+r, w = os.pipe()
+one, two = socket.socketpair()
+for end in (w, one.fileno()):
+    os.write(end, b'x' * 3000)
+print(len(os.read(r, 4000)), len(two.recv(4000)))
+for end in (w, one.fileno()):
+    os.write(end, b'x' * 2000)
+os.close(w), one.close()
+print(len(os.read(r, 4000)), len(two.recv(4000)))
+";
+    // Of 4000 bytes only 2000 are asked for while the other end is open; of the 3000 left then, none is withheld.
+    scene.under(&["short calls=read,recv keep=50%"]).go(&[&python(), "-c", script]).said("2000 2000\n3000 3000");
+}
+
+#[test]
 fn only_a_call_that_can_wait_is_interrupted() {
     let scene = Scene::new();
     // CPython tries again (PEP 475), so it is the log that tells which of them were hit.

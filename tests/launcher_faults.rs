@@ -288,7 +288,7 @@ fn check_says_what_the_launcher_will_do() {
         ("freeze for=2s from=1s", "stand still for 2s by the launcher, to the whole tree, from 1s, once"),
         ("read=freeze", "stand still for 1s at read"),
         ("clock offset=-90s", "put the wall clock off by -1m 30s"),
-        ("clock jump=+1h period=2s rate=25%", "jumping by +1h for 2s and back at time,"),
+        ("clock jump=+1h period=2s rate=25%", "jumping by +1h for 2s and back at gettimeofday,"),
         ("clock pace=1.5x clocks=realtime,monotonic", "put the wall and monotonic clocks 1.5 times as fast"),
         ("exhaust what=processes limit=9", "run out of processes at 9 at fork, vfork, spawn, system, popen"),
     ] {

@@ -14,7 +14,7 @@ start() {
 ask() { redis-cli -s "$socket" "$@"; }
 stop() { ask shutdown nosave || :; wait "$server" && code=0 || code=$?; echo "case $1: $code"; }
 # The rates differ from run to run; what was tested does not.
-bench() { redis-benchmark -q -n 10000 -c 20 "$@" | tr '\r' '\n' | sed -nE 's/^(.*): [0-9.]+ requests per second.*/\1/p' | tr '\n' ','; }
+bench() { redis-benchmark -q -n 4000 -c 20 "$@" | tr '\r' '\n' | sed -nE 's/^(.*): [0-9.]+ requests per second.*/\1/p' | tr '\n' ','; }
 
 start start
 echo "case unix: $(bench -s "$socket" -P 4 -t set,get,incr,lpush,lpop,sadd,hset,spop)"

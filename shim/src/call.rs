@@ -10,7 +10,7 @@ use crate::resource::describe;
 use crate::select::{Target, select};
 use crate::session::{self, Session};
 use crate::tree;
-use crate::{census, clock, log, real};
+use crate::{census, clock, disk, log, memory, real};
 use chaos_table::calls::{FaultKind, Op};
 use chaos_table::decide::{self, Counters, Effect, Shot};
 use chaos_table::record::{Record, kind, status};
@@ -26,6 +26,13 @@ use std::sync::atomic::Ordering;
 #[must_use]
 pub struct First {
     op: Op,
+}
+
+impl First {
+    /// The operation.
+    pub const fn op(&self) -> Op {
+        self.op
+    }
 }
 
 /// The first rule that fired on a call; the rules behind it still have to advance.
@@ -238,7 +245,7 @@ impl Asking {
         if self.now < rule.from_ns || self.now >= rule.until_ns {
             return None;
         }
-        if rule.fault == FaultKind::Exhaust as u8 && !is_exhausted(session, rule, self.asked.amount) {
+        if rule.fault == FaultKind::Exhaust as u8 && !is_exhausted(session, index, rule, self.asked.amount) {
             return None;
         }
         if session.metered & (1 << index) != 0 && !self.has_moved(rule, index) {
@@ -267,14 +274,16 @@ fn count_protected(session: &Session, slot: *mut ThreadSlot, mut protected: u64)
     }
 }
 
-fn is_exhausted(session: &Session, rule: &Rule, amount: u64) -> bool {
+fn is_exhausted(session: &Session, index: usize, rule: &Rule, amount: u64) -> bool {
     match rule.what {
+        exhaust::MEMORY if memory::is_mapping() => memory::is_exhausted(rule.limit),
         exhaust::MEMORY => {
             let live = session.live_bytes(tree::me().slot).load(Ordering::Relaxed).max(0) as u64;
             live.saturating_add(amount) > rule.limit
         }
         exhaust::PROCESSES => census::processes(session) >= rule.limit,
         exhaust::THREADS => census::threads() >= rule.limit,
+        exhaust::DISK => disk::is_exhausted(session, index, rule.limit),
         _ => crate::sys::lowest_free_fd().is_none_or(|fd| fd as u64 >= rule.limit),
     }
 }
@@ -392,7 +401,10 @@ impl Subjected<'_> {
                 return None;
             }
         }
-        let effect = decide::effect(self.rule, self.op, self.shot.draw);
+        let effect = match decide::effect(self.rule, self.op, self.shot.draw) {
+            Effect::Disk(limit) => disk::crossing(self.session, self.index, limit),
+            effect => effect,
+        };
         let effect =
             match effects::fitting(self.op, effect, self.target, self.rule, self.shot.draw, self.asked, self.flags) {
                 Ok(effect) => effect,

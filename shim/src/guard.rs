@@ -53,6 +53,11 @@ pub struct Thread {
     pub ns_per_tick: Cell<u64>,
     /// What `call::judge` found, until `call::deliver` takes it.
     pub first: Cell<FirstShot>,
+    /// By how much the mapping that is being put to the rules grows what is private and writable, plus one; 0: it is no
+    /// mapping.
+    pub growth: Cell<u64>,
+    /// The write that is being put to the rules, for quotas of disk; NULL: none.
+    pub claim: Cell<*const crate::disk::Claim>,
     /// The ordinal as text, empty for the main thread.
     pub ordinal_text: Cell<[u8; ORDINAL_TEXT]>,
 }

@@ -9,7 +9,7 @@ use crate::select::Target;
 use crate::session::{self, Session};
 use crate::text::Text;
 use crate::tree::{self, Arrival, Lineage};
-use crate::{clock, fds, hooks, log, paths, real, standalone, sys, wall};
+use crate::{clock, fds, hooks, log, memory, paths, real, standalone, sys, wall};
 use chaos_table::calls::Op;
 use chaos_table::record::{self, Record};
 use chaos_table::rule::{TRACK, arm};
@@ -192,6 +192,9 @@ fn arm_now() {
         && !session.is_over()
     {
         wall::prepare(session);
+        if session.memory_rules() != 0 {
+            memory::start();
+        }
         real::WORDS.store(session.words(), Ordering::Relaxed);
     }
 }

@@ -14,6 +14,8 @@
 //! 5. `tree.rs` knows who this process and thread are and claims their `slots.rs` in the session; `children.rs` passes
 //!    the session on in environments; `init.rs` attaches, arms, and hides us.
 //!
+//! Quotas of disk (`disk.rs`) know what each file has taken.
+//!
 //! House rules. While armed, nothing here allocates, locks, panics, or owns a descriptor; system calls of our own go
 //! through `sys.rs` and leave errno alone; the token is held around our own code only, never around the real call.
 //! `real.rs`, `guard.rs` and `sys.rs` hold what is bound to x86-64.
@@ -28,6 +30,7 @@ mod census;
 mod children;
 mod clock;
 mod connects;
+mod disk;
 mod edges;
 mod effects;
 mod fds;
@@ -35,6 +38,7 @@ mod guard;
 mod hooks;
 mod init;
 mod log;
+mod memory;
 mod modules;
 mod moved;
 mod paths;

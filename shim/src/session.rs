@@ -6,9 +6,9 @@
 use chaos_table::calls::{FaultKind, Op};
 use chaos_table::decide::Patterns;
 use chaos_table::record::SLOT;
-use chaos_table::rule::{Matcher, PlanHeader, RULE_BITS, Rule, Span, flag, per};
+use chaos_table::rule::{Matcher, PlanHeader, RULE_BITS, Rule, Span, exhaust, flag, per};
 use chaos_table::session::{
-    Header, Layout, Name, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters,
+    Charge, Header, Layout, Name, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters,
 };
 use std::cell::UnsafeCell;
 use std::mem::offset_of;
@@ -33,6 +33,8 @@ static SESSION: Cell = Cell(UnsafeCell::new(Session {
         text_room: 0,
         names: 0,
         name_room: 0,
+        charges: 0,
+        charge_room: 0,
         tree: 0,
         processes: 0,
         process_room: 0,
@@ -61,6 +63,7 @@ static SESSION: Cell = Cell(UnsafeCell::new(Session {
     matchers: 0,
     text: 0,
     limited: false,
+    disk: 0,
 }));
 static ATTACHED: AtomicBool = AtomicBool::new(false);
 
@@ -101,6 +104,8 @@ pub struct Session {
     text: usize,
     /// `--max-faults` was given.
     pub limited: bool,
+    /// Rules that keep a quota of disk.
+    pub disk: u64,
 }
 
 /// The session, once attached.
@@ -159,7 +164,9 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
         matchers: (plan.matcher_count as usize).min(layout.matcher_room as usize),
         text: (plan.text_len as usize).min(layout.text_room as usize),
         limited: plan.max_faults != u64::MAX,
+        disk: 0,
     };
+    session.disk = session.find(|rule| rule.what == exhaust::DISK);
     session.windowed = session.find(|rule| rule.from_ns != 0 || rule.until_ns != u64::MAX);
     if session.until_ns != u64::MAX || session.arm_ns != 0 {
         session.windowed = u64::MAX;
@@ -374,6 +381,11 @@ impl Session {
     /// The table of remembered addresses.
     pub fn names(&self) -> (*mut Name, usize) {
         (self.at(self.layout.names as usize), self.layout.name_room as usize)
+    }
+
+    /// What files have been charged, and how many accounts there are: a power of two, or 0.
+    pub fn charges(&self) -> (*mut Charge, usize) {
+        (self.at(self.layout.charges as usize), self.layout.charge_room as usize)
     }
 
     /// A counter of a rule over the whole tree; `field` is an offset in [`TreeCounters`].

@@ -247,6 +247,126 @@ pub fn getcwd(buffer: &mut [u8]) -> Option<usize> {
     usize::try_from(n).ok().and_then(|n| n.checked_sub(1))
 }
 
+/// fstatat(2) of a name itself, not of what a link leads to.
+pub fn lstat_at(dirfd: i32, path: &CStr) -> Option<libc::stat> {
+    // SAFETY: an all-zero stat is a valid one.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with NUL, the buffer is a stat.
+    let result =
+        unsafe { raw!(SYS_newfstatat, dirfd as isize, path.as_ptr(), &raw mut stat, libc::AT_SYMLINK_NOFOLLOW) };
+    (result == 0).then_some(stat)
+}
+
+/// lseek(2); `None` on any error.
+pub fn lseek(fd: i32, offset: i64, whence: i32) -> Option<i64> {
+    // SAFETY: takes no pointer.
+    let at = unsafe { raw!(SYS_lseek, fd, offset, whence) };
+    (at >= 0).then_some(at as i64)
+}
+
+/// "/proc/self/fd/N", ended by NUL.
+fn descriptor_path(fd: i32, path: &mut crate::text::Text<32>) -> Option<&CStr> {
+    let whole = path.push(b"/proc/self/fd/") && path.push_number(u64::try_from(fd).ok()?) && path.push(b"\0");
+    if whole { CStr::from_bytes_with_nul(path.bytes()).ok() } else { None }
+}
+
+/// Opens for reading what a descriptor has open, with a position of its own.
+pub fn reopen(fd: i32) -> Option<i32> {
+    let mut path = crate::text::Text::EMPTY;
+    open(descriptor_path(fd, &mut path)?, libc::O_RDONLY | libc::O_NONBLOCK, 0).ok()
+}
+
+/// Whether any descriptor of this process is what `found` looks for. False where /proc cannot be read.
+pub fn any_descriptor(found: impl Fn(i32) -> bool) -> bool {
+    let Ok(dir) = open(c"/proc/self/fd", libc::O_RDONLY | libc::O_DIRECTORY, 0) else { return false };
+    let mut entries = [0u8; 1024];
+    let mut any = false;
+    while !any {
+        // SAFETY: the buffer is valid for its length.
+        let n = unsafe { raw!(SYS_getdents64, dir, entries.as_mut_ptr(), entries.len()) };
+        let Some(mut rest) = usize::try_from(n).ok().filter(|n| *n > 0).and_then(|n| entries.get(..n)) else { break };
+        // Each entry: 16 bytes, its length, a type, a name that ends with NUL.
+        while let Some(&[low, high]) = rest.get(16..18) {
+            let len = usize::from(u16::from_le_bytes([low, high]));
+            let name = rest.get(19..len).unwrap_or(&[]).split(|byte| *byte == 0).next().unwrap_or(&[]);
+            let number = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
+            any |= number.is_some_and(|fd| fd != dir && found(fd));
+            rest = rest.get(len.max(1)..).unwrap_or(&[]);
+        }
+    }
+    close(dir);
+    any
+}
+
+/// Tells the extents of a file between two offsets, those that are yet to be written included; false where the file
+/// system has no map of them.
+pub fn extents(fd: i32, mut from: u64, to: u64, mut tell: impl FnMut(u64, u64)) -> bool {
+    const FS_IOC_FIEMAP: usize = 0xc020_660b;
+    const AT_ONCE: usize = 16;
+    const LAST: u32 = 1;
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Extent {
+        logical: u64,
+        physical: u64,
+        length: u64,
+        reserved: [u64; 2],
+        flags: u32,
+        more: [u32; 3],
+    }
+    #[repr(C)]
+    struct Map {
+        start: u64,
+        length: u64,
+        flags: u32,
+        mapped: u32,
+        room: u32,
+        reserved: u32,
+        extents: [Extent; AT_ONCE],
+    }
+    while from < to {
+        let none = Extent { logical: 0, physical: 0, length: 0, reserved: [0; 2], flags: 0, more: [0; 3] };
+        let room = AT_ONCE as u32;
+        let mut map =
+            Map { start: from, length: to - from, flags: 0, mapped: 0, room, reserved: 0, extents: [none; AT_ONCE] };
+        // SAFETY: the kernel fills as many extents as there is room for.
+        if unsafe { raw!(SYS_ioctl, fd, FS_IOC_FIEMAP, &raw mut map) } != 0 {
+            return false;
+        }
+        let found = map.extents.get(..map.mapped as usize).unwrap_or(&[]);
+        let Some(last) = found.last() else { return true };
+        for extent in found {
+            tell(extent.logical.max(from), extent.logical.saturating_add(extent.length).min(to));
+        }
+        let end = last.logical.saturating_add(last.length);
+        if last.flags & LAST != 0 || end <= from {
+            return true;
+        }
+        from = end;
+    }
+    true
+}
+
+/// A datagram socket that has no name of its own yet gets the one that the kernel chooses on the first send.
+pub fn bind_as_send_does(fd: i32) {
+    // SAFETY: an all-zero address is valid.
+    let mut address: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let Some(len) = socket_name(fd, true, &mut address) else { return };
+    // SAFETY: both kinds of address begin with the family and the port.
+    let is_bound = unsafe { (*(&raw const address).cast::<libc::sockaddr_in>()).sin_port } != 0;
+    if !is_bound {
+        // SAFETY: an address that the kernel gave; bind only reads it. Any port of any address.
+        unsafe { raw!(SYS_bind, fd, &raw const address, len) };
+    }
+}
+
+/// Takes one datagram and throws it away, if one is there.
+pub fn lose_datagram(fd: i32) -> bool {
+    let mut nothing = 0u8;
+    // SAFETY: one byte may be written.
+    unsafe { raw!(SYS_recvfrom, fd, &raw mut nothing, 1usize, libc::MSG_DONTWAIT, 0usize, 0usize) >= 0 }
+}
+
 /// fcntl(2) with F_GETFL; negative on an error.
 pub fn status_flags(fd: i32) -> i32 {
     // SAFETY: takes no pointer.
@@ -314,6 +434,14 @@ pub fn poll_nothing(ns: u64, mask: *const libc::sigset_t) -> bool {
     let time = libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 };
     // SAFETY: the timespec lives through the call; the mask is the program's own argument, which the kernel checks.
     unsafe { raw!(SYS_ppoll, 0usize, 0usize, &raw const time, mask, KERNEL_SIGSET) != -libc::EINTR as isize }
+}
+
+/// Whether poll(2) says of a pipe or socket that its other end is closed for good (POLLHUP).
+pub fn hung_up(fd: i32) -> bool {
+    let mut asked = libc::pollfd { fd, events: 0, revents: 0 };
+    // SAFETY: the list of one lives through the call, which does not wait.
+    let ready = unsafe { raw!(SYS_poll, &raw mut asked, 1usize, 0usize) };
+    ready == 1 && asked.revents & libc::POLLHUP != 0
 }
 
 /// SO_RCVTIMEO or SO_SNDTIMEO in ns; `None` when there is none.
@@ -424,6 +552,12 @@ pub fn mmap(len: usize, fd: i32) -> Option<*mut u8> {
 pub unsafe fn munmap(at: *mut u8, len: usize) {
     // SAFETY: the caller says that it is unused.
     unsafe { raw!(SYS_munmap, at, len) };
+}
+
+/// Where the heap of brk(2) ends.
+pub fn program_break() -> usize {
+    // SAFETY: what cannot be set only asks.
+    unsafe { raw!(SYS_brk, 0usize) as usize }
 }
 
 /// Makes the page at `at` read as zeros in a forked child; false on kernels before 4.14.

@@ -119,16 +119,26 @@ pub enum FaultKind {
     Clock = 16,
     /// The process is stopped for a while.
     Freeze = 17,
+    /// The call says success and does nothing.
+    Drop = 12,
+    /// A prefix is written, then the call fails or the process dies.
+    Torn = 13,
+    /// The call is not made and returns a given value.
+    Return = 18,
 }
 
 impl FaultKind {
     /// Every fault with its name and what it does, in the words of the documentation.
     pub const ALL: &'static [(&'static str, FaultKind, &'static str)] = &[
         ("error", FaultKind::Error, "the call fails with an errno: one, or a weighted choice of its usual ones"),
-        ("latency", FaultKind::Latency, "a delay (fixed, uniform or normal), then the call goes on"),
+        ("latency", FaultKind::Latency, "a delay (fixed, uniform, normal or pareto), then the call goes on"),
         ("hang", FaultKind::Hang, "blocks until `for`, the deadline or release, then the call goes on"),
         ("short", FaultKind::Short, "a true short read or write: the request is shortened, no byte is lost"),
-        ("corrupt", FaultKind::Corrupt, "bit flips in what is read or what is written"),
+        (
+            "corrupt",
+            FaultKind::Corrupt,
+            "flipped bits, zeroed ranges, repeated or missing data, in what is read or written",
+        ),
         ("refuse", FaultKind::Refuse, "connect fails with ECONNREFUSED"),
         (
             "disconnect",
@@ -136,7 +146,7 @@ impl FaultKind {
             "the connection is reset, or ends silently, at once or after some bytes, and stays so",
         ),
         ("dns", FaultKind::Dns, "a look-up of a name answers not-found or try-again, or hangs"),
-        ("exhaust", FaultKind::Exhaust, "memory, files (descriptors), processes or threads run out at a limit"),
+        ("exhaust", FaultKind::Exhaust, "memory, files (descriptors), disk, processes or threads run out at a limit"),
         (
             "signal",
             FaultKind::Signal,
@@ -151,6 +161,9 @@ impl FaultKind {
         ("throttle", FaultKind::Throttle, "data moves no faster than a bandwidth"),
         ("clock", FaultKind::Clock, "the wall clock is off: by an offset, by jumps, or in its pace"),
         ("freeze", FaultKind::Freeze, "the process is stopped for a while, at a call or by the launcher at `from`"),
+        ("drop", FaultKind::Drop, "says success, does nothing: a lost write, a lying fsync, a lost datagram"),
+        ("torn", FaultKind::Torn, "writes a prefix, then fails or kills the process"),
+        ("return", FaultKind::Return, "the call is not made and returns a given value"),
     ];
 
     /// The fault with this number in a record.
@@ -176,8 +189,17 @@ impl FaultKind {
 const ANY: u32 = FaultKind::Latency.bit() | FaultKind::Signal.bit() | FaultKind::Exit.bit() | FaultKind::Freeze.bit();
 const FAIL: u32 = ANY | FaultKind::Error.bit();
 const WAIT: u32 = FAIL | FaultKind::Hang.bit();
-const DATA: u32 =
-    WAIT | FaultKind::Short.bit() | FaultKind::Corrupt.bit() | FaultKind::Disconnect.bit() | FaultKind::Throttle.bit();
+/// Returning any value makes no sense where success fills memory, starts a process or changes where the program goes on.
+const RETURN: u32 = FAIL | FaultKind::Return.bit();
+const DATA: u32 = WAIT
+    | RETURN
+    | FaultKind::Short.bit()
+    | FaultKind::Corrupt.bit()
+    | FaultKind::Disconnect.bit()
+    | FaultKind::Throttle.bit();
+/// Data from or to what may be a datagram socket, which may lose it.
+const DATAGRAM: u32 = DATA | FaultKind::Drop.bit();
+const WRITE: u32 = DATAGRAM | FaultKind::Torn.bit() | FaultKind::Exhaust.bit();
 const FILES: u32 = FAIL | FaultKind::Exhaust.bit();
 const CHANGED: u32 = WAIT | FaultKind::Corrupt.bit();
 
@@ -306,21 +328,21 @@ macro_rules! calls {
 // (EBADF, EFAULT, EINVAL and the like are left out: a correct program cannot get them).
 calls! {
     Read "read": read __read_chk;
-        syscalls [SYS_read] families [Disk Network] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] DATA "read(2), recv(2)"
+        syscalls [SYS_read] families [Disk Network] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] DATAGRAM "read(2), recv(2)"
     Pread "pread": pread pread64 __pread_chk __pread64_chk;
         syscalls [SYS_pread64] families [Disk] on Fd fails Errno [EIO] DATA "pread(2), read(2)"
     Readv "readv": readv;
-        syscalls [SYS_readv] families [Disk Network] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] DATA "readv(2), read(2)"
+        syscalls [SYS_readv] families [Disk Network] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] DATAGRAM "readv(2), read(2)"
     Preadv "preadv": preadv preadv64 preadv2 preadv64v2;
         syscalls [SYS_preadv SYS_preadv2] families [Disk] on Fd fails Errno [EIO] DATA "readv(2), read(2)"
     Write "write": write;
-        syscalls [SYS_write] families [Disk Network] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] DATA "write(2), send(2)"
+        syscalls [SYS_write] families [Disk Network] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] WRITE "write(2), send(2)"
     Pwrite "pwrite": pwrite pwrite64;
-        syscalls [SYS_pwrite64] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] DATA "pwrite(2), write(2)"
+        syscalls [SYS_pwrite64] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] WRITE "pwrite(2), write(2)"
     Writev "writev": writev;
-        syscalls [SYS_writev] families [Disk Network] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] DATA "writev(2), write(2)"
+        syscalls [SYS_writev] families [Disk Network] on Fd fails Errno [EIO ENOSPC EDQUOT EINTR EAGAIN EPIPE ECONNRESET] WRITE "writev(2), write(2)"
     Pwritev "pwritev": pwritev pwritev64 pwritev2 pwritev64v2;
-        syscalls [SYS_pwritev SYS_pwritev2] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] DATA "writev(2), write(2)"
+        syscalls [SYS_pwritev SYS_pwritev2] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] WRITE "writev(2), write(2)"
     Open "open": open open64 openat openat64 creat creat64 __open_2 __open64_2 __openat_2 __openat64_2;
         syscalls [SYS_open SYS_openat SYS_creat SYS_openat2] families [Disk] on Path fails Errno [EACCES ENOENT EMFILE ENFILE ENOSPC EIO EROFS ENOMEM] OPEN "open(2)"
     Close "close": close;
@@ -330,7 +352,7 @@ calls! {
     Dup "dup": dup dup2 dup3;
         syscalls [SYS_dup SYS_dup2 SYS_dup3] families [] on Nothing fails Errno [EMFILE] FILES "dup(2)"
     Fcntl "fcntl": fcntl fcntl64;
-        syscalls [SYS_fcntl] families [] on Nothing fails Errno [EMFILE ENOLCK EAGAIN EINTR] FAIL "fcntl(2)"
+        syscalls [SYS_fcntl] families [] on Nothing fails Errno [EMFILE ENOLCK EAGAIN EINTR] RETURN "fcntl(2)"
     Pipe "pipe": pipe pipe2;
         syscalls [SYS_pipe SYS_pipe2] families [] on Nothing fails Errno [EMFILE ENFILE] FILES "pipe(2)"
     Opendir "opendir": opendir;
@@ -340,7 +362,7 @@ calls! {
     Socket "socket": socket socketpair;
         syscalls [SYS_socket SYS_socketpair] families [Network] on Nothing fails Errno [EMFILE ENFILE ENOBUFS ENOMEM EACCES] FILES "socket(2), socketpair(2)"
     Listen "listen": listen;
-        syscalls [SYS_listen] families [Network] on Nothing fails Errno [EADDRINUSE] FAIL "listen(2)"
+        syscalls [SYS_listen] families [Network] on Nothing fails Errno [EADDRINUSE] RETURN "listen(2)"
     Connect "connect": connect;
         syscalls [SYS_connect] families [Network] on Peer fails Errno [ECONNREFUSED ETIMEDOUT ENETUNREACH EHOSTUNREACH ECONNRESET EADDRNOTAVAIL] CONNECT "connect(2), ip(7), tcp(7)"
     Accept "accept": accept accept4;
@@ -354,15 +376,15 @@ calls! {
     Sendmmsg "sendmmsg": sendmmsg;
         syscalls [SYS_sendmmsg] families [Network] on Fd fails Errno [EPIPE ECONNRESET EAGAIN EINTR ENOBUFS] SEND_MESSAGES "sendmmsg(2), send(2)"
     Recv "recv": recv __recv_chk;
-        syscalls [] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] DATA "recv(2), tcp(7)"
+        syscalls [] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] DATAGRAM "recv(2), tcp(7)"
     Recvfrom "recvfrom": recvfrom __recvfrom_chk;
-        syscalls [SYS_recvfrom] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] DATA "recv(2), tcp(7)"
+        syscalls [SYS_recvfrom] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] DATAGRAM "recv(2), tcp(7)"
     Recvmsg "recvmsg": recvmsg;
         syscalls [SYS_recvmsg] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] MESSAGE "recv(2), tcp(7)"
     Recvmmsg "recvmmsg": recvmmsg;
         syscalls [SYS_recvmmsg] families [Network] on Fd fails Errno [ECONNRESET EAGAIN EINTR ETIMEDOUT] MESSAGES "recvmmsg(2), recv(2)"
     EpollCtl "epoll_ctl": epoll_ctl;
-        syscalls [SYS_epoll_ctl] families [] on Nothing fails Errno [ENOMEM ENOSPC] FAIL "epoll_ctl(2)"
+        syscalls [SYS_epoll_ctl] families [] on Nothing fails Errno [ENOMEM ENOSPC] RETURN "epoll_ctl(2)"
     Getaddrinfo "getaddrinfo": getaddrinfo;
         syscalls [] families [Network] on Name fails Eai [EAI_NONAME EAI_AGAIN EAI_FAIL] NAME "getaddrinfo(3)"
     // Sockets and readiness. What only asks or waits is in no family: `network` is about what goes to the network.
@@ -441,10 +463,8 @@ calls! {
     Arc4random "arc4random": arc4random arc4random_buf arc4random_uniform;
         syscalls [] families [] on Nothing fails Never [] ANY "arc4random(3)"
     // Clocks, sleeps, timers, and waits with a deadline. EINVAL is a kernel that lacks the clock.
-    Time "time": time;
-        syscalls [SYS_time] families [Time] on Nothing fails Never [] CLOCK "time(2)"
-    Gettimeofday "gettimeofday": gettimeofday timespec_get ftime;
-        syscalls [SYS_gettimeofday] families [Time] on Nothing fails Never [] CLOCK "gettimeofday(2), timespec_get(3), ftime(3)"
+    Gettimeofday "gettimeofday": gettimeofday time timespec_get ftime;
+        syscalls [SYS_gettimeofday SYS_time] families [Time] on Nothing fails Never [] CLOCK "gettimeofday(2), time(2), timespec_get(3), ftime(3)"
     ClockGettime "clock_gettime": clock_gettime;
         syscalls [SYS_clock_gettime] families [Time] on Nothing fails Errno [EINVAL] CLOCK_FAIL "clock_getres(2)"
     ClockGetres "clock_getres": clock_getres;
@@ -472,13 +492,31 @@ calls! {
     MqTimed "mq_timed": mq_timedsend mq_timedreceive;
         syscalls [SYS_mq_timedsend SYS_mq_timedreceive] families [Time] on Nothing fails Errno [EINTR] CLOCK_FAIL "mq_send(3), mq_receive(3)"
 
+    // Memory that is mapped rather than allocated. (Unmapping fails where it would split too many mappings.)
+    Strdup "strdup": strdup strndup __strdup __strndup;
+        syscalls [] families [Memory] on Memory fails Null [ENOMEM] ALLOC "strdup(3)"
+    Mmap "mmap": mmap mmap64;
+        syscalls [SYS_mmap] families [Memory] on Memory fails Errno [ENOMEM] MAP "mmap(2)"
+    Mremap "mremap": mremap;
+        syscalls [SYS_mremap] families [Memory] on Memory fails Errno [ENOMEM] MAP "mremap(2)"
+    Brk "brk": brk sbrk;
+        syscalls [] families [Memory] on Memory fails Errno [ENOMEM] MAP "brk(2)"
+    Mprotect "mprotect": mprotect;
+        syscalls [SYS_mprotect] families [] on Memory fails Errno [ENOMEM] MAP "mprotect(2)"
+    Munmap "munmap": munmap;
+        syscalls [SYS_munmap] families [] on Memory fails Errno [ENOMEM] FAIL "mmap(2)"
+    Madvise "madvise": madvise;
+        syscalls [SYS_madvise] families [] on Memory fails Errno [EAGAIN ENOMEM] FAIL "madvise(2)"
+    Mlock "mlock": mlock mlock2 mlockall;
+        syscalls [SYS_mlock SYS_mlock2 SYS_mlockall] families [] on Memory fails Errno [ENOMEM EAGAIN EPERM] FAIL "mlock(2)"
+
     // Descriptors: positions, locks, commands, and calls that make one.
     Lseek "lseek": lseek lseek64;
         syscalls [SYS_lseek] families [] on Fd fails Errno [ENXIO] FAIL "lseek(2)"
     Flock "flock": flock;
-        syscalls [SYS_flock] families [Disk] on Fd fails Errno [ENOLCK EAGAIN EINTR] WAIT "flock(2)"
+        syscalls [SYS_flock] families [Disk] on Fd fails Errno [ENOLCK EAGAIN EINTR] SAY "flock(2)"
     Lockf "lockf": lockf lockf64;
-        syscalls [] families [Disk] on Fd fails Errno [ENOLCK EAGAIN EDEADLK EINTR] WAIT "lockf(3), fcntl(2)"
+        syscalls [] families [Disk] on Fd fails Errno [ENOLCK EAGAIN EDEADLK EINTR] SAY "lockf(3), fcntl(2)"
     Ioctl "ioctl": ioctl;
         syscalls [SYS_ioctl] families [] on Fd fails Errno [ENOTTY EIO] FAIL "ioctl(2), ioctl_tty(2)"
     Eventfd "eventfd": eventfd;
@@ -508,51 +546,51 @@ calls! {
 
     // Durability, sizes, and copies that the kernel makes.
     Fsync "fsync": fsync;
-        syscalls [SYS_fsync] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] WAIT "fsync(2)"
+        syscalls [SYS_fsync] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] SYNC "fsync(2)"
     Fdatasync "fdatasync": fdatasync;
-        syscalls [SYS_fdatasync] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] WAIT "fsync(2)"
+        syscalls [SYS_fdatasync] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] SYNC "fsync(2)"
     SyncFileRange "sync_file_range": sync_file_range;
-        syscalls [SYS_sync_file_range] families [Disk] on Fd fails Errno [EIO ENOMEM ENOSPC] WAIT "sync_file_range(2)"
+        syscalls [SYS_sync_file_range] families [Disk] on Fd fails Errno [EIO ENOMEM ENOSPC] SYNC "sync_file_range(2)"
     Syncfs "syncfs": syncfs;
-        syscalls [SYS_syncfs] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] WAIT "sync(2)"
+        syscalls [SYS_syncfs] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT] SYNC "sync(2)"
     Sync "sync": sync;
-        syscalls [SYS_sync] families [Disk] on Nothing fails Never [] SLOW "sync(2)"
+        syscalls [SYS_sync] families [Disk] on Nothing fails Never [] LAZY "sync(2)"
     Msync "msync": msync;
-        syscalls [SYS_msync] families [Disk] on Nothing fails Errno [EIO EBUSY] WAIT "msync(2), fsync(2)"
+        syscalls [SYS_msync] families [Disk] on Nothing fails Errno [EIO EBUSY] SYNC "msync(2), fsync(2)"
     Ftruncate "ftruncate": ftruncate ftruncate64;
-        syscalls [SYS_ftruncate] families [Disk] on Fd fails Errno [EIO EFBIG EPERM] WAIT "truncate(2)"
+        syscalls [SYS_ftruncate] families [Disk] on Fd fails Errno [EIO EFBIG EPERM] SAY "truncate(2)"
     Truncate "truncate": truncate truncate64;
-        syscalls [SYS_truncate] families [Disk] on Path fails Errno [EACCES ENOENT EIO EFBIG EPERM EROFS ETXTBSY] WAIT "truncate(2)"
+        syscalls [SYS_truncate] families [Disk] on Path fails Errno [EACCES ENOENT EIO EFBIG EPERM EROFS ETXTBSY] SAY "truncate(2)"
     Fallocate "fallocate": fallocate fallocate64;
-        syscalls [SYS_fallocate] families [Disk] on Fd fails Errno [ENOSPC EDQUOT EIO EFBIG EOPNOTSUPP EINTR] WAIT "fallocate(2), write(2)"
+        syscalls [SYS_fallocate] families [Disk] on Fd fails Errno [ENOSPC EDQUOT EIO EFBIG EOPNOTSUPP EINTR] GROW "fallocate(2), write(2)"
     PosixFallocate "posix_fallocate": posix_fallocate posix_fallocate64;
-        syscalls [] families [Disk] on Fd fails Code [ENOSPC EFBIG EINTR] WAIT "posix_fallocate(3)"
+        syscalls [] families [Disk] on Fd fails Code [ENOSPC EFBIG EINTR] GROW "posix_fallocate(3)"
     Sendfile "sendfile": sendfile sendfile64;
         syscalls [SYS_sendfile] families [Disk Network] on Fd fails Errno [EIO ENOMEM EAGAIN EINTR EPIPE ECONNRESET ENOSPC] SENDFILE "sendfile(2), read(2), write(2), send(2)"
     Splice "splice": splice;
-        syscalls [SYS_splice] families [Disk Network] on Fd fails Errno [ENOMEM EIO EAGAIN EINTR EPIPE ECONNRESET ENOSPC] MOVE "splice(2), read(2), write(2), send(2)"
+        syscalls [SYS_splice] families [Disk Network] on Fd fails Errno [ENOMEM EIO EAGAIN EINTR EPIPE ECONNRESET ENOSPC] COPY "splice(2), read(2), write(2), send(2)"
     Tee "tee": tee;
         syscalls [SYS_tee] families [] on Fd fails Errno [ENOMEM EAGAIN EINTR EPIPE] MOVE "tee(2), write(2)"
     Vmsplice "vmsplice": vmsplice;
         syscalls [SYS_vmsplice] families [] on Fd fails Errno [ENOMEM EAGAIN EINTR EPIPE] WAIT "vmsplice(2), write(2)"
     CopyFileRange "copy_file_range": copy_file_range;
-        syscalls [SYS_copy_file_range] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT EXDEV EFBIG ENOMEM EOPNOTSUPP] MOVE "copy_file_range(2), write(2)"
+        syscalls [SYS_copy_file_range] families [Disk] on Fd fails Errno [EIO ENOSPC EDQUOT EXDEV EFBIG ENOMEM EOPNOTSUPP] COPY "copy_file_range(2), write(2)"
 
     // Names: what directories hold.
     Rename "rename": rename renameat renameat2;
-        syscalls [SYS_rename SYS_renameat SYS_renameat2] families [Disk] on Path fails Errno [EACCES ENOENT ENOSPC EDQUOT EXDEV EBUSY EPERM EROFS EIO] WAIT "rename(2), rename(3p)"
+        syscalls [SYS_rename SYS_renameat SYS_renameat2] families [Disk] on Path fails Errno [EACCES ENOENT ENOSPC EDQUOT EXDEV EBUSY EPERM EROFS EIO] SAY "rename(2), rename(3p)"
     Unlink "unlink": unlink unlinkat remove;
-        syscalls [SYS_unlink SYS_unlinkat] families [Disk] on Path fails Errno [EACCES ENOENT EBUSY EIO EPERM EROFS] WAIT "unlink(2), remove(3)"
+        syscalls [SYS_unlink SYS_unlinkat] families [Disk] on Path fails Errno [EACCES ENOENT EBUSY EIO EPERM EROFS] SAY "unlink(2), remove(3)"
     Link "link": link linkat;
-        syscalls [SYS_link SYS_linkat] families [Disk] on Path fails Errno [EACCES EEXIST ENOENT ENOSPC EDQUOT EMLINK EIO EPERM EROFS EXDEV] WAIT "link(2)"
+        syscalls [SYS_link SYS_linkat] families [Disk] on Path fails Errno [EACCES EEXIST ENOENT ENOSPC EDQUOT EMLINK EIO EPERM EROFS EXDEV] SAY "link(2)"
     Symlink "symlink": symlink symlinkat;
-        syscalls [SYS_symlink SYS_symlinkat] families [Disk] on Path fails Errno [EACCES EEXIST ENOENT ENOSPC EDQUOT EIO EPERM EROFS] WAIT "symlink(2)"
+        syscalls [SYS_symlink SYS_symlinkat] families [Disk] on Path fails Errno [EACCES EEXIST ENOENT ENOSPC EDQUOT EIO EPERM EROFS] SAY "symlink(2)"
     Mkdir "mkdir": mkdir mkdirat;
-        syscalls [SYS_mkdir SYS_mkdirat] families [Disk] on Path fails Errno [EACCES EEXIST ENOENT ENOSPC EDQUOT EMLINK EPERM EROFS] WAIT "mkdir(2)"
+        syscalls [SYS_mkdir SYS_mkdirat] families [Disk] on Path fails Errno [EACCES EEXIST ENOENT ENOSPC EDQUOT EMLINK EPERM EROFS] SAY "mkdir(2)"
     Rmdir "rmdir": rmdir;
-        syscalls [SYS_rmdir] families [Disk] on Path fails Errno [EACCES ENOENT ENOTEMPTY EBUSY EPERM EROFS EIO] WAIT "rmdir(2), rmdir(3p)"
+        syscalls [SYS_rmdir] families [Disk] on Path fails Errno [EACCES ENOENT ENOTEMPTY EBUSY EPERM EROFS EIO] SAY "rmdir(2), rmdir(3p)"
     Mknod "mknod": mknod mknodat __xmknod __xmknodat mkfifo mkfifoat;
-        syscalls [SYS_mknod SYS_mknodat] families [Disk] on Path fails Errno [EACCES EEXIST ENOENT ENOSPC EDQUOT EPERM EROFS] WAIT "mknod(2), mkfifo(3)"
+        syscalls [SYS_mknod SYS_mknodat] families [Disk] on Path fails Errno [EACCES EEXIST ENOENT ENOSPC EDQUOT EPERM EROFS] SAY "mknod(2), mkfifo(3)"
     Readlink "readlink": readlink readlinkat __readlink_chk __readlinkat_chk;
         syscalls [SYS_readlink SYS_readlinkat] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM] WAIT "readlink(2)"
     Realpath "realpath": realpath __realpath_chk canonicalize_file_name;
@@ -568,9 +606,9 @@ calls! {
     Fdopendir "fdopendir": fdopendir;
         syscalls [] families [Disk] on Fd fails Null [ENOMEM] FAIL "fdopendir(3)"
     Chdir "chdir": chdir;
-        syscalls [SYS_chdir] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM] WAIT "chdir(2)"
+        syscalls [SYS_chdir] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM] SAY "chdir(2)"
     Fchdir "fchdir": fchdir;
-        syscalls [SYS_fchdir] families [Disk] on Fd fails Errno [EACCES] WAIT "chdir(2)"
+        syscalls [SYS_fchdir] families [Disk] on Fd fails Errno [EACCES] SAY "chdir(2)"
     Chroot "chroot": chroot;
         syscalls [SYS_chroot] families [Disk] on Path fails Errno [EPERM EACCES ENOENT EIO ENOMEM] WAIT "chroot(2)"
     Getcwd "getcwd": getcwd __getcwd_chk get_current_dir_name;
@@ -584,39 +622,39 @@ calls! {
     Fstat "fstat": fstat fstat64 __fxstat __fxstat64;
         syscalls [SYS_fstat] families [Disk] on Fd fails Errno [EIO ENOMEM] WAIT "stat(2), fstat(3p)"
     Statfs "statfs": statfs statfs64 statvfs statvfs64;
-        syscalls [SYS_statfs] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM EINTR] WAIT "statfs(2), statvfs(3)"
+        syscalls [SYS_statfs] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM] WAIT "statfs(2), statvfs(3)"
     Fstatfs "fstatfs": fstatfs fstatfs64 fstatvfs fstatvfs64;
-        syscalls [SYS_fstatfs] families [Disk] on Fd fails Errno [EIO ENOMEM EINTR] WAIT "statfs(2), statvfs(3)"
+        syscalls [SYS_fstatfs] families [Disk] on Fd fails Errno [EIO ENOMEM] WAIT "statfs(2), statvfs(3)"
     Access "access": access faccessat eaccess euidaccess;
-        syscalls [SYS_access SYS_faccessat SYS_faccessat2] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM EPERM EROFS] WAIT "access(2)"
+        syscalls [SYS_access SYS_faccessat SYS_faccessat2] families [Disk] on Path fails Errno [EACCES ENOENT EIO ENOMEM EPERM EROFS] SAY "access(2)"
     Chmod "chmod": chmod fchmodat lchmod;
-        syscalls [SYS_chmod SYS_fchmodat SYS_fchmodat2] families [Disk] on Path fails Errno [EPERM EACCES ENOENT EIO EROFS ENOMEM] WAIT "chmod(2)"
+        syscalls [SYS_chmod SYS_fchmodat SYS_fchmodat2] families [Disk] on Path fails Errno [EPERM EACCES ENOENT EIO EROFS ENOMEM] SAY "chmod(2)"
     Fchmod "fchmod": fchmod;
-        syscalls [SYS_fchmod] families [Disk] on Fd fails Errno [EPERM EIO EROFS] WAIT "chmod(2)"
+        syscalls [SYS_fchmod] families [Disk] on Fd fails Errno [EPERM EIO EROFS] SAY "chmod(2)"
     Chown "chown": chown lchown fchownat;
-        syscalls [SYS_chown SYS_lchown SYS_fchownat] families [Disk] on Path fails Errno [EPERM EACCES ENOENT EIO EROFS ENOMEM] WAIT "chown(2)"
+        syscalls [SYS_chown SYS_lchown SYS_fchownat] families [Disk] on Path fails Errno [EPERM EACCES ENOENT EIO EROFS ENOMEM] SAY "chown(2)"
     Fchown "fchown": fchown;
-        syscalls [SYS_fchown] families [Disk] on Fd fails Errno [EPERM EIO EROFS] WAIT "chown(2)"
+        syscalls [SYS_fchown] families [Disk] on Fd fails Errno [EPERM EIO EROFS] SAY "chown(2)"
     Utimens "utimensat": utimensat utime utimes lutimes futimesat;
-        syscalls [SYS_utimensat SYS_utime SYS_utimes SYS_futimesat] families [Disk] on Path fails Errno [EACCES ENOENT EPERM EROFS] WAIT "utimensat(2), utime(2)"
+        syscalls [SYS_utimensat SYS_utime SYS_utimes SYS_futimesat] families [Disk] on Path fails Errno [EACCES ENOENT EPERM EROFS] SAY "utimensat(2), utime(2)"
     Futimens "futimens": futimens futimes;
-        syscalls [] families [Disk] on Fd fails Errno [EACCES EPERM EROFS] WAIT "utimensat(2), utime(2)"
+        syscalls [] families [Disk] on Fd fails Errno [EACCES EPERM EROFS] SAY "utimensat(2), utime(2)"
     Getxattr "getxattr": getxattr lgetxattr;
         syscalls [SYS_getxattr SYS_lgetxattr] families [Disk] on Path fails Errno [ENODATA EOPNOTSUPP EACCES ENOENT] WAIT "getxattr(2), stat(2)"
     Fgetxattr "fgetxattr": fgetxattr;
         syscalls [SYS_fgetxattr] families [Disk] on Fd fails Errno [ENODATA EOPNOTSUPP] WAIT "getxattr(2)"
     Setxattr "setxattr": setxattr lsetxattr;
-        syscalls [SYS_setxattr SYS_lsetxattr] families [Disk] on Path fails Errno [ENOSPC EDQUOT EOPNOTSUPP EPERM EACCES ENOENT] WAIT "setxattr(2), stat(2)"
+        syscalls [SYS_setxattr SYS_lsetxattr] families [Disk] on Path fails Errno [ENOSPC EDQUOT EOPNOTSUPP EPERM EACCES ENOENT] SAY "setxattr(2), stat(2)"
     Fsetxattr "fsetxattr": fsetxattr;
-        syscalls [SYS_fsetxattr] families [Disk] on Fd fails Errno [ENOSPC EDQUOT EOPNOTSUPP EPERM] WAIT "setxattr(2)"
+        syscalls [SYS_fsetxattr] families [Disk] on Fd fails Errno [ENOSPC EDQUOT EOPNOTSUPP EPERM] SAY "setxattr(2)"
     Listxattr "listxattr": listxattr llistxattr;
         syscalls [SYS_listxattr SYS_llistxattr] families [Disk] on Path fails Errno [EOPNOTSUPP EACCES ENOENT] WAIT "listxattr(2), stat(2)"
     Flistxattr "flistxattr": flistxattr;
         syscalls [SYS_flistxattr] families [Disk] on Fd fails Errno [EOPNOTSUPP] WAIT "listxattr(2)"
     Removexattr "removexattr": removexattr lremovexattr;
-        syscalls [SYS_removexattr SYS_lremovexattr] families [Disk] on Path fails Errno [ENODATA EOPNOTSUPP EACCES ENOENT] WAIT "removexattr(2), stat(2)"
+        syscalls [SYS_removexattr SYS_lremovexattr] families [Disk] on Path fails Errno [ENODATA EOPNOTSUPP EACCES ENOENT] SAY "removexattr(2), stat(2)"
     Fremovexattr "fremovexattr": fremovexattr;
-        syscalls [SYS_fremovexattr] families [Disk] on Fd fails Errno [ENODATA EOPNOTSUPP] WAIT "removexattr(2)"
+        syscalls [SYS_fremovexattr] families [Disk] on Fd fails Errno [ENODATA EOPNOTSUPP] SAY "removexattr(2)"
 
     // C streams: libc reads and writes for them unseen, so that these fail with what read and write could.
     Fopen "fopen": fopen fopen64 freopen freopen64;
@@ -665,24 +703,31 @@ calls! {
 }
 
 const NOTHING: u32 = 0;
-const OPEN: u32 = WAIT | FaultKind::Exhaust.bit();
-const CONNECT: u32 = WAIT | FaultKind::Refuse.bit() | FaultKind::Unreachable.bit();
-const SEND: u32 = DATA | FaultKind::Unreachable.bit();
+const OPEN: u32 = WAIT | RETURN | FaultKind::Exhaust.bit();
+const CONNECT: u32 = WAIT | RETURN | FaultKind::Refuse.bit() | FaultKind::Unreachable.bit();
+const SEND: u32 = DATAGRAM | FaultKind::Unreachable.bit();
 const SEND_MESSAGE: u32 = MESSAGE | FaultKind::Unreachable.bit();
-const SEND_MESSAGES: u32 = MESSAGES | FaultKind::Unreachable.bit();
+const SEND_MESSAGES: u32 = LOSABLE | FaultKind::Unreachable.bit();
 const ACCEPT: u32 = WAIT | FaultKind::Exhaust.bit();
-const MESSAGE: u32 = MESSAGES | FaultKind::Throttle.bit();
 // Of several messages in one call the bytes are not counted.
 const MESSAGES: u32 = WAIT | FaultKind::Disconnect.bit();
+const LOSABLE: u32 = MESSAGES | FaultKind::Drop.bit();
+const MESSAGE: u32 = LOSABLE | FaultKind::Corrupt.bit() | FaultKind::Throttle.bit();
 const NAME: u32 = WAIT | FaultKind::Dns.bit();
-const ALLOC: u32 = FAIL | FaultKind::Exhaust.bit();
+const ALLOC: u32 = RETURN | FaultKind::Exhaust.bit();
 const CLOCK: u32 = ANY | FaultKind::Clock.bit();
 const CLOCK_FAIL: u32 = FAIL | FaultKind::Clock.bit();
 const RANDOM: u32 = WAIT | FaultKind::Short.bit();
 /// Cannot fail, but may take its time.
 const SLOW: u32 = ANY | FaultKind::Hang.bit();
 const MOVE: u32 = WAIT | FaultKind::Short.bit();
-const SENDFILE: u32 = MOVE | FaultKind::Disconnect.bit();
+const COPY: u32 = MOVE | FaultKind::Exhaust.bit();
+const SENDFILE: u32 = COPY | FaultKind::Disconnect.bit();
+const MAP: u32 = FAIL | FaultKind::Exhaust.bit();
+const SAY: u32 = WAIT | RETURN;
+const SYNC: u32 = SAY | FaultKind::Drop.bit();
+const LAZY: u32 = SLOW | FaultKind::Drop.bit();
+const GROW: u32 = WAIT | FaultKind::Exhaust.bit();
 
 /// How many rows there are.
 pub const OPS: usize = CALLS.len();
@@ -725,6 +770,7 @@ mod tests {
             for symbol in call.symbols {
                 assert!(seen.insert(*symbol), "{symbol} stands in two rows");
             }
+            assert_eq!(Family::by_name(call.name), None, "a family has that name");
         }
     }
 

@@ -1,11 +1,13 @@
 //! Whether a fault makes sense by itself, and which operations it is about.
 
 use crate::calls::{CALLS, Call, Failure, Family, FaultKind, Op, Subject};
+use crate::counts::Returned;
 use crate::errnos::Errno;
 use crate::error::{Problem, quoted};
 use crate::fault::Fault;
+use crate::quantities::Repeat;
 use crate::value::{Many, Value};
-use crate::words::{Answer, CallName, Clock, Resource};
+use crate::words::{Answer, CallName, Clock, Per, Resource, Then};
 
 /// How long a `freeze` lasts that does not say.
 pub(crate) const FREEZE_NS: u64 = 1_000_000_000;
@@ -48,6 +50,23 @@ const SHORT: &[Op] = &[
     Op::Splice,
     Op::CopyFileRange,
 ];
+const WRITES: &[Op] = &[Op::Write, Op::Writev, Op::Pwrite, Op::Pwritev];
+const GROWING: &[Op] = &[
+    Op::Write,
+    Op::Writev,
+    Op::Pwrite,
+    Op::Pwritev,
+    Op::Sendfile,
+    Op::Splice,
+    Op::CopyFileRange,
+    Op::Fallocate,
+    Op::PosixFallocate,
+];
+/// What can be done a second time behind the first.
+const TWICE: &[Op] = &[Op::Write, Op::Writev, Op::Send, Op::Sendto, Op::Sendmsg];
+/// What can lose a datagram, when a peer is named.
+const DATAGRAMS: &[Op] =
+    &[Op::Send, Op::Sendto, Op::Sendmsg, Op::Sendmmsg, Op::Recv, Op::Recvfrom, Op::Recvmsg, Op::Read, Op::Write];
 const CONNECTION: &[Op] = &[
     Op::Read,
     Op::Write,
@@ -61,7 +80,18 @@ const CONNECTION: &[Op] = &[
     Op::Recvmsg,
     Op::Sendfile,
 ];
-const ALLOCATOR: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign];
+const MEMORY: &[Op] = &[
+    Op::Malloc,
+    Op::Calloc,
+    Op::Realloc,
+    Op::Memalign,
+    Op::PosixMemalign,
+    Op::Strdup,
+    Op::Mmap,
+    Op::Mremap,
+    Op::Brk,
+    Op::Mprotect,
+];
 const DESCRIPTORS: &[Op] = &[
     Op::Open,
     Op::Fopen,
@@ -84,7 +114,6 @@ const DESCRIPTORS: &[Op] = &[
 const PROCESSES: &[Op] = &[Op::Fork, Op::Vfork, Op::Spawn, Op::System, Op::Popen];
 /// What shows a clock, and what takes a moment of one: off together, or a program would see two times at once.
 const CLOCKS: &[Op] = &[
-    Op::Time,
     Op::Gettimeofday,
     Op::ClockGettime,
     Op::ClockSettime,
@@ -96,31 +125,41 @@ const CLOCKS: &[Op] = &[
     Op::MqTimed,
 ];
 /// The faults that have an `errno`.
-const WITH_ERRNO: &[FaultKind] = &[FaultKind::Error, FaultKind::Unreachable];
+const WITH_ERRNO: &[FaultKind] = &[FaultKind::Error, FaultKind::Unreachable, FaultKind::Torn, FaultKind::Return];
 /// The faults that have a `delay`.
 const WITH_DELAY: &[FaultKind] = &[FaultKind::Latency, FaultKind::Unreachable];
 
 /// The operations of a fault when it names none; `None` when it must.
-fn default_ops(kind: FaultKind, what: Option<Resource>) -> Option<&'static [Op]> {
+fn default_ops(fault: &Fault, kind: FaultKind) -> Option<&'static [Op]> {
+    let what = fault.what;
     match kind {
         FaultKind::Short => Some(SHORT),
         FaultKind::Corrupt => Some(READS),
         FaultKind::Refuse | FaultKind::Unreachable => Some(&[Op::Connect]),
         FaultKind::Dns => Some(&[Op::Getaddrinfo, Op::Gethostbyname]),
         FaultKind::Disconnect | FaultKind::Throttle => Some(CONNECTION),
-        FaultKind::Exhaust => Some(match what {
-            Some(Resource::Memory) => ALLOCATOR,
-            Some(Resource::Processes) => PROCESSES,
-            Some(Resource::Threads) => &[Op::PthreadCreate],
-            Some(Resource::Files) | None => DESCRIPTORS,
-        }),
+        FaultKind::Drop if fault.to.is_some() => Some(DATAGRAMS),
+        FaultKind::Drop | FaultKind::Torn => Some(WRITES),
+        FaultKind::Exhaust => Some(users_of(what.unwrap_or(Resource::Files))),
         FaultKind::Clock => Some(CLOCKS),
         FaultKind::Error
         | FaultKind::Latency
         | FaultKind::Hang
         | FaultKind::Signal
         | FaultKind::Freeze
-        | FaultKind::Exit => None,
+        | FaultKind::Exit
+        | FaultKind::Return => None,
+    }
+}
+
+/// The operations that use up a resource.
+pub(crate) fn users_of(what: Resource) -> &'static [Op] {
+    match what {
+        Resource::Memory => MEMORY,
+        Resource::Files => DESCRIPTORS,
+        Resource::Disk => GROWING,
+        Resource::Processes => PROCESSES,
+        Resource::Threads => &[Op::PthreadCreate],
     }
 }
 
@@ -152,11 +191,14 @@ pub(crate) fn resolve(fault: &Fault) -> Result<Resolved, Problem> {
         None => by_default(fault, kind, &mut resolved)?,
     }
     for hit in &mut resolved.hits {
-        // Where a descriptor can be anything, these are about sockets alone.
+        // Where a descriptor can be anything, these are about sockets alone, or about files alone.
+        let any = hit.op.row().works_on_any_fd();
         let about_sockets = kind == FaultKind::Disconnect
             || fault.to.is_some()
             || (kind == FaultKind::Throttle && fault.calls.is_none());
-        hit.only_sockets |= hit.op.row().works_on_any_fd() && about_sockets;
+        hit.only_sockets |= any && about_sockets;
+        let lost_write = kind == FaultKind::Drop && fault.calls.is_none() && fault.to.is_none();
+        hit.only_files |= any && (lost_write || fault.what == Some(Resource::Disk));
     }
     leave_out(fault, &mut resolved)?;
     unusual(fault, &mut resolved);
@@ -194,8 +236,13 @@ fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
         ("delay", fault.delay.is_some(), WITH_DELAY),
         ("jitter", fault.jitter.is_some(), &[FaultKind::Latency]),
         ("distribution", fault.distribution.is_some(), &[FaultKind::Latency]),
-        ("keep", fault.keep.is_some(), &[FaultKind::Short]),
+        ("keep", fault.keep.is_some(), &[FaultKind::Short, FaultKind::Torn]),
         ("flip", fault.flip.is_some(), &[FaultKind::Corrupt]),
+        ("zero", fault.zero.is_some(), &[FaultKind::Corrupt]),
+        ("duplicate", fault.duplicate.is_some(), &[FaultKind::Corrupt]),
+        ("truncate", fault.truncate.is_some(), &[FaultKind::Corrupt]),
+        ("then", fault.then.is_some(), &[FaultKind::Torn]),
+        ("value", fault.value.is_some(), &[FaultKind::Return]),
         ("answer", fault.answer.is_some(), &[FaultKind::Dns]),
         ("mode", fault.mode.is_some(), &[FaultKind::Disconnect]),
         ("after_bytes", fault.after_bytes.is_some(), &[FaultKind::Disconnect]),
@@ -212,9 +259,10 @@ fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
     ];
     if let Some((key, _, owners)) = given.iter().find(|(_, is_given, owners)| *is_given && !owners.contains(&kind)) {
         let owners: Vec<&str> = owners.iter().map(|owner| owner.name()).collect();
-        let problem =
-            Problem::new(format!("`{key}` is a parameter of {}, not of {}", owners.join(" and "), kind.name()));
-        return Err(problem.help(match parameter_names(kind, &given).as_slice() {
+        let problem = Problem::new(format!("`{key}` is a parameter of {}, not of {}", in_words(&owners), kind.name()));
+        let own: Vec<&str> =
+            given.iter().filter(|(_, _, owners)| owners.contains(&kind)).map(|(key, ..)| *key).collect();
+        return Err(problem.help(match own.as_slice() {
             [] => format!("{} has no parameters", kind.name()),
             own => format!("{} has {}", kind.name(), own.join(", ")),
         }));
@@ -224,13 +272,53 @@ fn parameters(fault: &Fault, kind: FaultKind) -> Result<(), Problem> {
         return Err(Problem::new("a `distribution` needs a `jitter`").help("such as jitter=20ms"));
     }
     if fault.jitter.is_some() && fault.distribution.is_some() && !shaped {
-        return Err(Problem::new("a fixed delay has no `jitter`").help("distribution: uniform or normal"));
+        return Err(Problem::new("a fixed delay has no `jitter`").help("distribution: uniform, normal or pareto"));
     }
     match kind {
         FaultKind::Exhaust => exhaust_parameters(fault),
+        FaultKind::Corrupt => corrupt_parameters(fault),
+        FaultKind::Torn if fault.then == Some(Then::Kill) && fault.errno.is_some() => {
+            Err(Problem::new("what is killed gets no `errno`").help("leave out `errno`, or write then=fail"))
+        }
+        FaultKind::Return => return_parameters(fault),
         FaultKind::Unreachable => unreachable_parameters(fault),
         FaultKind::Throttle if fault.bandwidth.is_none() => {
             Err(Problem::new("throttle says not how fast").help("such as bandwidth=64KB/s"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// "a", "a and b", "a, b and c".
+fn in_words(names: &[&str]) -> String {
+    match names {
+        [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        _ => names.concat(),
+    }
+}
+
+fn corrupt_parameters(fault: &Fault) -> Result<(), Problem> {
+    let given = [
+        ("flip", fault.flip.is_some()),
+        ("zero", fault.zero.is_some()),
+        ("duplicate", fault.duplicate.is_some()),
+        ("truncate", fault.truncate.is_some()),
+    ];
+    let given: Vec<&str> = given.iter().filter(|(_, is_given)| *is_given).map(|(key, _)| *key).collect();
+    match given.as_slice() {
+        [first, second, ..] => Err(Problem::new(format!("`{first}` and `{second}` do not mix"))
+            .help("corrupt does one of flip, zero, duplicate, truncate; make two faults of it")),
+        _ => Ok(()),
+    }
+}
+
+fn return_parameters(fault: &Fault) -> Result<(), Problem> {
+    match (fault.value, &fault.errno) {
+        (None, _) => {
+            Err(Problem::new("return says not what is returned").help("such as value=0, or value=-1 errno=EIO"))
+        }
+        (Some(Returned(value)), Some(_)) if value > 0 => {
+            Err(Problem::new(format!("a call that returns {value} sets no `errno`")).help("leave out `errno`"))
         }
         _ => Ok(()),
     }
@@ -250,24 +338,25 @@ fn unreachable_parameters(fault: &Fault) -> Result<(), Problem> {
     }
 }
 
-fn parameter_names(kind: FaultKind, all: &[(&'static str, bool, &[FaultKind])]) -> Vec<&'static str> {
-    all.iter().filter(|(_, _, owners)| owners.contains(&kind)).map(|(key, _, _)| *key).collect()
-}
-
 fn exhaust_parameters(fault: &Fault) -> Result<(), Problem> {
     let Some(what) = fault.what else {
-        return Err(Problem::new("exhaust says not what runs out").help("what: memory, files, processes or threads"));
+        return Err(
+            Problem::new("exhaust says not what runs out").help("what: memory, files, disk, processes or threads")
+        );
     };
     let example = match what {
-        Resource::Memory => "a size such as limit=100MB",
+        Resource::Memory | Resource::Disk => "a size such as limit=100MB",
         Resource::Files | Resource::Processes | Resource::Threads => "a count such as limit=64",
     };
     match fault.limit {
         None => Err(Problem::new(format!("exhaust of {} needs a limit", what.to_text())).help(example)),
-        Some(limit) if limit.is_size != (what == Resource::Memory) => {
+        Some(limit) if limit.is_size != matches!(what, Resource::Memory | Resource::Disk) => {
             let problem =
                 Problem::new(format!("the limit {} does not fit {}", quoted(&limit.to_text()), what.to_text()));
             Err(problem.help(example))
+        }
+        Some(_) if what == Resource::Disk && fault.per.is_some_and(|per| per != Per::Tree) => {
+            Err(Problem::new("the disk runs out for the whole tree").help("leave out `per`"))
         }
         Some(_) => Ok(()),
     }
@@ -421,7 +510,7 @@ fn of_family(fault: &Fault, kind: FaultKind, family: Family) -> Result<Vec<Hit>,
 }
 
 fn by_default(fault: &Fault, kind: FaultKind, resolved: &mut Resolved) -> Result<(), Problem> {
-    let Some(ops) = default_ops(kind, fault.what) else {
+    let Some(ops) = default_ops(fault, kind) else {
         let problem = Problem::new(format!("{} needs `calls`", kind.name()));
         return Err(problem.help("such as calls=read,write or calls=network"));
     };
@@ -446,9 +535,20 @@ fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> R
         let problem = Problem::new(format!("{} does not fit the call `{name}`", kind.name()));
         return Err(problem.help(format!("it fits {}", fitting.join(", "))));
     }
-    if kind == FaultKind::Exhaust && !default_ops(kind, fault.what).is_some_and(|ops| ops.contains(&row.op)) {
-        let what = fault.what.map_or_else(String::new, |what| what.to_text());
-        return Err(Problem::new(format!("exhaust of {what} does not fit the call `{name}`")));
+    if let (FaultKind::Exhaust, Some(what)) = (kind, fault.what)
+        && !users_of(what).contains(&row.op)
+    {
+        return Err(Problem::new(format!("exhaust of {} does not fit the call `{name}`", what.to_text())));
+    }
+    returns(fault, row)?;
+    if fault.truncate.is_some() && row.is_in(Family::Stdio) {
+        return Err(Problem::new(format!("`{name}` moves data of a stream, which has no end that could be cut off"))
+            .help("name the calls on descriptors: calls=read,write"));
+    }
+    let twice = fault.duplicate.is_some_and(|repeat| repeat.0 == Repeat::WHOLE);
+    if twice && !TWICE.contains(&row.op) {
+        return Err(Problem::new(format!("`{name}` has no room for its data twice"))
+            .help("duplicate=100% is for write, writev, send, sendto and sendmsg; up to 50% for all"));
     }
     if fault.path.is_some() && !(takes_path(row) && family != Some(Family::Network)) {
         return Err(never("path", name, "a file"));
@@ -478,6 +578,23 @@ fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> R
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a row can return the value of a `return`.
+fn returns(fault: &Fault, row: &Call) -> Result<(), Problem> {
+    let Some(Returned(value)) = fault.value else { return Ok(()) };
+    let (name, fits, help) = match row.fails {
+        Failure::Null => (row.name, value == 0, "a pointer can only be forged as value=0, which is NULL"),
+        Failure::Code => (row.name, value > 0 && value < 4096, "it returns an errno, such as value=12"),
+        Failure::Errno | Failure::Eai | Failure::Count | Failure::Never => (row.name, true, ""),
+    };
+    if !fits {
+        return Err(Problem::new(format!("`{name}` cannot return {value}")).help(help));
+    }
+    if value == 0 && row.fails == Failure::Errno && fault.errno.is_some() {
+        return Err(Problem::new(format!("`{name}` sets no `errno` when it returns 0")).help("value=-1, or no `errno`"));
+    }
+    Ok(())
 }
 
 fn never(selector: &str, call: &str, what: &str) -> Problem {

@@ -12,14 +12,14 @@ use crate::fault::{Fault, Not};
 use crate::presets::DEFAULT_RATE;
 use crate::quantities::Time;
 use crate::rule::{
-    ALWAYS, Delay, MAX_RULES, OP_ROOM, Plan, PlanHeader, RULE_BITS, Rule, Span, TRACK, Weighted, arm, clocks, exhaust,
-    flag, matcher, per, shape,
+    ALWAYS, Delay, MAX_RULES, OP_ROOM, Plan, PlanHeader, RULE_BITS, Rule, Span, TRACK, Weighted, arm, change, clocks,
+    exhaust, flag, matcher, per, shape,
 };
 use crate::runtimes::{DEFAULT_PROTECT, RUNTIMES};
 use crate::schema::{Arm, Protect, Table};
 use crate::selectors::Glob;
 use crate::value::Many;
-use crate::words::{Answer, Clock, Distribution, Mode, Per, Resource};
+use crate::words::{Answer, Clock, Distribution, Mode, Per, Resource, Then};
 use bytemuck::Zeroable;
 use patterns::Patterns;
 use std::path::Path;
@@ -78,6 +78,27 @@ const IDENTITY: &[Op] = &[
 ];
 /// The operations that change how much memory is allocated.
 const ALLOCATION: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign, Op::Free];
+
+/// The operations that make files grow or shrink.
+const SIZES: &[Op] = &[
+    Op::Write,
+    Op::Writev,
+    Op::Pwrite,
+    Op::Pwritev,
+    Op::Sendfile,
+    Op::Splice,
+    Op::CopyFileRange,
+    Op::Fallocate,
+    Op::PosixFallocate,
+    Op::Ftruncate,
+    Op::Truncate,
+    Op::Unlink,
+    Op::Rename,
+    Op::Open,
+    Op::Fopen,
+    Op::Close,
+    Op::Fclose,
+];
 
 /// Compiles a table. Rules stand in the order of `faults`, then those of the presets: the first that fires wins.
 ///
@@ -259,7 +280,9 @@ impl Compiler<'_> {
         if about_files && !rule.has(flag::PATH) && !self.unprotected {
             rule.flags |= flag::PROTECTED;
         }
-        if rule.has(flag::FD) || self.unprotected {
+        // A shell's `> file` takes as much of a disk as any other.
+        let is_named_quota = rule.what == exhaust::DISK && rule.has(flag::PATH);
+        if rule.has(flag::FD) || self.unprotected || is_named_quota {
             rule.flags |= flag::STD_FDS;
             self.header.std_fds |= bit;
         }
@@ -318,6 +341,9 @@ impl Compiler<'_> {
         if self.rules.iter().any(|rule| rule.what == exhaust::MEMORY) {
             tracked(&mut self.header.planned, ALLOCATION);
         }
+        if self.rules.iter().any(|rule| rule.what == exhaust::DISK) {
+            tracked(&mut self.header.planned, SIZES);
+        }
         if self.patterns.has_hosts() {
             tracked(&mut self.header.planned, &[Op::Getaddrinfo, Op::Gethostbyname]);
         }
@@ -375,8 +401,17 @@ fn set_what(rule: &mut Rule, fault: &Fault) {
         FaultKind::Latency => rule.delay = delay(fault),
         FaultKind::Hang => rule.delay.base_ns = fault.r#for.map_or(0, |longest| longest.0.0),
         FaultKind::Short => rule.keep_ppm = fault.keep.map_or(500_000, |keep| keep.0),
-        FaultKind::Corrupt => {
-            (rule.flip_bits, rule.flip_per) = fault.flip.map_or((1, 64 << 10), |flip| (flip.bits, flip.per));
+        FaultKind::Corrupt => set_change(rule, fault),
+        FaultKind::Torn => {
+            rule.keep_ppm = fault.keep.map_or(500_000, |keep| keep.0);
+            set_errnos(rule, fault);
+            if fault.then == Some(Then::Kill) {
+                rule.flags |= flag::KILLS;
+            }
+        }
+        FaultKind::Return => {
+            rule.value = fault.value.map_or(0, |value| value.0);
+            set_errnos(rule, fault);
         }
         FaultKind::Disconnect => {
             if fault.mode == Some(Mode::End) {
@@ -384,7 +419,7 @@ fn set_what(rule: &mut Rule, fault: &Fault) {
             }
             rule.limit = fault.after_bytes.map_or(0, |bytes| bytes.0);
         }
-        FaultKind::Refuse => {}
+        FaultKind::Refuse | FaultKind::Drop => {}
         FaultKind::Unreachable => set_unreachable(rule, fault),
         FaultKind::Throttle => rule.limit = fault.bandwidth.map_or(u64::MAX, |bandwidth| bandwidth.0),
         FaultKind::Dns => match fault.answer.unwrap_or(Answer::NotFound) {
@@ -397,6 +432,7 @@ fn set_what(rule: &mut Rule, fault: &Fault) {
                 Some(Resource::Memory) => exhaust::MEMORY,
                 Some(Resource::Processes) => exhaust::PROCESSES,
                 Some(Resource::Threads) => exhaust::THREADS,
+                Some(Resource::Disk) => exhaust::DISK,
                 Some(Resource::Files) | None => exhaust::FILES,
             };
             rule.limit = fault.limit.map_or(u64::MAX, |limit| limit.amount);
@@ -421,6 +457,20 @@ fn set_clock(rule: &mut Rule, fault: &Fault) {
         fault.clocks.as_ref().map_or(clocks::REALTIME, |all| all.iter().fold(0, |bits, clock| bits | bit(clock)));
 }
 
+fn set_change(rule: &mut Rule, fault: &Fault) {
+    (rule.flip_bits, rule.flip_per) = fault.flip.map_or((1, 64 << 10), |flip| (flip.bits, flip.per));
+    if let Some(zero) = fault.zero {
+        rule.change = change::ZERO;
+        (rule.flip_bits, rule.flip_per) = (zero.len, zero.per);
+    }
+    if let Some(repeat) = fault.duplicate {
+        (rule.change, rule.keep_ppm) = (change::DUPLICATE, repeat.0);
+    }
+    if let Some(cut) = fault.truncate {
+        (rule.change, rule.keep_ppm) = (change::TRUNCATE, cut.0);
+    }
+}
+
 /// ETIMEDOUT takes time; that there is no way is known at once.
 fn set_unreachable(rule: &mut Rule, fault: &Fault) {
     rule.code = fault.errno.as_ref().and_then(|errnos| errnos.0.first()).map_or(0, |(errno, _)| errno.0);
@@ -442,6 +492,7 @@ fn delay(fault: &Fault) -> Delay {
     let spread_ns = fault.jitter.map_or(0, |jitter| jitter.0);
     let shape = match (fault.distribution, fault.jitter) {
         (Some(Distribution::Normal), _) => shape::NORMAL,
+        (Some(Distribution::Pareto), _) => shape::PARETO,
         (Some(Distribution::Uniform), _) | (None, Some(_)) => shape::UNIFORM,
         (Some(Distribution::Fixed), _) | (None, None) => shape::FIXED,
     };

@@ -128,4 +128,26 @@ impl Value for ExitCode {
     }
 }
 
-values! { Count Number Nth ExitCode }
+/// What a call returns in place of being made: -1 or more, as far as an int goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Returned(pub i32);
+
+impl Value for Returned {
+    const EXPECTED: &'static str = "a number to return, such as 0 or -1";
+    const NUMERIC: bool = true;
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        let value = text.trim().parse().ok().filter(|value| *value >= -1);
+        value.map(Returned).ok_or_else(|| {
+            Problem::new(format!("{} is no value that a call returns", quoted(text)))
+                .help(format!("a whole number from -1 to {}", i32::MAX))
+        })
+    }
+    fn to_text(&self) -> String {
+        self.0.to_string()
+    }
+    fn integer(&self) -> Option<u64> {
+        u64::try_from(self.0).ok()
+    }
+}
+
+values! { Count Number Nth ExitCode Returned }

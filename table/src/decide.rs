@@ -4,8 +4,8 @@
 //! `after`, `nth` or `every`, `rate`, `times`. Every matching rule advances its counters and takes exactly one draw,
 //! even when an earlier rule has fired; latencies add up; the first other fault wins.
 
-use crate::calls::{FaultKind, Op};
-use crate::rule::{ALWAYS, Delay, Matcher, Rule, Span, bytes_of, exhaust, flag, matcher, shape};
+use crate::calls::{Failure, FaultKind, Op};
+use crate::rule::{ALWAYS, Delay, Matcher, Rule, Span, bytes_of, change, exhaust, flag, matcher, shape};
 
 /// What an injection does to its call. Closed: the shim matches it without a wildcard.
 ///
@@ -22,6 +22,20 @@ pub enum Effect {
     Short(u64),
     /// Flip so many bits (upper half) in each so many bytes (lower half; 0: in the whole).
     Corrupt(u64),
+    /// Zero so many bytes (upper half) in each so many bytes (lower half; 0: in the whole).
+    Zero(u64),
+    /// Let so many parts per million of the data come twice.
+    Duplicate(u64),
+    /// Cut off so many parts per million of the data.
+    Truncate(u64),
+    /// Say success and do nothing.
+    Drop,
+    /// Write so many parts per million (lower half), then fail with an errno (upper half; 0: kill the process).
+    Torn(u64),
+    /// Return a value (lower half) and set errno (upper half, unless 0).
+    Return(u64),
+    /// Ask for only so many bytes.
+    Part(u64),
     /// Reset the connection, once so many bytes have moved over it.
     Reset(u64),
     /// End the connection silently, once so many bytes have moved over it.
@@ -34,6 +48,8 @@ pub enum Effect {
     Memory(u64),
     /// The limit of descriptors.
     Files(u64),
+    /// The limit of bytes in files.
+    Disk(u64),
     /// Send this signal to the caller.
     Signal(i64),
     /// End the process with this code.
@@ -105,7 +121,23 @@ pub fn effect(rule: &Rule, op: Op, draw: u64) -> Effect {
         Some(FaultKind::Latency) => Effect::Latency(delay_ns(&rule.delay, &mut derived)),
         Some(FaultKind::Hang) => Effect::Hang(rule.delay.base_ns),
         Some(FaultKind::Short) => Effect::Short(rule.keep_ppm.into()),
-        Some(FaultKind::Corrupt) => Effect::Corrupt(u64::from(rule.flip_bits) << 32 | u64::from(rule.flip_per)),
+        Some(FaultKind::Corrupt) => match rule.change {
+            change::ZERO => Effect::Zero(halves(rule.flip_bits, rule.flip_per)),
+            change::DUPLICATE => Effect::Duplicate(rule.keep_ppm.into()),
+            change::TRUNCATE => Effect::Truncate(rule.keep_ppm.into()),
+            _ => Effect::Corrupt(halves(rule.flip_bits, rule.flip_per)),
+        },
+        Some(FaultKind::Drop) => Effect::Drop,
+        Some(FaultKind::Torn) if rule.has(flag::KILLS) => Effect::Torn(rule.keep_ppm.into()),
+        Some(FaultKind::Torn) => {
+            let errno = if rule.errno_count == 0 { libc::EIO } else { choose_errno(rule, op, derived.next()) };
+            Effect::Torn(halves(errno as u32, rule.keep_ppm))
+        }
+        Some(FaultKind::Return) => {
+            let fails = rule.value == -1 || op.row().fails == Failure::Null;
+            let errno = if fails { choose_errno(rule, op, derived.next()) } else { 0 };
+            Effect::Return(halves(errno as u32, rule.value as u32))
+        }
         Some(FaultKind::Refuse) => Effect::Error(libc::ECONNREFUSED.into()),
         Some(FaultKind::Disconnect) if rule.has(flag::SILENT) => Effect::End(rule.limit),
         Some(FaultKind::Disconnect) => Effect::Reset(rule.limit),
@@ -119,6 +151,7 @@ pub fn effect(rule: &Rule, op: Op, draw: u64) -> Effect {
         Some(FaultKind::Exhaust) if matches!(rule.what, exhaust::PROCESSES | exhaust::THREADS) => {
             Effect::Error(libc::EAGAIN.into())
         }
+        Some(FaultKind::Exhaust) if rule.what == exhaust::DISK => Effect::Disk(rule.limit),
         Some(FaultKind::Exhaust) => Effect::Files(rule.limit),
         Some(FaultKind::Signal) => Effect::Signal(rule.code.into()),
         Some(FaultKind::Exit) => Effect::Exit(rule.code.into()),
@@ -127,6 +160,10 @@ pub fn effect(rule: &Rule, op: Op, draw: u64) -> Effect {
         // written: a spoiled session. Let the call pass.
         Some(FaultKind::Clock) | None => Effect::Latency(0),
     }
+}
+
+const fn halves(upper: u32, lower: u32) -> u64 {
+    (upper as u64) << 32 | lower as u64
 }
 
 fn choose_errno(rule: &Rule, op: Op, draw: u64) -> i32 {
@@ -161,6 +198,11 @@ fn delay_ns(delay: &Delay, derived: &mut Derived) -> u64 {
             }
             let value = base as f64 + (sum - 6.0) * spread as f64;
             if value <= 0.0 { 0 } else { value as u64 }
+        }
+        shape::PARETO if spread > 0 => {
+            // The inverse of its distribution function: a square root, which needs no libm either.
+            let left = 1.0 - (derived.next() >> 11) as f64 / (1u64 << 53) as f64;
+            base.saturating_add((spread as f64 * (1.0 / left.sqrt() - 1.0)) as u64)
         }
         _ => base,
     }
@@ -424,6 +466,15 @@ mod tests {
         assert!((mean - 1e6).abs() < 3_000.0, "{mean}");
         let within = normal.iter().filter(|ns| (900_000..=1_100_000).contains(*ns)).count() as f64 / 20_000.0;
         assert!((0.66..0.71).contains(&within), "{within}");
+        let mut pareto: Vec<u64> = draws(delay(shape::PARETO, 1_000_000, 100_000)).collect();
+        pareto.sort_unstable();
+        assert!(pareto[0] >= 1_000_000, "the delay is the least");
+        // A Lomax distribution of shape 2: the median lies at sqrt(2) - 1, 99 of 100 below 9, its mean is 1.
+        let beyond = |rank: usize| (pareto[rank] - 1_000_000) as f64 / 100_000.0;
+        assert!((beyond(10_000) - 0.414).abs() < 0.03, "{}", beyond(10_000));
+        assert!((beyond(19_800) - 9.0).abs() < 1.0, "{}", beyond(19_800));
+        let mean = pareto.iter().map(|ns| (ns - 1_000_000) as f64).sum::<f64>() / 20_000.0;
+        assert!((80_000.0..120_000.0).contains(&mean), "{mean}");
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! One fault as a user writes it: what, where, when. The same keys in files and in one-line specs.
 
 use crate::calls::{Direction, FaultKind};
-use crate::counts::{Count, ExitCode, Nth, Number};
+use crate::counts::{Count, ExitCode, Nth, Number, Returned};
 use crate::errnos::Errnos;
 use crate::error::{Place, Problem};
-use crate::quantities::{Bandwidth, Bytes, Flip, Lasting, Limit, Millis, Offset, Pace, Part, Rate, Seconds, Time};
+use crate::quantities::{
+    Bandwidth, Bytes, Cut, Flip, Lasting, Limit, Millis, Offset, Pace, Part, Rate, Repeat, Seconds, Time, Zero,
+};
 use crate::selectors::{FdRange, Glob, SizeRange, Target};
 use crate::value::{Field, Key, Keys, Many, Word, set_once};
-use crate::words::{Answer, CallName, Clock, Distribution, Label, Mode, Per, Resource, Signal};
+use crate::words::{Answer, CallName, Clock, Distribution, Label, Mode, Per, Resource, Signal, Then};
 use serde::de::{Error, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -274,18 +276,29 @@ keyed! {
     caller: Many<Glob> = "caller" | "callers";
     /// Only data that comes in, or goes out.
     direction: Direction = "direction";
-    /// `error`: with which errno; the usual ones of the call when absent. `unreachable`: with which (ETIMEDOUT).
+    /// `error`: with which errno; the usual ones of the call when absent. `unreachable`: with which (ETIMEDOUT). `torn`: EIO
+    /// when absent. `return` of -1.
     errno: Errnos = "errno" | "errnos";
     /// `latency`: how long (500 ms). `unreachable`: how long ETIMEDOUT takes (1 s).
     delay: Time = "delay" | "delay_ms" as Millis | "duration_ms" as Millis | "latency_ms" as Millis;
-    /// `latency`: half width (uniform) or standard deviation (normal) of the delay.
+    /// `latency`: half width (uniform), standard deviation (normal), or mean of what comes on top (pareto).
     jitter: Time = "jitter" | "jitter_ms" as Millis;
     /// `latency`: shape; uniform when there is a jitter.
     distribution: Distribution = "distribution";
-    /// `short`: the part of the request that stays (50 %).
+    /// `short`, `torn`: the part of the request that stays (50 %).
     keep: Part = "keep";
     /// `corrupt`: what is flipped (1bit/64KB).
     flip: Flip = "flip";
+    /// `corrupt`: what is zeroed.
+    zero: Zero = "zero";
+    /// `corrupt`: the part of the data that comes twice.
+    duplicate: Repeat = "duplicate";
+    /// `corrupt`: the part of the data that is cut off.
+    truncate: Cut = "truncate";
+    /// `torn`: what follows (fail).
+    then: Then = "then";
+    /// `return`: what is returned.
+    value: Returned = "value" | "retval";
     /// `dns`: what is answered (not-found).
     answer: Answer = "answer";
     /// `disconnect`: how the connection ends (reset).

@@ -299,6 +299,18 @@ impl Value for Pace {
     }
 }
 
+fn parts(text: &str) -> Result<u32, Problem> {
+    let part = Rate::from_text(text).map_err(|problem| Problem::new(problem.message.replace("rate", "part")))?;
+    Ok((part.0 * 1e6).round() as u32)
+}
+
+fn parts_text(ppm: u32) -> String {
+    let fraction = format!("{:04}", ppm % 10_000);
+    let fraction = fraction.trim_end_matches('0');
+    let dot = if fraction.is_empty() { "" } else { "." };
+    format!("{}{dot}{fraction}%", ppm / 10_000)
+}
+
 /// What stays of a shortened request, in parts per million.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part(pub u32);
@@ -307,8 +319,7 @@ impl Value for Part {
     const EXPECTED: &'static str = "the part that stays, such as \"50%\" or 0.5";
     const NUMERIC: bool = true;
     fn from_text(text: &str) -> Result<Self, Problem> {
-        let part = Rate::from_text(text).map_err(|problem| Problem::new(problem.message.replace("rate", "part")))?;
-        let ppm = (part.0 * 1e6).round() as u32;
+        let ppm = parts(text)?;
         if ppm == 0 || ppm == 1_000_000 {
             let problem = Problem::new(format!("to keep {} is no short read or write", quoted(text)));
             return Err(problem.help("more than 0% and less than 100%"));
@@ -316,10 +327,81 @@ impl Value for Part {
         Ok(Part(ppm))
     }
     fn to_text(&self) -> String {
-        let fraction = format!("{:04}", self.0 % 10_000);
-        let fraction = fraction.trim_end_matches('0');
-        let dot = if fraction.is_empty() { "" } else { "." };
-        format!("{}{dot}{fraction}%", self.0 / 10_000)
+        parts_text(self.0)
+    }
+}
+
+/// The part of the data that is cut off, in parts per million.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut(pub u32);
+
+impl Value for Cut {
+    const EXPECTED: &'static str = "the part that is cut off, such as \"50%\" or 0.5";
+    const NUMERIC: bool = true;
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        match parts(text)? {
+            0 | 1_000_000 => Err(Problem::new(format!("to cut off {} is no truncation", quoted(text)))
+                .help("more than 0% and less than 100%; all of it lost is the fault drop")),
+            ppm => Ok(Cut(ppm)),
+        }
+    }
+    fn to_text(&self) -> String {
+        parts_text(self.0)
+    }
+}
+
+/// The part of the data that comes twice, in parts per million: up to half in place, or all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeat(pub u32);
+
+impl Repeat {
+    /// The whole is written twice.
+    pub const WHOLE: u32 = 1_000_000;
+}
+
+impl Value for Repeat {
+    const EXPECTED: &'static str = "the part that comes twice, such as \"10%\"";
+    const NUMERIC: bool = true;
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        match parts(text)? {
+            ppm @ (1..=500_000 | Repeat::WHOLE) => Ok(Repeat(ppm)),
+            _ => Err(Problem::new(format!("{} of the data cannot come twice", quoted(text)))
+                .help("up to 50%, over what follows it; or 100%: all is written twice")),
+        }
+    }
+    fn to_text(&self) -> String {
+        parts_text(self.0)
+    }
+}
+
+/// How many bytes are zeroed, in each so many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Zero {
+    /// Bytes that are zeroed.
+    pub len: u32,
+    /// Bytes; 0 for each call.
+    pub per: u32,
+}
+
+impl Value for Zero {
+    const EXPECTED: &'static str = "what is zeroed, such as \"512B/64KB\" or \"4KB\"";
+    const NUMERIC: bool = true;
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        let (len, per) = text.split_once('/').map_or((text, None), |(len, per)| (len, Some(per)));
+        let narrow = |text: &str| {
+            u32::try_from(size(text)?)
+                .map_err(|_| Problem::new(format!("{} is too large", quoted(text))).help("below 4GB"))
+        };
+        let (len, per) = (narrow(len)?, per.map_or(Ok(0), narrow)?);
+        if per != 0 && len > per {
+            let problem = Problem::new(format!("{} zeroes more than there is", quoted(text)));
+            return Err(problem.help("the first size is zeroed in each of the second: 512B/64KB"));
+        }
+        Ok(Zero { len, per })
+    }
+    fn to_text(&self) -> String {
+        let len = in_largest_unit(u64::from(self.len), SIZES);
+        if self.per == 0 { len } else { format!("{len}/{}", in_largest_unit(u64::from(self.per), SIZES)) }
     }
 }
 
@@ -438,4 +520,4 @@ impl Value for Limit {
     }
 }
 
-values! { Rate Time Lasting Seconds Millis Offset Pace Part Flip Limit Bytes Bandwidth }
+values! { Rate Time Lasting Seconds Millis Offset Pace Part Cut Repeat Zero Flip Limit Bytes Bandwidth }

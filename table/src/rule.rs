@@ -66,6 +66,8 @@ pub mod flag {
     pub const EXCEPT: u32 = 1024;
     /// No call triggers it: the launcher does it, from `from_ns` on.
     pub const LAUNCHER: u32 = 1 << 16;
+    /// A torn write kills the process.
+    pub const KILLS: u32 = 1 << 17;
 }
 
 /// What runs out; value of [`Rule::what`].
@@ -78,6 +80,8 @@ pub mod exhaust {
     pub const PROCESSES: u8 = 3;
     /// Threads of a process.
     pub const THREADS: u8 = 4;
+    /// Bytes in files.
+    pub const DISK: u8 = 5;
 }
 
 /// Bits of [`Rule::clocks`].
@@ -96,6 +100,20 @@ pub mod shape {
     pub const UNIFORM: u32 = 1;
     /// Normal around `base` with the standard deviation `spread`, never below zero.
     pub const NORMAL: u32 = 2;
+    /// `base`, and on top of it a Lomax (Pareto II) share of shape 2 whose mean is `spread`.
+    pub const PARETO: u32 = 3;
+}
+
+/// What `corrupt` does; value of [`Rule::change`].
+pub mod change {
+    /// Flips `flip_bits` bits in each `flip_per` bytes.
+    pub const FLIP: u32 = 0;
+    /// Zeroes `flip_bits` bytes in each `flip_per` bytes.
+    pub const ZERO: u32 = 1;
+    /// `keep_ppm` of the data comes twice.
+    pub const DUPLICATE: u32 = 2;
+    /// `keep_ppm` of the data is cut off.
+    pub const TRUNCATE: u32 = 3;
 }
 
 /// How long a delay is, in nanoseconds.
@@ -108,7 +126,7 @@ pub struct Delay {
     pub reserved: u32,
     /// The middle.
     pub base_ns: u64,
-    /// Half width (uniform) or standard deviation (normal).
+    /// Half width (uniform), standard deviation (normal), or mean of what comes on top (pareto).
     pub spread_ns: u64,
 }
 
@@ -202,12 +220,12 @@ pub struct Rule {
     pub errnos: [Weighted; 8],
     /// How many of `errnos` are used.
     pub errno_count: u32,
-    /// `short`: parts per million of the request that stay.
+    /// `short`, `torn`: parts per million of the request that stay. `corrupt`: those that [`change`] is about.
     pub keep_ppm: u32,
     /// `latency`: the delay. `hang` and `dns` hang: `base_ns` is the longest block, 0 for no end. `unreachable`: `base_ns`
     /// is how long it takes. `freeze`: how long it stands still.
     pub delay: Delay,
-    /// `corrupt`: so many bits ...
+    /// `corrupt`: so many bits (or bytes, to zero) ...
     pub flip_bits: u32,
     /// ... in each so many bytes (0: in each call).
     pub flip_per: u32,
@@ -215,7 +233,8 @@ pub struct Rule {
     pub code: i32,
     /// Zero.
     pub reserved_three: u32,
-    /// `exhaust`: the limit in bytes, or in how many. `disconnect`: bytes that move first. `throttle`: bytes a second.
+    /// `exhaust`: the limit in bytes, or in how many; disk is counted in whole blocks. `disconnect`: bytes that move first.
+    /// `throttle`: bytes a second.
     pub limit: u64,
     /// Name of the rule in the text area (bytes).
     pub name: Span,
@@ -235,8 +254,12 @@ pub struct Rule {
     pub clocks: u32,
     /// Zero.
     pub reserved_clock: u32,
+    /// `corrupt`: one of [`change`].
+    pub change: u32,
+    /// `return`: the value.
+    pub value: i32,
     /// Room for what comes.
-    pub room: [u64; 16],
+    pub room: [u64; 15],
 }
 
 const _: () = assert!(size_of::<Rule>() == 512);

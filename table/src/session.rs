@@ -4,7 +4,7 @@
 //! the offset that the header names. All of it may have been spoiled by a target: readers check every number.
 
 use crate::record::SLOT;
-use crate::rule::{MAX_RULES, Matcher, Plan, PlanHeader, Rule};
+use crate::rule::{MAX_RULES, Matcher, Plan, PlanHeader, Rule, exhaust};
 use bytemuck::{Pod, Zeroable};
 
 /// First bytes of a session file.
@@ -44,6 +44,10 @@ pub struct Layout {
     pub names: u32,
     /// Room for so many names, a power of two.
     pub name_room: u32,
+    /// [`Charge`]s, for `exhaust` of disk.
+    pub charges: u32,
+    /// Room for so many charges: a power of two, or 0 when no rule needs them.
+    pub charge_room: u32,
     /// [`TreeCounters`], one a rule.
     pub tree: u32,
     /// [`ProcessSlot`]s, each followed by [`ProcessCounters`] a rule.
@@ -87,7 +91,7 @@ pub struct Header {
     /// The areas.
     pub layout: Layout,
     /// Room for what comes.
-    pub room: [u8; 392],
+    pub room: [u8; 384],
     /// The launcher's robust pthread mutex; its first word is the futex.
     pub mutex: [u8; 64],
     /// Not 0: nothing is injected any more. Written by the launcher at its end.
@@ -136,6 +140,29 @@ pub struct Name {
     pub address: [u8; 16],
 }
 
+/// What one file has been charged to one rule.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable, Debug, Default)]
+pub struct Charge {
+    /// 0 free, 1 being written, 2 ready.
+    pub state: u32,
+    /// Which rule.
+    pub rule: u32,
+    /// The file's device ...
+    pub dev: u64,
+    /// ... and number there.
+    pub ino: u64,
+    /// Blocks of [`BLOCK`] bytes.
+    pub blocks: u64,
+    /// The process that has the file open after its last name was removed; 0: it has a name.
+    pub keeper: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Bytes in which disk is charged: what file systems give out at least.
+pub const BLOCK: u64 = 4096;
+
 /// Counters of one rule over the whole tree.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable, Debug, Default)]
@@ -150,8 +177,10 @@ pub struct TreeCounters {
     pub protected: u64,
     /// Fired where no kernel could produce the fault.
     pub unsuitable: u64,
+    /// `exhaust` of disk: blocks in use.
+    pub used: u64,
     /// Room for what comes.
-    pub room: [u64; 3],
+    pub room: [u64; 2],
 }
 
 /// State of a process or thread slot.
@@ -230,11 +259,11 @@ const _: () =
     assert!(size_of::<ThreadCounters>() == 32 && size_of::<ThreadSlot>() == 64 && size_of::<ProcessSlot>() == 64);
 
 impl Layout {
-    /// Lays out a file of `file_len` bytes for a table of this size.
+    /// Lays out a file of `file_len` bytes for a table of this size; `disk`: it charges files.
     ///
     /// # Errors
     /// When the file is too small or too large for it; the text says which.
-    pub fn new(file_len: u64, rules: usize, matchers: usize, text: usize) -> Result<Layout, String> {
+    pub fn new(file_len: u64, rules: usize, matchers: usize, text: usize, disk: bool) -> Result<Layout, String> {
         if file_len > SIZE_MAX {
             return Err(format!("a session of {file_len} bytes is larger than the largest, {SIZE_MAX} bytes"));
         }
@@ -243,6 +272,11 @@ impl Layout {
         let matcher_room = (matchers + 32).next_multiple_of(64);
         let text_room = (text + 2048).next_multiple_of(4096);
         let name_room = 512usize;
+        let charge_room: usize = match file_len {
+            _ if !disk => 0,
+            ..SIZE_WITH_LAUNCHER => 1 << 11,
+            _ => 1 << 13,
+        };
         let process_stride = (size_of::<ProcessSlot>() + rule_room * size_of::<ProcessCounters>()).next_multiple_of(64);
         let thread_stride = (size_of::<ThreadSlot>() + rule_room * size_of::<ThreadCounters>()).next_multiple_of(64);
 
@@ -258,6 +292,7 @@ impl Layout {
         let matchers_at = area(matcher_room * size_of::<Matcher>(), 64);
         let text_at = area(text_room, 64);
         let names = area(name_room * size_of::<Name>(), 4096);
+        let charges = area(charge_room * size_of::<Charge>(), 64);
         let tree = area(MAX_RULES.next_multiple_of(64) * size_of::<TreeCounters>(), 64);
         let fixed = at;
         // A quarter of the rest for processes and threads, as far as that is useful; the ring takes the remainder.
@@ -292,6 +327,8 @@ impl Layout {
             text_room: narrow(text_room),
             names: narrow(names),
             name_room: narrow(name_room),
+            charges: narrow(charges),
+            charge_room: narrow(charge_room),
             tree: narrow(tree),
             processes: narrow(processes),
             process_room: narrow(process_room),
@@ -316,6 +353,7 @@ impl Layout {
         self.rule_room >= 1
             && self.rule_room <= 64
             && self.name_room.is_power_of_two()
+            && (self.charge_room == 0 || self.charge_room.is_power_of_two())
             && self.ring_slots.is_power_of_two()
             && self.process_stride as usize >= size_of::<ProcessSlot>() + rules * size_of::<ProcessCounters>()
             && self.thread_stride as usize >= size_of::<ThreadSlot>() + rules * size_of::<ThreadCounters>()
@@ -328,6 +366,7 @@ impl Layout {
             && inside(self.matchers, self.matcher_room, size_of::<Matcher>(), 4)
             && inside(self.text, self.text_room, 1, 1)
             && inside(self.names, self.name_room, size_of::<Name>(), 8)
+            && inside(self.charges, self.charge_room, size_of::<Charge>(), 8)
             && inside(self.tree, 64, size_of::<TreeCounters>(), 8)
             && inside(self.processes, self.process_room, self.process_stride as usize, 64)
             && inside(self.threads, self.thread_room, self.thread_stride as usize, 64)
@@ -362,7 +401,8 @@ impl Header {
 /// # Errors
 /// When the file is too small for the table.
 pub fn image(plan: &Plan, start: Start, file_len: u64) -> Result<Vec<u8>, String> {
-    let layout = Layout::new(file_len, plan.rules.len(), plan.matchers.len(), plan.text.len())?;
+    let disk = plan.rules.iter().any(|rule| rule.what == exhaust::DISK);
+    let layout = Layout::new(file_len, plan.rules.len(), plan.matchers.len(), plan.text.len(), disk)?;
     let mut header = Header::zeroed();
     header.magic = MAGIC;
     header.version = VERSION;
@@ -407,12 +447,15 @@ mod tests {
     fn every_usual_size_fits_itself() {
         for size in [SIZE_MIN, SIZE_WITH_LAUNCHER, SIZE_ALONE, 5_000_000] {
             for rules in [0, 1, 8, 60] {
-                let layout = Layout::new(size, rules, rules * 4, 4000).unwrap();
-                assert!(layout.fits(size), "{size} {rules} {layout:?}");
-                assert!(!layout.fits(size / 2));
+                for disk in [false, true] {
+                    let layout = Layout::new(size, rules, rules * 4, 4000, disk).unwrap();
+                    assert!(layout.fits(size), "{size} {rules} {layout:?}");
+                    assert!(!layout.fits(size / 2));
+                    assert_eq!(layout.charge_room != 0, disk);
+                }
             }
         }
-        assert!(Layout::new(1000, 1, 1, 1).is_err());
-        assert!(Layout::new(1 << 40, 1, 1, 1).is_err());
+        assert!(Layout::new(1000, 1, 1, 1, false).is_err());
+        assert!(Layout::new(1 << 40, 1, 1, 1, false).is_err());
     }
 }

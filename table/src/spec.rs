@@ -285,15 +285,18 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
         FaultKind::Error | FaultKind::Unreachable => "errno",
         FaultKind::Latency => "delay",
         FaultKind::Hang | FaultKind::Freeze => "for",
-        FaultKind::Short => "keep",
+        FaultKind::Short | FaultKind::Torn => "keep",
         FaultKind::Corrupt => "flip",
         FaultKind::Disconnect => "mode",
         FaultKind::Dns => "answer",
         FaultKind::Exhaust => "limit",
         FaultKind::Signal => "signal",
         FaultKind::Exit => "code",
+        FaultKind::Return => "value",
+        FaultKind::Refuse | FaultKind::Drop => {
+            return Err(Problem::new(format!("{} takes no parameter", kind.name())));
+        }
         FaultKind::Throttle => "bandwidth",
-        FaultKind::Refuse => return Err(Problem::new("refuse takes no parameter")),
         // Its calls are refused in a moment, with a better message.
         FaultKind::Clock => "offset",
     };
@@ -301,11 +304,17 @@ fn effect_of(fault: &mut Fault, effect: &str, calls: &str) -> Result<(), Problem
     fault.set_word(key, &Word { whole: parameter.to_owned(), items })
 }
 
-/// What runs out when calls are named in the short form: the allocator's memory, threads, processes, or descriptors.
+/// What runs out when calls are named in the short form: memory, disk, threads, processes, or descriptors.
 fn exhausted(fault: &Fault) -> Resource {
     let named = |wanted: fn(&CallName) -> bool| fault.calls.as_ref().is_some_and(|calls| calls.iter().any(wanted));
+    let is_disk = |name: &CallName| match name {
+        CallName::Op(op) => crate::check::users_of(Resource::Disk).contains(op),
+        CallName::Family(family) => *family == Family::Disk,
+    };
     if named(|name| is_of(name, Family::Memory)) {
         Resource::Memory
+    } else if named(is_disk) {
+        Resource::Disk
     } else if named(|name| *name == CallName::Op(Op::PthreadCreate)) {
         Resource::Threads
     } else if named(|name| is_of(name, Family::Process)) {

@@ -6,21 +6,11 @@ use crate::error::{Problem, quoted};
 use crate::presets::{self, Preset};
 use crate::value::{Value, values};
 
-/// Faults that a later version will know.
-const LATER_FAULTS: &[&str] = &["drop", "torn", "return"];
-
-pub(crate) fn not_yet(what: &str, word: &str) -> Problem {
-    Problem::new(format!("{what} `{word}` is not supported in this version"))
-}
-
 impl Value for FaultKind {
     const EXPECTED: &'static str = "a fault such as error, latency or short";
     fn from_text(text: &str) -> Result<Self, Problem> {
         if let Some((_, kind, _)) = FaultKind::ALL.iter().find(|(name, _, _)| *name == text) {
             return Ok(*kind);
-        }
-        if LATER_FAULTS.contains(&text) {
-            return Err(not_yet("the fault", text));
         }
         Err(Problem::unknown("fault", text, FaultKind::ALL.iter().map(|(name, _, _)| *name)))
     }
@@ -45,8 +35,9 @@ impl Value for CallName {
         if text.is_empty() {
             return Err(Problem::new("the name of a call is empty").help(Self::EXPECTED));
         }
-        let op = Op::by_name(text).or_else(|| Op::by_symbol(text)).map(CallName::Op);
-        if let Some(found) = op.or_else(|| Family::by_name(text).map(CallName::Family)) {
+        // `time` is the family, though libc has a function of that name as well.
+        let named = Op::by_name(text).map(CallName::Op).or_else(|| Family::by_name(text).map(CallName::Family));
+        if let Some(found) = named.or_else(|| Op::by_symbol(text).map(CallName::Op)) {
             return Ok(found);
         }
         let known = CALLS.iter().flat_map(|call| std::iter::once(call.name).chain(call.symbols.iter().copied()));
@@ -155,8 +146,7 @@ impl Value for Direction {
 
 /// A closed set of words: an enum, and what a table calls its values.
 macro_rules! choices {
-    ($($(#[$doc:meta])* $type:ident $what:literal { $($(#[$value_doc:meta])* $value:ident = $word:literal $(| $alias:literal)*),* }
-       later [$($later:literal)*])*) => {$(
+    ($($(#[$doc:meta])* $type:ident $what:literal { $($(#[$value_doc:meta])* $value:ident = $word:literal $(| $alias:literal)*),* })*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $type { $($(#[$value_doc])* $value),* }
@@ -164,10 +154,8 @@ macro_rules! choices {
         impl Value for $type {
             const EXPECTED: &'static str = concat!($what, ": ", $($word, " "),*);
             fn from_text(text: &str) -> Result<Self, Problem> {
-                const LATER: &[&str] = &[$($later),*];
                 match text {
                     $($word $(| $alias)* => Ok($type::$value),)*
-                    later if LATER.contains(&later) => Err(not_yet(concat!("the ", $what), later)),
                     other => Err(Problem::unknown($what, other, [$($word),*].into_iter())),
                 }
             }
@@ -187,7 +175,7 @@ choices! {
         Thread = "thread",
         /// The whole tree.
         Tree = "tree"
-    } later []
+    }
 
     /// Shape of a delay.
     Distribution "distribution" {
@@ -196,8 +184,10 @@ choices! {
         /// Evenly between delay - jitter and delay + jitter.
         Uniform = "uniform",
         /// Normal; jitter is the standard deviation.
-        Normal = "normal" | "gaussian"
-    } later ["pareto"]
+        Normal = "normal" | "gaussian",
+        /// At least the delay; jitter is the mean of what comes on top, with a long tail.
+        Pareto = "pareto"
+    }
 
     /// What a look-up answers.
     Answer "answer" {
@@ -207,7 +197,7 @@ choices! {
         TryAgain = "try-again" | "try_again" | "servfail",
         /// It blocks, for `for` or endlessly, then goes on.
         Hang = "hang" | "timeout"
-    } later []
+    }
 
     /// How a connection ends.
     Mode "mode" {
@@ -215,7 +205,7 @@ choices! {
         Reset = "reset",
         /// End of file.
         End = "end" | "eof"
-    } later []
+    }
 
     /// What runs out.
     Resource "resource" {
@@ -226,8 +216,10 @@ choices! {
         /// Processes of the tree.
         Processes = "processes",
         /// Threads of a process.
-        Threads = "threads"
-    } later ["disk"]
+        Threads = "threads",
+        /// Bytes in files.
+        Disk = "disk"
+    }
 
     /// A clock that can be off.
     Clock "clock" {
@@ -235,7 +227,15 @@ choices! {
         Realtime = "realtime" | "wall",
         /// CLOCK_MONOTONIC and what follows it.
         Monotonic = "monotonic"
-    } later []
+    }
+
+    /// How a torn write ends.
+    Then "ending" {
+        /// The call fails.
+        Fail = "fail",
+        /// The process is killed.
+        Kill = "kill"
+    }
 
     /// How strong the presets are.
     Intensity "intensity" {
@@ -247,7 +247,7 @@ choices! {
         Stress = "stress",
         /// 70 %.
         Extreme = "extreme"
-    } later []
+    }
 }
 
-values! { FaultKind CallName Signal Label PresetName Per Direction Distribution Answer Mode Resource Clock Intensity }
+values! { FaultKind CallName Signal Label PresetName Per Direction Distribution Answer Mode Resource Clock Then Intensity }

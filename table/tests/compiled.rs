@@ -1,10 +1,10 @@
 //! What a good table compiles to, checked on the fields that the shim reads and by deciding with them.
 
-use chaos_table::calls::{CALLS, Family, FaultKind, Op, Subject};
+use chaos_table::calls::{CALLS, Failure, Family, FaultKind, Op, Subject};
 use chaos_table::compile::{Compiled, Context, compile};
 use chaos_table::decide::{Patterns, Peer, rate_threshold};
 use chaos_table::files::from_yaml;
-use chaos_table::rule::{ALWAYS, Plan, RULE_BITS, Rule, TRACK, arm, exhaust, flag, matcher, shape};
+use chaos_table::rule::{ALWAYS, Plan, RULE_BITS, Rule, TRACK, arm, change, exhaust, flag, matcher, shape};
 use chaos_table::schema::Table;
 use chaos_table::spec::{parse_spec, parse_specs};
 use std::path::Path;
@@ -52,6 +52,11 @@ fn short_forms_are_long_forms() {
         ("read=hang:2s", "hang calls=read for=2s"),
         ("read=corrupt@5%", "corrupt calls=read rate=5%"),
         ("read=corrupt:3bits", "corrupt calls=read flip=3bits"),
+        ("write=drop@3", "drop calls=write nth=3"),
+        ("write=torn:30%@1", "torn calls=write keep=30% nth=1"),
+        ("read=return:0@2", "return calls=read value=0 nth=2"),
+        ("write=return:-1", "return calls=write retval=-1"),
+        ("write=exhaust:1MB", "exhaust calls=write what=disk limit=1MB"),
         ("read=EIO,EINTR:2@1%", "error calls=read errno=EIO,EINTR:2 rate=1%"),
         ("connect=refuse", "refuse calls=connect"),
         ("recv=disconnect:end", "disconnect calls=recv mode=end"),
@@ -79,6 +84,23 @@ fn specs_are_split_outside_quotes() {
 fn defaults_are_those_that_the_documentation_names() {
     assert_eq!(rule("short").keep_ppm, 500_000);
     assert_eq!((rule("corrupt").flip_bits, rule("corrupt").flip_per), (1, 65536));
+    let zero = rule("corrupt zero=512B/64KB");
+    assert_eq!((zero.change, zero.flip_bits, zero.flip_per), (change::ZERO, 512, 65536));
+    assert_eq!(
+        (rule("corrupt duplicate=10%").change, rule("corrupt duplicate=10%").keep_ppm),
+        (change::DUPLICATE, 100_000)
+    );
+    assert_eq!(
+        (rule("corrupt truncate=0.3").change, rule("corrupt truncate=0.3").keep_ppm),
+        (change::TRUNCATE, 300_000)
+    );
+    let torn = rule("torn");
+    assert_eq!((torn.keep_ppm, torn.errno_count, torn.has(flag::KILLS)), (500_000, 0, false));
+    assert!(rule("torn then=kill").has(flag::KILLS));
+    assert_eq!(rule("return calls=read value=-1").value, -1);
+    assert_eq!(rule("latency calls=read jitter=1ms distribution=pareto").delay.shape, shape::PARETO);
+    let disk = rule("exhaust what=disk limit=1MB");
+    assert_eq!((disk.what, disk.limit), (exhaust::DISK, 1 << 20));
     assert_eq!(
         (rule("latency calls=read").delay.base_ns, rule("latency calls=read").delay.shape),
         (500_000_000, shape::FIXED)
@@ -133,7 +155,9 @@ fn an_unusual_errno_is_a_warning() {
 #[test]
 fn families_expand_to_what_the_fault_fits() {
     let latency = specs("latency calls=memory").plan;
-    assert_eq!(ops(&latency.header.planned), ["malloc", "calloc", "realloc", "memalign", "posix_memalign"]);
+    let mapped = ["strdup", "mmap", "mremap", "brk"];
+    let allocated = ["malloc", "calloc", "realloc", "memalign", "posix_memalign"];
+    assert_eq!(ops(&latency.header.planned), [&allocated[..], &mapped].concat());
     let full = specs("disk=ENOSPC,EDQUOT").plan;
     let writes = ["write", "pwrite", "writev", "pwritev", "close"];
     let grow = ["mkstemp", "mkdtemp", "fsync", "fdatasync", "syncfs", "fallocate", "copy_file_range"];
@@ -349,7 +373,13 @@ fn every_fault_compiles_for_every_call_that_it_fits_and_no_other() {
         for call in CALLS {
             let extra = match (kind, call.subject) {
                 (FaultKind::Exhaust, Subject::Memory) => " what=memory limit=1MB",
+                (FaultKind::Exhaust, Subject::Fd) if call.name != "accept" => " what=disk limit=1MB",
                 (FaultKind::Exhaust, _) => " what=files limit=9",
+                (FaultKind::Return, _) => match call.fails {
+                    Failure::Null => " value=0",
+                    Failure::Code => " value=12",
+                    Failure::Errno | Failure::Eai | Failure::Never | Failure::Count => " value=-1",
+                },
                 (FaultKind::Throttle, _) => " bandwidth=1KB/s",
                 _ => "",
             };

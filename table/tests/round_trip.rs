@@ -54,7 +54,7 @@ fn spec_text() -> impl Strategy<Value = String> {
         given("errno", one_of(&["EIO", "EIO,ENOSPC:3", "EAI_AGAIN", "EWOULDBLOCK"])),
         given("delay", one_of(&["1ms", "2s"])),
         given("jitter", one_of(&["1ms", "0.3s"])),
-        given("distribution", one_of(&["normal", "uniform", "fixed"])),
+        given("distribution", one_of(&["normal", "uniform", "fixed", "pareto"])),
         given("keep", (0.001f64..0.999).prop_map(|part| part.to_string())),
         given("flip", one_of(&["1bit/64KB", "3bits", "2bits/1B"])),
         given("limit", one_of(&["10MB", "7", "1GB"])),
@@ -86,6 +86,19 @@ fn good_spec() -> impl Strategy<Value = Fault> {
         "short keep=12.3456% calls=disk",
         "corrupt flip=3bits",
         "corrupt flip=2bits/4KB",
+        "corrupt zero=512B/64KB",
+        "corrupt calls=read,write zero=3B",
+        "corrupt duplicate=12.5%",
+        "corrupt calls=write duplicate=100%",
+        "corrupt truncate=33.3333%",
+        "drop",
+        "drop to=:53",
+        "torn keep=10% errno=ENOSPC,EIO:3",
+        "torn then=kill",
+        "return calls=read value=0",
+        "return calls=write value=-1 errno=EIO",
+        "exhaust what=disk limit=10MB",
+        "latency calls=read jitter=3ms distribution=pareto",
         "refuse",
         "disconnect mode=end",
         "disconnect after_bytes=1536B",
@@ -162,8 +175,9 @@ proptest! {
             let _ = parse_spec(&format!("error calls=connect,read to={text}"), "");
             let _ = parse_spec(&format!("error calls=read path={text}"), "").map(|fault| compile(&Table { faults: vec![fault], ..Table::default() }, &context()));
             let _ = from_env([("CHAOS_TABLE".into(), text.into())].into_iter());
-            for key in ["rate", "for", "delay", "nth", "keep", "flip", "limit", "errno", "signal", "code", "fd", "every"] {
-                for fault in ["error", "short", "corrupt", "exhaust what=memory", "signal", "exit", "latency"] {
+            for key in ["rate", "for", "delay", "nth", "keep", "flip", "limit", "errno", "signal", "code", "fd", "every", "zero",
+                "duplicate", "truncate", "then", "value"] {
+                for fault in ["error", "short", "corrupt", "exhaust what=memory", "signal", "exit", "latency", "torn", "return"] {
                     let _ = parse_spec(&format!("{fault} calls=read {key}={text}"), "");
                 }
                 let _ = Table::from_json(&format!("{{\"faults\": [{{\"fault\": \"error\", \"calls\": \"read\", \"{key}\": {text:?}}}]}}"), "");

@@ -191,6 +191,17 @@ static long socket_call(const char *name) {
     return -2;
 }
 
+static long map_result(void *at) { return at == MAP_FAILED ? -1 : 1; }
+
+/* Two pages, by a bare call that no rule can touch. */
+static void *pages(void) {
+    register long flags __asm__("r10") = MAP_PRIVATE | MAP_ANONYMOUS, fd __asm__("r8") = -1, at __asm__("r9") = 0;
+    void *result;
+    __asm__ volatile("syscall" : "=a"(result) : "a"(9L), "D"(0L), "S"(8192L), "d"((long)(PROT_READ | PROT_WRITE)),
+                     "r"(flags), "r"(fd), "r"(at) : "rcx", "r11", "memory");
+    return result;
+}
+
 /* The EAI code that means the same as h_errno, so that every look-up speaks alike. */
 static long eai_of(int told) {
     static const int codes[] = {0, EAI_NONAME, EAI_AGAIN, EAI_FAIL, EAI_NODATA};
@@ -282,6 +293,21 @@ static long memory_call(const char *name) {
     if (IS(valloc)) return got(valloc(100));
     if (IS(pvalloc)) return got(pvalloc(100));
     if (IS(posix_memalign)) return code(posix_memalign(&pointer, 64, 128));
+    if (IS(strdup)) return got(strdup("text"));
+    if (IS(strndup)) return got(strndup("text", 2));
+    if (IS(__strdup)) return got(__strdup("text"));
+    if (IS(__strndup)) return got(__strndup("text", 2));
+    if (IS(mmap)) return map_result(mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (IS(mmap64)) return map_result(mmap64(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (IS(mremap)) return map_result(mremap(pages(), 8192, 16384, MREMAP_MAYMOVE));
+    if (IS(brk)) return brk((char *)syscall(SYS_brk, 0) + 8192);
+    if (IS(sbrk)) return map_result(sbrk(4096));
+    if (IS(mprotect)) return mprotect(pages(), 8192, PROT_READ);
+    if (IS(munmap)) return munmap(pages(), 8192);
+    if (IS(madvise)) return madvise(pages(), 8192, MADV_DONTNEED);
+    if (IS(mlock)) return mlock(pages(), 4096);
+    if (IS(mlock2)) return mlock2(pages(), 4096, 0);
+    if (IS(mlockall)) return mlockall(MCL_FUTURE);
     return -2;
 }
 
@@ -430,6 +456,14 @@ static long numbered_call(long number) {
     case SYS_getpeername: size = sizeof address; return syscall(number, stream(), &address, &size);
     case SYS_accept: return syscall(number, waiting(), NULL, NULL);
     case SYS_accept4: return syscall(number, waiting(), NULL, NULL, 0);
+    case SYS_mmap: return syscall(number, 0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == -1 ? -1 : 1;
+    case SYS_mremap: return syscall(number, pages(), 8192, 16384, MREMAP_MAYMOVE, 0) == -1 ? -1 : 1;
+    case SYS_mprotect: return syscall(number, pages(), 8192, PROT_READ);
+    case SYS_munmap: return syscall(number, pages(), 8192);
+    case SYS_madvise: return syscall(number, pages(), 8192, MADV_DONTNEED);
+    case SYS_mlock: return syscall(number, pages(), 4096);
+    case SYS_mlock2: return syscall(number, pages(), 4096, 0);
+    case SYS_mlockall: return syscall(number, MCL_FUTURE);
     case SYS_sendto: return syscall(number, stream(), buffer, 16, 0, NULL, 0);
     case SYS_sendmsg: return syscall(number, stream(), &one, 0);
     case SYS_sendmmsg: return syscall(number, stream(), &many, 1, 0);

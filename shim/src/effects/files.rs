@@ -33,7 +33,7 @@ pub(super) fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Option<Ve
         Op::Unlink if errno == libc::EISDIR && flags & libc::AT_REMOVEDIR != 0 => {
             Err("EISDIR where a directory is removed")
         }
-        Op::Fallocate | Op::PosixFallocate | Op::Statfs | Op::Fstatfs if errno == libc::EINTR => Ok(()),
+        Op::Fallocate | Op::PosixFallocate if errno == libc::EINTR => Ok(()),
         _ if is_on_open_file(op) => on_file(errno, target),
         _ if is_on_name(op) => on_name(errno, target),
         _ => return None,

@@ -6,7 +6,7 @@ mod sockets;
 mod suits;
 mod wait;
 
-pub use change::{flip, shortened};
+pub use change::{Change, shortened};
 pub use sockets::is_tcp;
 pub use suits::fitting;
 pub use wait::{cancel_here, throttled, throttled_part, wait_for};
@@ -21,7 +21,9 @@ use crate::{connects, fds, moved, sys};
 use chaos_table::calls::Op;
 use chaos_table::decide::{Effect, Peer};
 use chaos_table::record::status;
+use chaos_table::rule::change as changes;
 use suits::is_write;
+pub use suits::{can_lose_datagrams, is_file};
 
 /// What is left for the hook to do.
 #[derive(Clone, Copy)]
@@ -34,25 +36,39 @@ pub enum Outcome {
     End(Ticket),
     /// Make the real call for so many parts per million of what was asked for.
     Short(u32, Ticket),
+    /// Make the real call for only so many bytes.
+    Part(u64, Ticket),
+    /// Make the real call and change the data, by the draw.
+    Corrupt(Change, u64, Ticket),
+    /// Say success without a real call.
+    Drop(Ticket),
+    /// Write so many parts per million, then fail with this errno; 0: kill the process.
+    Torn(u32, i32, Ticket),
+    /// Return this value without a real call, and set errno unless it is 0.
+    Return(i32, i32, Ticket),
     /// Make the real call for so many bytes, which are some, then reset the connection (or end it: true).
     Cut(usize, bool, Ticket),
     /// Make the real call, and wait for as long as what it moved takes at so many bytes a second.
     Throttle(u64, Ticket),
     /// Make the connect fail with this errno, after so many ns, by way of the kernel.
     FailConnect(i32, u64, Ticket),
-    /// Make the real call and flip bits: so many in each so many bytes, chosen by the draw.
-    Corrupt(u32, u32, u64, Ticket),
 }
 
 /// How far a record is when it is published: what ends its process is delivered by that, what waits is pending.
 pub fn status_of(effect: Effect) -> u8 {
     match effect {
         Effect::Signal(_) | Effect::Exit(_) => status::DELIVERED,
-        Effect::Error(_) | Effect::Memory(_) | Effect::Files(_) => status::FIRED,
+        Effect::Error(_) | Effect::Memory(_) | Effect::Files(_) | Effect::Disk(_) | Effect::Return(_) => status::FIRED,
         Effect::Latency(_)
         | Effect::Hang(_)
         | Effect::Short(_)
+        | Effect::Part(_)
         | Effect::Corrupt(_)
+        | Effect::Zero(_)
+        | Effect::Duplicate(_)
+        | Effect::Truncate(_)
+        | Effect::Drop
+        | Effect::Torn(_)
         | Effect::Reset(_)
         | Effect::End(_)
         | Effect::Unreachable(_)
@@ -67,12 +83,19 @@ pub fn number_of(effect: Effect) -> i32 {
         Effect::Error(code) | Effect::Signal(code) | Effect::Exit(code) => code as i32,
         Effect::Memory(_) => libc::ENOMEM,
         Effect::Files(_) => libc::EMFILE,
+        Effect::Disk(_) => libc::ENOSPC,
         Effect::Reset(_) => libc::ECONNRESET,
         Effect::Unreachable(what) => sockets::unreachable(what).0,
+        Effect::Torn(both) | Effect::Return(both) => (both >> 32) as i32,
+        Effect::Zero(_) => changes::ZERO as i32,
+        Effect::Duplicate(_) => changes::DUPLICATE as i32,
+        Effect::Truncate(_) => changes::TRUNCATE as i32,
         Effect::Latency(_)
         | Effect::Hang(_)
         | Effect::Short(_)
+        | Effect::Part(_)
         | Effect::Corrupt(_)
+        | Effect::Drop
         | Effect::End(_)
         | Effect::Throttle(_)
         | Effect::Freeze(_) => 0,
@@ -86,8 +109,16 @@ pub fn requested(effect: Effect, asked: u64) -> u64 {
         Effect::Error(_)
         | Effect::Memory(_)
         | Effect::Files(_)
+        | Effect::Disk(_)
         | Effect::Short(_)
+        | Effect::Part(_)
         | Effect::Corrupt(_)
+        | Effect::Zero(_)
+        | Effect::Duplicate(_)
+        | Effect::Truncate(_)
+        | Effect::Drop
+        | Effect::Torn(_)
+        | Effect::Return(_)
         | Effect::Reset(_)
         | Effect::End(_)
         | Effect::Unreachable(_)
@@ -126,8 +157,16 @@ pub fn carry_out(
         }
         Effect::Memory(_) => Outcome::Fail(libc::ENOMEM, ticket),
         Effect::Files(_) => Outcome::Fail(libc::EMFILE, ticket),
+        Effect::Disk(_) => Outcome::Fail(libc::ENOSPC, ticket),
         Effect::Short(ppm) => Outcome::Short(ppm as u32, ticket),
-        Effect::Corrupt(density) => Outcome::Corrupt((density >> 32) as u32, density as u32, draw, ticket),
+        Effect::Part(bytes) => Outcome::Part(bytes, ticket),
+        Effect::Corrupt(both) => Outcome::Corrupt(Change::Flip((both >> 32) as u32, both as u32), draw, ticket),
+        Effect::Zero(both) => Outcome::Corrupt(Change::Zero((both >> 32) as u32, both as u32), draw, ticket),
+        Effect::Duplicate(ppm) => Outcome::Corrupt(Change::Duplicate(ppm as u32), draw, ticket),
+        Effect::Truncate(ppm) => Outcome::Corrupt(Change::Truncate(ppm as u32), draw, ticket),
+        Effect::Drop => Outcome::Drop(ticket),
+        Effect::Torn(both) => Outcome::Torn(both as u32, (both >> 32) as i32, ticket),
+        Effect::Return(both) => Outcome::Return(both as i32, (both >> 32) as i32, ticket),
         Effect::Unreachable(what) => match (target, sockets::unreachable(what)) {
             (Target::Peer(fd, ..), (errno, ns)) if op == Op::Connect => fail_connect(fd, errno, ns, ticket),
             (_, (errno, _)) => Outcome::Fail(errno, ticket),
@@ -227,6 +266,15 @@ pub fn tell(ticket: &Ticket, result: i64) {
     if let Some(session) = crate::session::attached() {
         delivered(session, ticket, result);
     }
+}
+
+/// Ends a call with a value of the user's, and errno unless it is 0.
+pub fn give(value: i32, errno: i32, ticket: &Ticket) -> i64 {
+    tell(ticket, value.into());
+    if errno != 0 {
+        set_errno(errno);
+    }
+    value.into()
 }
 
 /// Ends a call with -1 and errno.

@@ -4,7 +4,7 @@ use super::{files, sockets};
 use crate::select::Target;
 use crate::stream::condition;
 use crate::{edges, sys};
-use chaos_table::calls::{Direction, Family, Op};
+use chaos_table::calls::{Direction, Family, FaultKind, Op};
 use chaos_table::decide::{Derived, Effect};
 use chaos_table::rule::Rule;
 
@@ -93,9 +93,20 @@ pub fn fitting(
         Effect::Short(_) if op == Op::Getrandom => random_suits(libc::EINTR, asked, flags).map(|()| effect),
         Effect::Short(_) => short_fits(op, target, asked, flags).map(|()| effect),
         // A line has no size before it is read.
-        Effect::Corrupt(_) if asked == 0 && op != Op::Getline => Err("no data to corrupt"),
-        Effect::Corrupt(_) if !is_write(op) && flags & UNTAKEN != 0 => {
+        Effect::Corrupt(_) | Effect::Zero(_) if asked == 0 && op != Op::Getline => Err("no data to corrupt"),
+        Effect::Duplicate(_) | Effect::Truncate(_) if asked < 2 && op != Op::Getline => {
+            Err("too little data to corrupt so")
+        }
+        Effect::Corrupt(_) | Effect::Zero(_) | Effect::Duplicate(_) | Effect::Truncate(_)
+            if !is_write(op) && flags & UNTAKEN != 0 =>
+        {
             Err("what is only looked at comes again as it was")
+        }
+        Effect::Truncate(_) => truncate_fits(op, target).map(|()| effect),
+        Effect::Drop => drop_fits(op, target, asked, flags).map(|()| effect),
+        Effect::Torn(both) => torn_fits(target, asked, both >> 32 == 0).map(|()| effect),
+        Effect::Return(both) if carries_data(op) && both as i32 > 0 && u64::from(both as u32) > asked => {
+            Err("more bytes than were asked for")
         }
         Effect::Reset(_) | Effect::End(_) => match target {
             Target::Fd(fd) | Target::Fds(fd, _) if sockets::is_connection(fd) && flags & libc::MSG_ERRQUEUE == 0 => {
@@ -120,10 +131,15 @@ pub fn fitting(
         },
         Effect::Files(_) if op == Op::Signalfd && flags != -1 => Err("this signalfd makes no descriptor"),
         Effect::Corrupt(_)
+        | Effect::Zero(_)
+        | Effect::Duplicate(_)
+        | Effect::Part(_)
+        | Effect::Return(_)
         | Effect::Throttle(_)
         | Effect::Latency(_)
         | Effect::Memory(_)
         | Effect::Files(_)
+        | Effect::Disk(_)
         | Effect::Signal(_)
         | Effect::Exit(_)
         | Effect::Freeze(_) => Ok(effect),
@@ -261,6 +277,75 @@ fn has_timeout(op: Op, fd: i32, nature: Nature) -> bool {
     nature.is_socket() && sys::socket_timeout(fd, option).is_some()
 }
 
+/// Whether the result of a call is a number of bytes.
+const fn carries_data(op: Op) -> bool {
+    op.row().allows(FaultKind::Short) || matches!(op, Op::Sendmsg | Op::Recvmsg)
+}
+
+/// Whether a descriptor is a file with contents.
+pub fn is_file(fd: i32) -> bool {
+    matches!(nature(fd), Nature::Regular | Nature::Block)
+}
+
+/// Whether datagrams of this socket may get lost. Those between processes of one machine over AF_UNIX never do.
+pub fn can_lose_datagrams(fd: i32) -> bool {
+    let inet = [Some(libc::AF_INET), Some(libc::AF_INET6)].contains(&sys::socket_option(fd, libc::SO_DOMAIN));
+    inet && sys::socket_option(fd, libc::SO_TYPE) == Some(libc::SOCK_DGRAM)
+}
+
+fn drop_fits(op: Op, target: Target, asked: u64, flags: i32) -> Result<(), &'static str> {
+    let Target::Fd(fd) = target else { return Ok(()) };
+    if !carries_data(op) && op != Op::Sendmmsg {
+        // A call that carries no data: fsync and its kin.
+        return if nature(fd).is_file() { Ok(()) } else { Err("only what is done to a file can be lost") };
+    }
+    if is_file(fd) {
+        let access = sys::status_flags(fd) & libc::O_ACCMODE;
+        return match access {
+            _ if !is_write(op) => Err("a read of a file cannot be lost"),
+            libc::O_RDONLY => Err("the descriptor cannot be written"),
+            _ if asked == 0 => Err("no data to lose"),
+            _ => Ok(()),
+        };
+    }
+    match nature(fd) {
+        Nature::Datagram if !can_lose_datagrams(fd) => Err("only datagrams of the network get lost"),
+        Nature::Datagram if flags & libc::MSG_ERRQUEUE != 0 => Err("the error queue holds no datagrams"),
+        Nature::Datagram => Ok(()),
+        _ => Err("bytes of a stream or pipe do not get lost"),
+    }
+}
+
+fn torn_fits(target: Target, asked: u64, kills: bool) -> Result<(), &'static str> {
+    let Target::Fd(fd) = target else { return Err("no data to tear") };
+    if asked < 2 {
+        return Err("one byte cannot be torn");
+    }
+    let open = sys::status_flags(fd);
+    match nature(fd) {
+        Nature::Regular | Nature::Block if open & libc::O_ACCMODE == libc::O_RDONLY => {
+            Err("the descriptor cannot be written")
+        }
+        Nature::Regular | Nature::Block if open & libc::O_DIRECT != 0 => Err("O_DIRECT takes whole blocks"),
+        Nature::Regular | Nature::Block => Ok(()),
+        Nature::Pipe if asked <= PIPE_BUF => Err("a pipe takes up to PIPE_BUF bytes whole"),
+        Nature::Pipe if !kills => Err("a pipe tells how much it took"),
+        Nature::Pipe => Ok(()),
+        _ => Err("only writes to files and pipes are torn"),
+    }
+}
+
+fn truncate_fits(op: Op, target: Target) -> Result<(), &'static str> {
+    let Target::Fd(fd) = target else { return Err("no data to cut off") };
+    if !is_write(op) && !edges::rearm(fd) {
+        return Err(EDGE);
+    }
+    match nature(fd) {
+        Nature::Other | Nature::Closed | Nature::Listener | Nature::Directory => Err("what is read here has one size"),
+        _ => Ok(()),
+    }
+}
+
 fn short_fits(op: Op, target: Target, asked: u64, flags: i32) -> Result<(), &'static str> {
     if let Target::Fds(to, from) = target {
         return match asked {
@@ -286,6 +371,10 @@ fn short_fits(op: Op, target: Target, asked: u64, flags: i32) -> Result<(), &'st
         Nature::Regular if open & libc::O_DIRECT != 0 => Err("O_DIRECT takes whole blocks"),
         Nature::Regular if is_write(op) && open & libc::O_APPEND != 0 => {
             Err("a record appended with O_APPEND is whole")
+        }
+        // libuv takes a short read after a hang-up for the end, and it is: the kernel gives what is left whole.
+        Nature::Stream | Nature::Pipe if !is_write(op) && sys::hung_up(fd) => {
+            Err("the other end is closed: what is left comes whole")
         }
         Nature::Regular | Nature::Stream => Ok(()),
         Nature::Pipe if is_write(op) && asked <= PIPE_BUF => Err("a pipe takes up to PIPE_BUF bytes whole"),

@@ -1,11 +1,16 @@
-//! Moving data: what read, write, send, recv and their kin have in common.
+//! Moving data: what read, write, send, recv and their kin have in common. What passes goes through the first functions
+//! here; what is hit is told as a list of buffers, whatever the call, and goes through `moving.rs`.
 
+use super::moving::Moving;
 use crate::call::{self, Quick};
+use crate::disk::Place;
 use crate::effects::{self, Outcome};
+use crate::log::Ticket;
 use crate::real::{errno, set_errno};
 use crate::select::Target;
 use crate::{edges, moved, session, sys};
 use chaos_table::calls::Op;
+use libc::{iovec, mmsghdr, msghdr};
 use std::ffi::c_void;
 
 /// The program's memory that the data goes to or comes from.
@@ -13,8 +18,19 @@ use std::ffi::c_void;
 pub enum Memory {
     /// One buffer that is filled.
     Into(*mut c_void),
-    /// One buffer that is sent.
+    /// One buffer that is sent, or written at the descriptor's position.
     From(*const c_void),
+    /// One buffer that is written to an offset.
+    FromAt(*const c_void, i64),
+}
+
+impl Memory {
+    const fn pointer(self) -> *mut c_void {
+        match self {
+            Memory::Into(pointer) => pointer,
+            Memory::From(pointer) | Memory::FromAt(pointer, _) => pointer.cast_mut(),
+        }
+    }
 }
 
 /// A transfer of `len` bytes in one buffer. `real` makes the call with a buffer and a length.
@@ -33,15 +49,6 @@ pub fn transfer(
     }
 }
 
-impl Memory {
-    const fn pointer(self) -> *mut c_void {
-        match self {
-            Memory::Into(pointer) => pointer,
-            Memory::From(pointer) => pointer.cast_mut(),
-        }
-    }
-}
-
 #[cold]
 #[inline(never)]
 fn transfer_hit(
@@ -53,68 +60,176 @@ fn transfer_hit(
     memory: Memory,
     real: impl Fn(*mut c_void, usize) -> isize,
 ) -> isize {
-    let pointer = memory.pointer();
-    let meter = Meter::of(op, fd, || len, flags);
-    let len = len.min(meter.allowed);
-    let real = |at, len| meter.count(real(at, len));
-    let Some(first) = quick.resolve(op, Target::Fd(fd), len as u64) else { return real(pointer, len) };
-    match call::deliver(first, Target::Fd(fd), len as u64, flags) {
-        Outcome::Go => real(pointer, len),
+    let one = iovec { iov_base: memory.pointer(), iov_len: len };
+    let vector = Vector {
+        list: &raw const one,
+        count: 1,
+        is_ours: true,
+        is_source: !matches!(memory, Memory::Into(_)),
+        place: if let Memory::FromAt(_, at) = memory { Place::At(at) } else { Place::Cursor },
+    };
+    // SAFETY: lists made from one buffer have one buffer.
+    Moving { op, fd, flags, vector }.put_to_rules(quick, &|list, _| unsafe { real((*list).iov_base, (*list).iov_len) })
+}
+
+/// A list of buffers.
+#[derive(Clone, Copy)]
+pub struct Vector {
+    /// The list ...
+    pub(super) list: *const iovec,
+    /// ... and how long it is.
+    pub(super) count: i32,
+    /// The list lies in our own frame.
+    is_ours: bool,
+    /// Data comes from it (a write), or goes into it.
+    pub(super) is_source: bool,
+    /// Where it is written.
+    pub(super) place: Place,
+}
+
+impl Vector {
+    /// The program's list of buffers that are filled.
+    pub const fn sink(list: *const iovec, count: i32) -> Vector {
+        Vector { list, count, is_ours: false, is_source: false, place: Place::Cursor }
+    }
+
+    /// The program's list of buffers that are written or sent.
+    pub const fn source(list: *const iovec, count: i32) -> Vector {
+        Vector { is_source: true, ..Vector::sink(list, count) }
+    }
+
+    /// As `source`, written to an offset; -1 is the descriptor's position.
+    pub const fn source_at(list: *const iovec, count: i32, at: i64) -> Vector {
+        let place = if at == -1 { Place::Cursor } else { Place::At(at) };
+        Vector { place, ..Vector::source(list, count) }
+    }
+
+    pub(super) fn iter(self) -> impl Iterator<Item = iovec> {
+        let count = self.count.clamp(0, 1024);
+        let can_be_read = self.is_ours || sys::is_readable(self.list.cast(), count as usize * size_of::<iovec>());
+        let count = if can_be_read { count } else { 0 };
+        // SAFETY: a list of `count` buffers, which can be read.
+        (0..count).map(move |index| unsafe { *self.list.add(index as usize) })
+    }
+
+    pub(super) fn total(self) -> usize {
+        self.iter().fold(0usize, |sum, part| sum.saturating_add(part.iov_len))
+    }
+
+    /// The address of a byte of the whole.
+    pub(super) fn byte(self, mut at: usize) -> Option<*mut u8> {
+        for part in self.iter() {
+            if at < part.iov_len {
+                // SAFETY: inside the program's buffer.
+                return Some(unsafe { part.iov_base.cast::<u8>().add(at) });
+            }
+            at -= part.iov_len;
+        }
+        None
+    }
+}
+
+/// A transfer in several buffers. `real` makes the call with a list and its length.
+#[inline(always)]
+pub fn transfer_vector(op: Op, fd: i32, vector: Vector, real: impl Fn(*const iovec, i32) -> isize) -> isize {
+    match call::quick(op, Target::Fd(fd)) {
+        Quick::Pass => real(vector.list, vector.count),
+        quick => vector_hit(quick, op, fd, vector, real),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn vector_hit(quick: Quick, op: Op, fd: i32, vector: Vector, real: impl Fn(*const iovec, i32) -> isize) -> isize {
+    Moving { op, fd, flags: 0, vector }.put_to_rules(quick, &real)
+}
+
+/// A transfer of one message. `real` makes the call with a header.
+#[inline(always)]
+pub fn message(op: Op, fd: i32, flags: i32, header: *const msghdr, real: impl Fn(*const msghdr) -> isize) -> isize {
+    match call::quick(op, Target::Fd(fd)) {
+        Quick::Pass => real(header),
+        quick => message_hit(quick, op, fd, flags, header, real),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn message_hit(
+    quick: Quick,
+    op: Op,
+    fd: i32,
+    flags: i32,
+    header: *const msghdr,
+    real: impl Fn(*const msghdr) -> isize,
+) -> isize {
+    let mut vector = Vector { is_source: op == Op::Sendmsg, ..Vector::sink(std::ptr::null(), 0) };
+    if sys::is_readable(header.cast(), size_of::<msghdr>()) {
+        // SAFETY: the program's own header, which can be read.
+        (vector.list, vector.count) = unsafe { ((*header).msg_iov, (*header).msg_iovlen as i32) };
+    }
+    let (list, count) = (vector.list, vector.count);
+    Moving { op, fd, flags, vector }.put_to_rules(quick, &|other, others| {
+        if (other, others) == (list, count) {
+            return real(header);
+        }
+        // SAFETY: a list other than the program's was made from its own, so the header could be read.
+        let mut copy = unsafe { *header };
+        (copy.msg_iov, copy.msg_iovlen) = (other.cast_mut(), others as _);
+        real(&raw const copy)
+    })
+}
+
+/// A transfer of several messages, which are lost but not cut or changed.
+#[inline(always)]
+pub fn messages(op: Op, fd: i32, flags: i32, list: (*mut mmsghdr, u32), real: impl FnOnce() -> isize) -> isize {
+    let Some(first) = call::judge(op, Target::Fd(fd), 0) else { return real() };
+    match call::deliver(first, Target::Fd(fd), 0, flags) {
         Outcome::Fail(errno, ticket) => effects::fail(errno, &ticket),
         Outcome::End(ticket) => {
             effects::tell(&ticket, 0);
             0
         }
-        Outcome::Short(ppm, ticket) => {
-            let wanted = effects::shortened(len, ppm);
-            told_if_whole(fd, real(pointer, wanted), wanted, &ticket)
+        Outcome::Drop(ticket) => {
+            let sent = say_all_was_sent(fd, list);
+            effects::tell(&ticket, sent as i64);
+            sent
         }
-        Outcome::Cut(part, ends, ticket) => {
-            let n = real(pointer, part.min(len));
-            effects::cut(fd, ends);
-            told(n, &ticket)
-        }
-        Outcome::Throttle(bandwidth, ticket) => {
-            let most = effects::throttled_part(fd, flags, bandwidth, len);
-            throttled(op, fd, real(pointer, most), bandwidth, most < len, &ticket)
-        }
-        Outcome::FailConnect(..) => real(pointer, len),
-        Outcome::Corrupt(bits, per, draw, ticket) => match memory {
-            Memory::Into(_) => {
-                let n = real(pointer, len);
-                let filled = usize::try_from(n).unwrap_or(0).min(len);
-                // SAFETY: the real call has filled so many bytes of the program's buffer.
-                effects::flip(filled, bits, per, draw, |at| Some(unsafe { pointer.cast::<u8>().add(at) }));
-                told_if_any(n, &ticket)
-            }
-            Memory::From(source) => {
-                let Some(copy) = sys::mmap(len.max(1), -1) else { return real(pointer, len) };
-                // SAFETY: the program's buffer has `len` bytes, the copy as many; it is unmapped once written.
-                let n = unsafe {
-                    std::ptr::copy_nonoverlapping(source.cast::<u8>(), copy, len);
-                    effects::flip(len, bits, per, draw, |at| Some(copy.add(at)));
-                    let n = real(copy.cast(), len);
-                    sys::munmap(copy, len.max(1));
-                    n
-                };
-                told_if_any(n, &ticket)
-            }
-        },
+        Outcome::Return(value, errno, ticket) => effects::give(value, errno, &ticket) as isize,
+        Outcome::Throttle(bandwidth, ticket) => throttled(op, fd, real(), bandwidth, false, &ticket),
+        _ => real(),
     }
+}
+
+/// What sendmmsg tells when it has sent all.
+fn say_all_was_sent(fd: i32, (list, count): (*mut mmsghdr, u32)) -> isize {
+    let count = count.min(1024);
+    sys::bind_as_send_does(fd);
+    for index in 0..count as usize {
+        let one = list.wrapping_add(index);
+        if !sys::is_readable(one.cast_const().cast(), size_of::<mmsghdr>()) {
+            return index as isize;
+        }
+        // SAFETY: the program's own message, which the real call would have read and written.
+        unsafe {
+            let header = &raw const (*one).msg_hdr;
+            (*one).msg_len = Vector::source((*header).msg_iov, (*header).msg_iovlen as i32).total() as u32;
+        }
+    }
+    count as isize
 }
 
 /// As [`told`], for a shortened request: one that would have got no more anyway was not hit.
-pub(super) fn told_if_whole(fd: i32, result: isize, wanted: usize, ticket: &crate::log::Ticket) -> isize {
-    if result == wanted as isize {
-        edges::rearm(fd);
-        told(result, ticket)
-    } else {
-        result
+pub(super) fn told_if_whole(fd: i32, result: isize, wanted: usize, ticket: &Ticket) -> isize {
+    if result != wanted as isize {
+        return result;
     }
+    edges::rearm(fd);
+    told(result, ticket)
 }
 
 /// Waits for what was moved, and tells; where nothing was moved, nothing was hit.
-fn throttled(op: Op, fd: i32, moved: isize, bandwidth: u64, is_part: bool, ticket: &crate::log::Ticket) -> isize {
+pub(super) fn throttled(op: Op, fd: i32, moved: isize, bandwidth: u64, is_part: bool, ticket: &Ticket) -> isize {
     let Some(bytes) = u64::try_from(moved).ok().filter(|bytes| *bytes != 0) else { return moved };
     let saved = errno();
     effects::throttled(session::armed(), op, ticket, bandwidth, bytes);
@@ -131,7 +246,8 @@ pub(super) struct Meter {
     is_counting: bool,
     /// How much of the request may move now.
     pub allowed: usize,
-    is_part: bool,
+    /// Less than the request may.
+    pub is_part: bool,
 }
 
 impl Meter {
@@ -143,6 +259,11 @@ impl Meter {
         let len = len();
         let allowed = moved::allowed(session, op, fd, len, flags);
         Meter { fd, is_counting: true, allowed, is_part: allowed < len }
+    }
+
+    /// As `of`, for messages, which move as a whole.
+    pub fn of_message(op: Op, fd: i32, flags: i32) -> Meter {
+        Meter { allowed: usize::MAX, is_part: false, ..Meter::of(op, fd, || 0, flags) }
     }
 
     pub fn count(&self, result: isize) -> isize {
@@ -157,150 +278,14 @@ impl Meter {
 }
 
 /// As [`told`], for data that was changed: where there was none, nothing was hit.
-pub(super) fn told_if_any(result: isize, ticket: &crate::log::Ticket) -> isize {
+pub(super) fn told_if_any(result: isize, ticket: &Ticket) -> isize {
     if result > 0 { told(result, ticket) } else { result }
 }
 
 /// Tells what the caller gets, with errno as the real call left it.
-pub(super) fn told(result: isize, ticket: &crate::log::Ticket) -> isize {
+pub(super) fn told(result: isize, ticket: &Ticket) -> isize {
     let saved = errno();
     effects::tell(ticket, result as i64);
     set_errno(saved);
     result
-}
-
-/// The program's list of buffers.
-#[derive(Clone, Copy)]
-pub struct Vector {
-    /// The list.
-    pub list: *const libc::iovec,
-    /// How many.
-    pub count: i32,
-    /// Data comes from it (a write), or goes into it.
-    pub is_source: bool,
-}
-
-impl Vector {
-    fn iter(self) -> impl Iterator<Item = libc::iovec> {
-        let count = self.count.clamp(0, 1024);
-        let count =
-            if sys::is_readable(self.list.cast(), count as usize * size_of::<libc::iovec>()) { count } else { 0 };
-        // SAFETY: the program's own list of `count` buffers, which can be read.
-        (0..count).map(move |index| unsafe { *self.list.add(index as usize) })
-    }
-
-    fn total(self) -> usize {
-        self.iter().fold(0usize, |sum, part| sum.saturating_add(part.iov_len))
-    }
-
-    /// Makes the call for the first bytes, and says for how many: at most so many, and some.
-    fn first(self, wanted: usize, real: impl Fn(*const libc::iovec, i32) -> isize) -> (isize, usize) {
-        let (mut whole, mut kept) = (0, 0usize);
-        for part in self.iter() {
-            if kept.saturating_add(part.iov_len) > wanted {
-                break;
-            }
-            (whole, kept) = (whole + 1, kept + part.iov_len);
-        }
-        // Whole buffers, or a part of the first that is not empty: nothing of the program's list has to be copied.
-        match self.iter().nth(whole as usize) {
-            Some(part) if kept == 0 => (real(&libc::iovec { iov_len: wanted, ..part }, 1), wanted),
-            _ => (real(self.list, whole), kept),
-        }
-    }
-
-    /// The address of a byte of the whole.
-    fn byte(self, mut at: usize) -> Option<*mut u8> {
-        for part in self.iter() {
-            if at < part.iov_len {
-                // SAFETY: inside the program's buffer.
-                return Some(unsafe { part.iov_base.cast::<u8>().add(at) });
-            }
-            at -= part.iov_len;
-        }
-        None
-    }
-}
-
-/// A transfer in several buffers. `real` makes the call with a list and its length.
-#[inline(always)]
-pub fn transfer_vector(op: Op, fd: i32, vector: Vector, real: impl Fn(*const libc::iovec, i32) -> isize) -> isize {
-    match call::quick(op, Target::Fd(fd)) {
-        Quick::Pass => real(vector.list, vector.count),
-        quick => vector_hit(quick, op, fd, vector, real),
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn vector_hit(quick: Quick, op: Op, fd: i32, vector: Vector, real: impl Fn(*const libc::iovec, i32) -> isize) -> isize {
-    let meter = Meter::of(op, fd, || vector.total(), 0);
-    let real = |list, count| meter.count(real(list, count));
-    let whole = || if meter.is_part { vector.first(meter.allowed, real).0 } else { real(vector.list, vector.count) };
-    let Some(first) = quick.resolve(op, Target::Fd(fd), 0) else { return whole() };
-    let total = vector.total().min(meter.allowed);
-    match call::deliver(first, Target::Fd(fd), total as u64, 0) {
-        Outcome::Fail(errno, ticket) => effects::fail(errno, &ticket),
-        Outcome::End(ticket) => {
-            effects::tell(&ticket, 0);
-            0
-        }
-        Outcome::Short(ppm, ticket) => {
-            let (n, wanted) = vector.first(effects::shortened(total, ppm), real);
-            told_if_whole(fd, n, wanted, &ticket)
-        }
-        Outcome::Cut(part, ends, ticket) => {
-            let (n, _) = vector.first(part, real);
-            effects::cut(fd, ends);
-            told(n, &ticket)
-        }
-        Outcome::Throttle(bandwidth, ticket) => {
-            let most = effects::throttled_part(fd, 0, bandwidth, total);
-            let n = if most < total { vector.first(most, real).0 } else { whole() };
-            throttled(op, fd, n, bandwidth, most < total, &ticket)
-        }
-        Outcome::Corrupt(bits, per, draw, ticket) if !vector.is_source => {
-            let n = real(vector.list, vector.count);
-            let filled = usize::try_from(n).unwrap_or(0).min(total);
-            effects::flip(filled, bits, per, draw, |at| vector.byte(at));
-            told_if_any(n, &ticket)
-        }
-        Outcome::Corrupt(bits, per, draw, ticket) => {
-            let Some(copy) = sys::mmap(total.max(1), -1) else { return real(vector.list, vector.count) };
-            let mut at = copy;
-            // SAFETY: the copy has room for all buffers; it is unmapped once written.
-            let n = unsafe {
-                for part in vector.iter() {
-                    std::ptr::copy_nonoverlapping(part.iov_base.cast::<u8>(), at, part.iov_len);
-                    at = at.add(part.iov_len);
-                }
-                effects::flip(total, bits, per, draw, |at| Some(copy.add(at)));
-                let n = real(&libc::iovec { iov_base: copy.cast(), iov_len: total }, 1);
-                sys::munmap(copy, total.max(1));
-                n
-            };
-            told_if_any(n, &ticket)
-        }
-        _ => whole(),
-    }
-}
-
-/// A transfer of messages, which is not cut or changed.
-#[inline(always)]
-pub fn message(op: Op, fd: i32, flags: i32, real: impl FnOnce() -> isize) -> isize {
-    let is_counting = matches!(op, Op::Sendmsg | Op::Recvmsg) && moved::is_counted(session::armed(), op);
-    let real = || {
-        let n = real();
-        if is_counting { moved::add(fd, n) } else { n }
-    };
-    let Some(first) = call::judge(op, Target::Fd(fd), 0) else { return real() };
-    match call::deliver(first, Target::Fd(fd), 0, flags) {
-        Outcome::Throttle(bandwidth, ticket) => throttled(op, fd, real(), bandwidth, false, &ticket),
-        Outcome::Fail(errno, ticket) => effects::fail(errno, &ticket),
-        Outcome::End(ticket) => {
-            effects::tell(&ticket, 0);
-            0
-        }
-        _ => real(),
-    }
 }

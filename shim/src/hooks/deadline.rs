@@ -2,7 +2,7 @@
 //! wait of a second would last as long as the clock is off.
 
 use super::time::{sleeping, sleeping_for};
-use super::{minus_one, minus_one_long, simple};
+use super::{Answer, minus_one, minus_one_long, simple};
 use crate::real::{Missing, Slot, hooks};
 use crate::select::Target;
 use crate::wall::{self, likely_clock, true_deadline, true_moment};
@@ -27,7 +27,7 @@ unsafe fn waiting(clock: c_int, deadline: *const timespec, real: impl FnOnce(*co
 
 /// A wait that a signal handler can interrupt.
 #[inline(always)]
-unsafe fn waiting_or_interrupted<R>(
+unsafe fn waiting_or_interrupted<R: Answer>(
     op: Op,
     clock: c_int,
     deadline: *const timespec,
@@ -44,7 +44,7 @@ unsafe fn waiting_or_interrupted<R>(
 ///
 /// # Safety
 /// `new` must be the program's argument for an itimerspec.
-unsafe fn setting<R>(
+unsafe fn setting<R: Answer>(
     op: Op,
     flags: c_int,
     new: *const itimerspec,
@@ -74,7 +74,7 @@ unsafe fn setting<R>(
 ///
 /// # Safety
 /// Its arguments.
-unsafe fn sleeping_on<R>(
+unsafe fn sleeping_on<R: Answer>(
     clock: c_int,
     flags: c_int,
     request: *const timespec,
@@ -102,7 +102,7 @@ unsafe fn sleeping_on<R>(
 }
 
 /// A clock is set to what the program takes for the time: to the true one, or the machine's clock would be off.
-unsafe fn setting_clock<R>(
+unsafe fn setting_clock<R: Answer>(
     clock: c_int,
     time: *const timespec,
     real: impl FnOnce(*const timespec) -> R,
@@ -113,7 +113,7 @@ unsafe fn setting_clock<R>(
 }
 
 /// As [`setting_clock`], for settimeofday.
-unsafe fn setting_time_of_day<R>(
+unsafe fn setting_time_of_day<R: Answer>(
     time: *const timeval,
     real: impl FnOnce(*const timeval) -> R,
     failed: impl FnOnce(i32) -> R,

@@ -3,6 +3,7 @@
 use super::data::{Memory, Vector, transfer, transfer_vector};
 use super::{minus_one, plain, simple, tracked, with_flags};
 use crate::call;
+use crate::disk::{self, Freed};
 use crate::effects::{self, Outcome};
 use crate::real::{hooks, set_errno};
 use crate::select::Target;
@@ -21,6 +22,7 @@ pub(super) fn opening(dirfd: c_int, path: *const c_char, real: impl FnOnce() -> 
 pub(super) fn after_open(dirfd: c_int, path: *const c_char, fd: c_int) {
     if tracked(Op::Open) {
         fds::forget(fd);
+        disk::opened(fd);
         if init::awaits_sign() {
             let saved = crate::real::errno();
             // SAFETY: the program's own argument, which open has just read.
@@ -36,7 +38,9 @@ pub(super) fn closing(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     let first = call::judge(Op::Close, Target::Fd(fd), 0);
     let outcome = first.map(|first| call::deliver(first, Target::Fd(fd), 0, 0));
     fds::forget(fd);
+    let freed = Freed::by_close(fd);
     let result = real();
+    freed.happened();
     if let Some(Outcome::Fail(errno, ticket)) = outcome {
         return effects::fail(errno, &ticket) as c_int;
     }
@@ -62,14 +66,6 @@ fn directory(path: *const c_char, real: impl FnOnce() -> *mut DIR) -> *mut DIR {
     dir
 }
 
-fn source(list: *const iovec, count: c_int) -> Vector {
-    Vector { list, count, is_source: true }
-}
-
-fn sink(list: *const iovec, count: c_int) -> Vector {
-    Vector { list, count, is_source: false }
-}
-
 hooks! {
     Read, read(fd: c_int, buffer: *mut c_void, len: usize) -> isize, real =>
         transfer(Op::Read, fd, len, 0, Memory::Into(buffer), |to, len| real(fd, to, len));
@@ -84,31 +80,31 @@ hooks! {
     Pread, __pread64_chk or pread(fd: c_int, buffer: *mut c_void, len: usize, at: off_t, room: usize) -> isize, real =>
         transfer(Op::Pread, fd, len, 0, Memory::Into(buffer), |to, len| real(fd, to, len, at, room));
     Readv, readv(fd: c_int, list: *const iovec, count: c_int) -> isize, real =>
-        transfer_vector(Op::Readv, fd, sink(list, count), |list, count| real(fd, list, count));
+        transfer_vector(Op::Readv, fd, Vector::sink(list, count), |list, count| real(fd, list, count));
     Preadv, preadv(fd: c_int, list: *const iovec, count: c_int, at: off_t) -> isize, real =>
-        transfer_vector(Op::Preadv, fd, sink(list, count), |list, count| real(fd, list, count, at));
+        transfer_vector(Op::Preadv, fd, Vector::sink(list, count), |list, count| real(fd, list, count, at));
     Preadv, preadv64 or preadv(fd: c_int, list: *const iovec, count: c_int, at: off_t) -> isize, real =>
-        transfer_vector(Op::Preadv, fd, sink(list, count), |list, count| real(fd, list, count, at));
+        transfer_vector(Op::Preadv, fd, Vector::sink(list, count), |list, count| real(fd, list, count, at));
     Preadv, preadv2(fd: c_int, list: *const iovec, count: c_int, at: off_t, flags: c_int) -> isize, real =>
-        transfer_vector(Op::Preadv, fd, sink(list, count), |list, count| real(fd, list, count, at, flags));
+        transfer_vector(Op::Preadv, fd, Vector::sink(list, count), |list, count| real(fd, list, count, at, flags));
     Preadv, preadv64v2(fd: c_int, list: *const iovec, count: c_int, at: off_t, flags: c_int) -> isize, real =>
-        transfer_vector(Op::Preadv, fd, sink(list, count), |list, count| real(fd, list, count, at, flags));
+        transfer_vector(Op::Preadv, fd, Vector::sink(list, count), |list, count| real(fd, list, count, at, flags));
     Write, write(fd: c_int, buffer: *const c_void, len: usize) -> isize, real =>
         transfer(Op::Write, fd, len, 0, Memory::From(buffer), |from, len| real(fd, from, len));
     Pwrite, pwrite(fd: c_int, buffer: *const c_void, len: usize, at: off_t) -> isize, real =>
-        transfer(Op::Pwrite, fd, len, 0, Memory::From(buffer), |from, len| real(fd, from, len, at));
+        transfer(Op::Pwrite, fd, len, 0, Memory::FromAt(buffer, at), |from, len| real(fd, from, len, at));
     Pwrite, pwrite64 or pwrite(fd: c_int, buffer: *const c_void, len: usize, at: off_t) -> isize, real =>
-        transfer(Op::Pwrite, fd, len, 0, Memory::From(buffer), |from, len| real(fd, from, len, at));
+        transfer(Op::Pwrite, fd, len, 0, Memory::FromAt(buffer, at), |from, len| real(fd, from, len, at));
     Writev, writev(fd: c_int, list: *const iovec, count: c_int) -> isize, real =>
-        transfer_vector(Op::Writev, fd, source(list, count), |list, count| real(fd, list, count));
+        transfer_vector(Op::Writev, fd, Vector::source(list, count), |list, count| real(fd, list, count));
     Pwritev, pwritev(fd: c_int, list: *const iovec, count: c_int, at: off_t) -> isize, real =>
-        transfer_vector(Op::Pwritev, fd, source(list, count), |list, count| real(fd, list, count, at));
+        transfer_vector(Op::Pwritev, fd, Vector::source_at(list, count, at), |list, count| real(fd, list, count, at));
     Pwritev, pwritev64 or pwritev(fd: c_int, list: *const iovec, count: c_int, at: off_t) -> isize, real =>
-        transfer_vector(Op::Pwritev, fd, source(list, count), |list, count| real(fd, list, count, at));
+        transfer_vector(Op::Pwritev, fd, Vector::source_at(list, count, at), |list, count| real(fd, list, count, at));
     Pwritev, pwritev2(fd: c_int, list: *const iovec, count: c_int, at: off_t, flags: c_int) -> isize, real =>
-        transfer_vector(Op::Pwritev, fd, source(list, count), |list, count| real(fd, list, count, at, flags));
+        transfer_vector(Op::Pwritev, fd, Vector::source_at(list, count, at), |list, count| real(fd, list, count, at, flags));
     Pwritev, pwritev64v2(fd: c_int, list: *const iovec, count: c_int, at: off_t, flags: c_int) -> isize, real =>
-        transfer_vector(Op::Pwritev, fd, source(list, count), |list, count| real(fd, list, count, at, flags));
+        transfer_vector(Op::Pwritev, fd, Vector::source_at(list, count, at), |list, count| real(fd, list, count, at, flags));
 
     // The third argument is always passed on, asked for or not: the mode of a file that is made.
     Open, open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int, real =>

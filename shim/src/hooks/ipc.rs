@@ -8,7 +8,7 @@ use libc::{c_int, c_long, c_void, key_t, sembuf, timespec};
 
 /// A call that happens or fails.
 #[inline(always)]
-fn plain<R: From<i32>>(op: Op, real: impl FnOnce() -> R) -> R {
+fn plain<R: From<i32> + super::Answer>(op: Op, real: impl FnOnce() -> R) -> R {
     simple(op, Target::Nothing, real, |errno| R::from(minus_one(errno)))
 }
 

@@ -10,6 +10,7 @@ mod formatted;
 pub mod ipc;
 pub mod memory;
 pub mod metadata;
+mod moving;
 pub mod names;
 pub mod net;
 pub mod path;
@@ -74,13 +75,19 @@ fn tracked(op: Op) -> bool {
 ///
 /// `failed` makes the call's own way of failing out of an errno or code.
 #[inline(always)]
-fn simple<R>(op: Op, target: Target, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
+fn simple<R: Answer>(op: Op, target: Target, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
     with_flags(op, target, 0, real, failed)
 }
 
 /// As [`simple`], for a call whose command or options say which faults it can meet.
 #[inline(always)]
-fn with_flags<R>(op: Op, target: Target, flags: i32, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
+fn with_flags<R: Answer>(
+    op: Op,
+    target: Target,
+    flags: i32,
+    real: impl FnOnce() -> R,
+    failed: impl FnOnce(i32) -> R,
+) -> R {
     match call::judge(op, target, 0) {
         None => real(),
         Some(first) => simple_hit(first, target, flags, real, failed),
@@ -89,7 +96,7 @@ fn with_flags<R>(op: Op, target: Target, flags: i32, real: impl FnOnce() -> R, f
 
 #[cold]
 #[inline(never)]
-fn simple_hit<R>(
+fn simple_hit<R: Answer>(
     first: First,
     target: Target,
     flags: i32,
@@ -101,6 +108,11 @@ fn simple_hit<R>(
             effects::tell(&ticket, -1);
             failed(code)
         }
+        Outcome::Return(value, errno, ticket) => R::of(effects::give(value, errno, &ticket)),
+        Outcome::Drop(ticket) => {
+            effects::tell(&ticket, 0);
+            R::of(0)
+        }
 
         _ => real(),
     }
@@ -108,7 +120,7 @@ fn simple_hit<R>(
 
 /// As [`with_flags`], for a call that costs a few ns: what passes is one jump.
 #[inline(always)]
-fn quickly<R>(op: Op, flags: i32, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
+fn quickly<R: Answer>(op: Op, flags: i32, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
     match call::quick(op, Target::Nothing) {
         Quick::Pass => real(),
         quick => quickly_hit(quick, op, flags, real, failed),
@@ -117,11 +129,45 @@ fn quickly<R>(op: Op, flags: i32, real: impl FnOnce() -> R, failed: impl FnOnce(
 
 #[cold]
 #[inline(never)]
-fn quickly_hit<R>(quick: Quick, op: Op, flags: i32, real: impl FnOnce() -> R, failed: impl FnOnce(i32) -> R) -> R {
+fn quickly_hit<R: Answer>(
+    quick: Quick,
+    op: Op,
+    flags: i32,
+    real: impl FnOnce() -> R,
+    failed: impl FnOnce(i32) -> R,
+) -> R {
     match quick.resolve(op, Target::Nothing, 0) {
         None => real(),
         Some(first) => simple_hit(first, Target::Nothing, flags, real, failed),
     }
+}
+
+/// What a call returns, made of a number.
+trait Answer {
+    fn of(value: i64) -> Self;
+}
+
+macro_rules! answers {
+    ($($type:ty)*) => {$(
+        impl Answer for $type {
+            fn of(value: i64) -> $type {
+                value as $type
+            }
+        }
+    )*};
+}
+
+answers! { i32 u32 i64 u64 isize usize }
+
+impl<T> Answer for *mut T {
+    /// The only pointer that may be forged.
+    fn of(_: i64) -> *mut T {
+        std::ptr::null_mut()
+    }
+}
+
+impl Answer for () {
+    fn of(_: i64) {}
 }
 
 /// How a call fails, by the type of its result: -1, or NULL; with errno.
@@ -156,18 +202,34 @@ impl<T> Fails for *mut T {
 
 /// As [`with_flags`], for calls that take a microsecond anyway: the asking stands in one place, so that many hooks are
 /// little code.
-fn plain<R: Fails>(op: Op, target: Target, flags: i32, real: impl FnOnce() -> R) -> R {
-    match errno_of(op, target, flags) {
-        0 => real(),
-        errno => R::failed(errno),
+fn plain<R: Fails + Answer>(op: Op, target: Target, flags: i32, real: impl FnOnce() -> R) -> R {
+    match instead_of(op, target, flags) {
+        Instead::Nothing => real(),
+        Instead::Failed(errno) => R::failed(errno),
+        Instead::Answer(value) => R::of(value),
     }
 }
 
-/// What a call fails with; 0: it is made.
+/// What happens in place of a call.
+enum Instead {
+    /// It is made.
+    Nothing,
+    /// It fails with this errno.
+    Failed(i32),
+    /// It answers this; errno is set.
+    Answer(i64),
+}
+
 #[inline(never)]
-fn errno_of(op: Op, target: Target, flags: i32) -> i32 {
+fn instead_of(op: Op, target: Target, flags: i32) -> Instead {
     crate::init::before_call_on_name(op, target);
-    with_flags(op, target, flags, || 0, |errno| errno)
+    with_flags(op, target, flags, || Instead::Nothing, Instead::Failed)
+}
+
+impl Answer for Instead {
+    fn of(value: i64) -> Instead {
+        Instead::Answer(value)
+    }
 }
 
 /// Paths start at the working directory.

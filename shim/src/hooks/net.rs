@@ -1,6 +1,6 @@
 //! Sockets.
 
-use super::data::{Memory, message, transfer};
+use super::data::{Memory, message, messages, transfer};
 use super::file::making;
 use super::{minus_one, simple, tracked, with_flags};
 use crate::call::{self, First};
@@ -88,6 +88,17 @@ unsafe fn forget_received(header: *const msghdr) {
     }
 }
 
+/// Waits for a datagram as a receiving call does, and leaves it there: not negative when there is one. `flags` may hold
+/// MSG_DONTWAIT.
+pub(super) fn await_datagram(fd: c_int, flags: c_int) -> isize {
+    type Real = unsafe extern "C-unwind" fn(c_int, *mut c_void, usize, c_int) -> isize;
+    // SAFETY: the slot holds libc's recv.
+    let real: Real = unsafe { std::mem::transmute(recv::SLOT.target.load(std::sync::atomic::Ordering::Relaxed)) };
+    let mut nothing = 0u8;
+    // SAFETY: one byte may be written.
+    unsafe { real(fd, (&raw mut nothing).cast(), 1, flags | libc::MSG_PEEK) }
+}
+
 /// An option of a socket; those of the sockets' own level are in every kernel.
 pub(super) fn with_option(op: Op, fd: c_int, level: c_int, real: impl FnOnce() -> c_int) -> c_int {
     with_flags(op, Target::Fd(fd), c_int::from(level == libc::SOL_SOCKET), real, minus_one)
@@ -130,9 +141,9 @@ hooks! {
     Sendto, sendto(fd: c_int, buffer: *const c_void, len: usize, flags: c_int, to: *const sockaddr, size: socklen_t) -> isize,
         real => transfer(Op::Sendto, fd, len, flags, Memory::From(buffer), |from, len| real(fd, from, len, flags, to, size));
     Sendmsg, sendmsg(fd: c_int, header: *const msghdr, flags: c_int) -> isize, real =>
-        message(Op::Sendmsg, fd, flags, || real(fd, header, flags));
+        message(Op::Sendmsg, fd, flags, header, |header| real(fd, header, flags));
     Sendmmsg, sendmmsg(fd: c_int, list: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int, real =>
-        message(Op::Sendmmsg, fd, flags, || real(fd, list, count, flags) as isize) as c_int;
+        messages(Op::Sendmmsg, fd, flags, (list, count), || real(fd, list, count, flags) as isize) as c_int;
     Recv, recv(fd: c_int, buffer: *mut c_void, len: usize, flags: c_int) -> isize, real =>
         transfer(Op::Recv, fd, len, flags, Memory::Into(buffer), |to, len| real(fd, to, len, flags));
     Recv, __recv_chk(fd: c_int, buffer: *mut c_void, len: usize, room: usize, flags: c_int) -> isize, real =>
@@ -142,14 +153,14 @@ hooks! {
     Recvfrom, __recvfrom_chk(fd: c_int, buffer: *mut c_void, len: usize, room: usize, flags: c_int, from: *mut sockaddr, size: *mut socklen_t) -> isize,
         real => transfer(Op::Recvfrom, fd, len, flags, Memory::Into(buffer), |to, len| real(fd, to, len, room, flags, from, size));
     Recvmsg, recvmsg(fd: c_int, header: *mut msghdr, flags: c_int) -> isize, real => {
-        let n = message(Op::Recvmsg, fd, flags, || real(fd, header, flags));
+        let n = message(Op::Recvmsg, fd, flags, header, |header| real(fd, header.cast_mut(), flags));
         if n >= 0 && tracked(Op::Recvmsg) {
             forget_received(header);
         }
         n
     };
     Recvmmsg, recvmmsg(fd: c_int, list: *mut mmsghdr, count: c_uint, flags: c_int, time: *mut timespec) -> c_int, real => {
-        let n = message(Op::Recvmmsg, fd, flags, || real(fd, list, count, flags, time) as isize) as c_int;
+        let n = messages(Op::Recvmmsg, fd, flags, (list, count), || real(fd, list, count, flags, time) as isize) as c_int;
         if tracked(Op::Recvmmsg) {
             for index in 0..n.max(0) as usize {
                 forget_received(&raw const (*list.add(index)).msg_hdr);

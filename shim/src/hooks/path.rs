@@ -1,6 +1,7 @@
 //! Names: what directories hold, where they lead, and the directory that a process is in.
 
 use super::{CWD, looked_up, plain, simple, tracked};
+use crate::disk::Freed;
 use crate::fds;
 use crate::real::hooks;
 use crate::select::Target;
@@ -11,11 +12,23 @@ type Name = *const c_char;
 
 /// A rename; open files may have other paths afterwards.
 pub(super) fn renaming(old: (c_int, Name), new: (c_int, Name), real: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: the program's own arguments.
+    let freed = unsafe { Freed::by_name(new.0, new.1) };
     let result = plain(Op::Rename, Target::Entries(old, new), 0, real);
+    // SAFETY: as above. What stands under the old name now was exchanged, not replaced.
+    if result == 0 && !freed.is(unsafe { Freed::by_name(old.0, old.1) }) {
+        freed.happened();
+    }
     if result == 0 && tracked(Op::Rename) {
         fds::renamed();
     }
     result
+}
+
+fn unlinking(dirfd: c_int, path: Name, flags: c_int, real: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: the program's own argument.
+    let freed = unsafe { Freed::by_name(dirfd, path) };
+    freed.after(|| plain(Op::Unlink, Target::Entry(dirfd, path), flags, real))
 }
 
 /// A call on the entry under a path.
@@ -67,12 +80,11 @@ hooks! {
         renaming((olddir, old), (newdir, new), || real(olddir, old, newdir, new));
     Rename, renameat2(olddir: c_int, old: Name, newdir: c_int, new: Name, flags: c_uint) -> c_int, real =>
         renaming((olddir, old), (newdir, new), || real(olddir, old, newdir, new, flags));
-    Unlink, unlink(path: Name) -> c_int, real => on_entry(Op::Unlink, CWD, path, || real(path));
+    Unlink, unlink(path: Name) -> c_int, real => unlinking(CWD, path, 0, || real(path));
     Unlink, unlinkat(dirfd: c_int, path: Name, flags: c_int) -> c_int, real =>
-        plain(Op::Unlink, Target::Entry(dirfd, path), flags, || real(dirfd, path, flags));
+        unlinking(dirfd, path, flags, || real(dirfd, path, flags));
     // What it is may be a directory: both its errors fit.
-    Unlink, remove(path: Name) -> c_int, real =>
-        plain(Op::Unlink, Target::Entry(CWD, path), libc::AT_REMOVEDIR, || real(path));
+    Unlink, remove(path: Name) -> c_int, real => unlinking(CWD, path, libc::AT_REMOVEDIR, || real(path));
     Link, link(old: Name, new: Name) -> c_int, real =>
         plain(Op::Link, Target::Entries((CWD, old), (CWD, new)), 0, || real(old, new));
     Link, linkat(olddir: c_int, old: Name, newdir: c_int, new: Name, flags: c_int) -> c_int, real =>

@@ -1,7 +1,8 @@
 //! `syscall()`: raw system calls that libc makes for the program. libuv, jemalloc and Rust's std use it.
 
-use super::data::{Memory, Vector, message, transfer, transfer_vector};
+use super::data::{Memory, Vector, message, messages, transfer, transfer_vector};
 use super::file::{closing, duplicating, making, opening};
+use super::memory::{made_writable, mapped, mapping};
 use super::net::{accepting, asking_option, connecting, listening, pairing, with_option};
 use super::process::{executing, forking};
 use super::raw_plain::calling;
@@ -142,29 +143,43 @@ unsafe extern "C-unwind" fn handle(
     let data = |op, memory, flags| {
         transfer(op, fd, c, flags, memory, |buffer, len| again([a, buffer as usize, len, d, e, f]) as isize) as c_long
     };
-    let vector = |op, is_source| {
-        let vector = Vector { list: b as *const libc::iovec, count: c as c_int, is_source };
+    let vector = |op, vector| {
         transfer_vector(op, fd, vector, |list, count| again([a, list as usize, count as usize, d, e, f]) as isize)
             as c_long
     };
     let whole = [a, b, c, d, e, f];
+    let header = |header: *const libc::msghdr| again([a, header as usize, c, d, e, f]) as isize;
     let into = Memory::Into(b as *mut c_void);
     let from = Memory::From(b as *const c_void);
+    let (list, count) = (b as *const libc::iovec, c as c_int);
+    let (sink, source) = (Vector::sink(list, count), Vector::source(list, count));
+    // The offset of these comes in two halves, of which the lower holds all of it.
+    let source_at = Vector::source_at(list, count, d as i64);
+    let many = (b as *mut libc::mmsghdr, c as u32);
     match number {
         libc::SYS_read => data(Op::Read, into, 0),
         libc::SYS_pread64 => data(Op::Pread, into, 0),
         libc::SYS_write => data(Op::Write, from, 0),
-        libc::SYS_pwrite64 => data(Op::Pwrite, from, 0),
+        libc::SYS_pwrite64 => data(Op::Pwrite, Memory::FromAt(b as *const c_void, d as i64), 0),
         libc::SYS_sendto => data(Op::Sendto, from, d as c_int),
         libc::SYS_recvfrom => data(Op::Recvfrom, into, d as c_int),
-        libc::SYS_readv => vector(Op::Readv, false),
-        libc::SYS_preadv | libc::SYS_preadv2 => vector(Op::Preadv, false),
-        libc::SYS_writev => vector(Op::Writev, true),
-        libc::SYS_pwritev | libc::SYS_pwritev2 => vector(Op::Pwritev, true),
-        libc::SYS_sendmsg => message(Op::Sendmsg, fd, c as c_int, || again(whole) as isize) as c_long,
-        libc::SYS_recvmsg => message(Op::Recvmsg, fd, c as c_int, || again(whole) as isize) as c_long,
-        libc::SYS_sendmmsg => message(Op::Sendmmsg, fd, d as c_int, || again(whole) as isize) as c_long,
-        libc::SYS_recvmmsg => message(Op::Recvmmsg, fd, d as c_int, || again(whole) as isize) as c_long,
+        libc::SYS_readv => vector(Op::Readv, sink),
+        libc::SYS_preadv | libc::SYS_preadv2 => vector(Op::Preadv, sink),
+        libc::SYS_writev => vector(Op::Writev, source),
+        libc::SYS_pwritev | libc::SYS_pwritev2 => vector(Op::Pwritev, source_at),
+        libc::SYS_mmap => mapping(Op::Mmap, b, mapped(b, c as c_int, d as c_int), || again(whole) as isize) as c_long,
+        libc::SYS_mremap => mapping(Op::Mremap, c, c.saturating_sub(b), || again(whole) as isize) as c_long,
+        libc::SYS_mprotect => {
+            mapping(Op::Mprotect, b, made_writable(b, c as c_int), || again(whole) as isize) as c_long
+        }
+        libc::SYS_munmap => mapping(Op::Munmap, b, 0, || again(whole) as isize) as c_long,
+        libc::SYS_madvise => mapping(Op::Madvise, b, 0, || again(whole) as isize) as c_long,
+        libc::SYS_mlock | libc::SYS_mlock2 => mapping(Op::Mlock, b, 0, || again(whole) as isize) as c_long,
+        libc::SYS_mlockall => mapping(Op::Mlock, 0, 0, || again(whole) as isize) as c_long,
+        libc::SYS_sendmsg => message(Op::Sendmsg, fd, c as c_int, b as *const libc::msghdr, header) as c_long,
+        libc::SYS_recvmsg => message(Op::Recvmsg, fd, c as c_int, b as *const libc::msghdr, header) as c_long,
+        libc::SYS_sendmmsg => messages(Op::Sendmmsg, fd, d as c_int, many, || again(whole) as isize) as c_long,
+        libc::SYS_recvmmsg => messages(Op::Recvmmsg, fd, d as c_int, many, || again(whole) as isize) as c_long,
         libc::SYS_fcntl => c_long::from(duplicating(b as c_int, || again(whole) as c_int)),
         libc::SYS_listen => c_long::from(listening(fd, || again(whole) as c_int)),
         libc::SYS_epoll_ctl => {

@@ -2,10 +2,12 @@
 
 use super::copy::copying;
 use super::descriptors::{ringing, signalling};
+use super::durability::allocating;
 use super::file::making;
 use super::metadata::by_flags;
 use super::path::renaming;
 use super::{CWD, looked_up, plain};
+use crate::disk::Freed;
 use crate::select::Target;
 use chaos_table::calls::{Op, Subject};
 use libc::{c_char, c_int, c_long, off_t};
@@ -15,7 +17,7 @@ pub(super) fn calling(op: Op, number: c_long, args: [usize; 6], real: impl Fn([u
     let [a, b, c, d, e, _] = args;
     let whole = || real(args);
     let name = |at: usize| at as *const c_char;
-    let moving = |to: usize, from: usize, at: usize, len: usize, flags: usize, place: usize| {
+    let moving = |to: (usize, usize), from: (usize, usize), len: usize, flags: usize, place: usize| {
         let again = |len: usize| {
             let mut args = args;
             if let Some(slot) = args.get_mut(place) {
@@ -23,17 +25,18 @@ pub(super) fn calling(op: Op, number: c_long, args: [usize; 6], real: impl Fn([u
             }
             real(args) as isize
         };
-        copying(op, to as c_int, (from as c_int, at as *const off_t), len, flags as c_int, again) as c_long
+        let end = |(fd, at): (usize, usize)| (fd as c_int, at as *const off_t);
+        copying(op, end(to), end(from), len, flags as c_int, again) as c_long
     };
     match number {
         libc::SYS_rename => c_long::from(renaming((CWD, name(a)), (CWD, name(b)), || whole() as c_int)),
         libc::SYS_renameat | libc::SYS_renameat2 => {
             c_long::from(renaming((a as c_int, name(b)), (c as c_int, name(d)), || whole() as c_int))
         }
-        libc::SYS_sendfile => moving(a, b, c, d, 0, 3),
-        libc::SYS_copy_file_range => moving(c, a, b, e, 0, 4),
-        libc::SYS_splice => moving(c, a, b, e, args[5], 4),
-        libc::SYS_tee => moving(b, a, 0, c, d, 2),
+        libc::SYS_sendfile => moving((a, 0), (b, c), d, 0, 3),
+        libc::SYS_copy_file_range => moving((c, d), (a, b), e, 0, 4),
+        libc::SYS_splice => moving((c, d), (a, b), e, args[5], 4),
+        libc::SYS_tee => moving((b, 0), (a, 0), c, d, 2),
         libc::SYS_io_uring_setup => c_long::from(ringing(|| whole() as c_int)),
         libc::SYS_signalfd | libc::SYS_signalfd4 => c_long::from(signalling(a as c_int, || whole() as c_int)),
         libc::SYS_eventfd
@@ -43,10 +46,27 @@ pub(super) fn calling(op: Op, number: c_long, args: [usize; 6], real: impl Fn([u
         | libc::SYS_inotify_init1
         | libc::SYS_memfd_create => c_long::from(making(op, || whole() as c_int)),
         _ => match subject(op, number, args) {
-            Some((target, flags)) => plain(op, target, flags, whole),
+            Some((target, flags)) => changing_size(number, args, || plain(op, target, flags, whole)),
             None => whole(),
         },
     }
+}
+
+/// Calls that change what files take of the disk.
+fn changing_size(number: c_long, args: [usize; 6], call: impl FnOnce() -> c_long) -> c_long {
+    let [a, b, c, d, ..] = args;
+    // SAFETY: the program's own arguments.
+    let freed = unsafe {
+        match number {
+            libc::SYS_ftruncate => Freed::by_size(a as c_int, b as i64),
+            libc::SYS_truncate => Freed::by_path(a as *const c_char, b as i64),
+            libc::SYS_unlink => Freed::by_name(CWD, a as *const c_char),
+            libc::SYS_unlinkat => Freed::by_name(a as c_int, b as *const c_char),
+            libc::SYS_fallocate => return allocating(a as c_int, b as c_int, c as i64, d as i64, call),
+            _ => return call(),
+        }
+    };
+    freed.after(call)
 }
 
 /// What a system call acts on, and the argument that says which errors fit it. Where nothing else is said here, its first

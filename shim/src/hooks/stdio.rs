@@ -10,7 +10,8 @@ use super::data::told_if_any;
 use super::file::after_open;
 use super::{simple, tracked};
 use crate::call::{self, Quick};
-use crate::effects::{self, Outcome};
+use crate::disk::Freed;
+use crate::effects::{self, Change, Outcome};
 use crate::log::Ticket;
 use crate::real::{hooks, set_errno};
 use crate::select::Target;
@@ -155,11 +156,11 @@ fn reading_hit(
 ) -> usize {
     match outcome(quick, Op::Fread, stream, size.saturating_mul(count)) {
         Outcome::Fail(errno, ticket) => fail(stream, errno, &ticket, 0),
-        Outcome::Corrupt(bits, per, draw, ticket) => {
+        Outcome::Corrupt(change, draw, ticket) => {
             let items = real();
             let filled = items.min(count) * size;
             // SAFETY: the real call has filled so many bytes of the program's buffer.
-            effects::flip(filled, bits, per, draw, |at| Some(unsafe { to.cast::<u8>().add(at) }));
+            change.apply(filled, draw, &|at| Some(unsafe { to.cast::<u8>().add(at) }));
             told_if_any(items as isize, &ticket);
             items
         }
@@ -170,12 +171,12 @@ fn reading_hit(
 
 /// Changes a line that was read, `len` bytes from `line`. A delimiter neither comes nor goes: a line with one inside is
 /// what no kernel could make libc return.
-fn corrupt_line(line: *mut u8, len: usize, delimiter: u8, how: (u32, u32, u64), ticket: &Ticket) {
-    let (bits, per, draw) = how;
+fn corrupt_line(line: *mut u8, len: usize, delimiter: u8, how: (Change, u64), ticket: &Ticket) {
+    let (change, draw) = how;
     // SAFETY: the real call has returned a line of `len` bytes in the program's buffer.
     let text = unsafe {
         let text = if len > 0 && *line.add(len - 1) == delimiter { len - 1 } else { len };
-        effects::flip(text, bits, per, draw, |at| Some(line.add(at)));
+        change.apply(text, draw, &|at| Some(line.add(at)));
         for at in 0..text {
             if *line.add(at) == delimiter {
                 *line.add(at) ^= 0x40;
@@ -195,12 +196,12 @@ fn reading_line(stream: *mut FILE, room: c_int, real: impl FnOnce() -> *mut c_ch
         Quick::Pass => real(),
         quick => match outcome(quick, Op::Fgets, stream, usize::try_from(room).unwrap_or(0)) {
             Outcome::Fail(errno, ticket) => fail(stream, errno, &ticket, std::ptr::null_mut()),
-            Outcome::Corrupt(bits, per, draw, ticket) => {
+            Outcome::Corrupt(change, draw, ticket) => {
                 let line = real();
                 if !line.is_null() {
                     // SAFETY: fgets has returned a C string in the program's buffer.
                     let len = unsafe { libc::strlen(line) };
-                    corrupt_line(line.cast(), len, b'\n', (bits, per, draw), &ticket);
+                    corrupt_line(line.cast(), len, b'\n', (change, draw), &ticket);
                 }
                 line
             }
@@ -222,12 +223,12 @@ fn reading_delimited(
         Quick::Pass => real(),
         quick => match outcome(quick, Op::Getline, stream, 0) {
             Outcome::Fail(errno, ticket) => fail(stream, errno, &ticket, -1),
-            Outcome::Corrupt(bits, per, draw, ticket) => {
+            Outcome::Corrupt(change, draw, ticket) => {
                 let len = real();
                 if let Ok(size) = usize::try_from(len) {
                     // SAFETY: getdelim has put its line there.
                     let line = unsafe { *place }.cast();
-                    corrupt_line(line, size, delimiter as u8, (bits, per, draw), &ticket);
+                    corrupt_line(line, size, delimiter as u8, (change, draw), &ticket);
                 }
                 len
             }
@@ -265,12 +266,12 @@ fn writing_hit(
     let len = size.saturating_mul(count);
     match outcome(quick, Op::Fwrite, stream, len) {
         Outcome::Fail(errno, ticket) => fail(stream, errno, &ticket, 0),
-        Outcome::Corrupt(bits, per, draw, ticket) => {
+        Outcome::Corrupt(change, draw, ticket) => {
             let Some(copy) = sys::mmap(len.max(1), -1) else { return real(from) };
             // SAFETY: the program's buffer has `len` bytes, the copy as many; it is unmapped once the stream has them.
             let items = unsafe {
                 std::ptr::copy_nonoverlapping(from.cast::<u8>(), copy, len);
-                effects::flip(len, bits, per, draw, |at| Some(copy.add(at)));
+                change.apply(len, draw, &|at| Some(copy.add(at)));
                 let items = real(copy.cast());
                 sys::munmap(copy, len.max(1));
                 items
@@ -308,7 +309,14 @@ fn closing(stream: *mut FILE, real: impl FnOnce() -> c_int) -> c_int {
         Quick::Pass => Outcome::Go,
         quick => outcome(quick, Op::Fclose, stream, 0),
     };
-    fds::forget(descriptor_of(stream));
+    let fd = descriptor_of(stream);
+    fds::forget(fd);
+    let freed = Freed::by_close(fd);
+    let real = || {
+        let result = real();
+        freed.happened();
+        result
+    };
     match outcome {
         Outcome::Fail(errno, ticket) => {
             stream::discard(stream);

@@ -1,6 +1,6 @@
 //! Clocks, sleeps and random numbers.
 
-use super::{minus_one, minus_one_long, quickly, simple};
+use super::{Answer, minus_one, minus_one_long, quickly, simple};
 use crate::call;
 use crate::effects::{self, Outcome};
 use crate::real::{Missing, Slot, hooks};
@@ -52,7 +52,7 @@ fn seconds(now: time_t) -> time_t {
         return now;
     }
     let coarse = clock::read(libc::CLOCK_REALTIME_COARSE) as i64;
-    wall::shown(Op::Time, libc::CLOCK_REALTIME_COARSE, coarse) / SECOND
+    wall::shown(Op::Gettimeofday, libc::CLOCK_REALTIME_COARSE, coarse) / SECOND
 }
 
 /// The time of day that is shown, in ns: from the clock itself, since a fraction that was cut off would be multiplied by
@@ -88,7 +88,7 @@ unsafe fn length(request: *const timespec) -> Option<u64> {
 /// A sleep of `ns`. One that is to be interrupted sleeps half of it first, so that a program which sleeps on for the
 /// rest comes to an end; `left` is told how much that is.
 #[inline(always)]
-pub(super) fn sleeping<R>(
+pub(super) fn sleeping<R: Answer>(
     op: Op,
     ns: u64,
     left: impl FnOnce(u64),
@@ -111,7 +111,7 @@ pub(super) fn sleeping<R>(
 ///
 /// # Safety
 /// The arguments of nanosleep.
-pub(super) unsafe fn sleeping_for<R>(
+pub(super) unsafe fn sleeping_for<R: Answer>(
     op: Op,
     request: *const timespec,
     rest: *mut timespec,
@@ -139,18 +139,14 @@ fn drawing(buffer: *mut c_void, len: usize, flags: c_uint, real: impl Fn(*mut c_
             effects::tell(&ticket, n as i64);
             n
         }
-        Outcome::Go
-        | Outcome::End(_)
-        | Outcome::Corrupt(..)
-        | Outcome::Cut(..)
-        | Outcome::Throttle(..)
-        | Outcome::FailConnect(..) => real(buffer, len),
+        Outcome::Return(value, errno, ticket) => effects::give(value, errno, &ticket) as isize,
+        _ => real(buffer, len),
     }
 }
 
 hooks! {
-    Time, time(at: *mut time_t) -> time_t, real => {
-        let shown = seconds(quickly(Op::Time, 0, || real(std::ptr::null_mut()), |_| -1));
+    Gettimeofday, time(at: *mut time_t) -> time_t, real => {
+        let shown = seconds(quickly(Op::Gettimeofday, 0, || real(std::ptr::null_mut()), |_| -1));
         if !at.is_null() {
             *at = shown;
         }
@@ -253,7 +249,7 @@ pub(super) unsafe fn raw(number: c_long, args: [usize; 6], again: impl Fn([usize
     unsafe {
         match number {
             libc::SYS_time => {
-                let shown = seconds(quickly(Op::Time, 0, call, |_| -1));
+                let shown = seconds(quickly(Op::Gettimeofday, 0, call, |_| -1));
                 if a != 0 && shown != -1 {
                     *(a as *mut time_t) = shown;
                 }
