@@ -5,7 +5,7 @@ CARGO ?= cargo
 BIN = target/release/chaos-exec
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test soak lint fmt bench demo install clean
+.PHONY: help setup build test soak lint fmt bench demo dist install clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ demo: ## fail three connections in ten of a Python client, and show the log
 	@scripts/setup gcc ld python3
 	$(CARGO) build
 	@scripts/demo.sh target/debug/chaos-exec
+
+dist: setup ## make dist/: launcher and shim for any x86-64 Linux, checked and tested on glibc new and old and on musl
+	scripts/dist
 
 install: build ## install bin/chaos-exec and lib/libchaos_shim.so under PREFIX (/usr/local)
 	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/chaos-exec

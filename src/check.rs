@@ -5,7 +5,7 @@ use crate::console::{Console, Level};
 use crate::error::{Context, Result};
 use crate::options::table_of;
 use crate::verify::refuse_bad_patterns;
-use chaos_table::calls::{CALLS, FaultKind};
+use chaos_table::calls::{CALLS, Call, FaultKind};
 use chaos_table::compile::{Context as Place, compile};
 use chaos_table::errno::{eai_name, errno_name, signal_name};
 use chaos_table::rule::{
@@ -76,7 +76,7 @@ fn head(plan: &Plan, seed: Option<u64>) -> String {
 fn rule_in_words(plan: &Plan, index: usize, rule: &Rule) -> String {
     let bit = 1u64 << index;
     let calls: Vec<&str> =
-        CALLS.iter().filter(|call| plan.header.planned[call.op as usize] & bit != 0).map(|call| call.name).collect();
+        CALLS.iter().filter(|call| plan.header.planned[call.op as usize] & bit != 0).map(Call::name).collect();
     let place = if rule.has(flag::LAUNCHER) { "by the launcher".into() } else { format!("at {}", calls.join(", ")) };
     let mut line = format!("{}: {} {place}", plan.rule_name(index), what(rule));
     let only = |masks: &[u64]| masks.iter().any(|mask| mask & bit != 0);

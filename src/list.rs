@@ -39,7 +39,7 @@ fn families(call: &Call) -> Vec<&'static str> {
 
 fn usual(call: &Call) -> Vec<&'static str> {
     let name = if call.fails == Fails::Eai { eai_name } else { errno_name };
-    call.usual.iter().filter_map(|code| name(*code)).collect()
+    call.usual().iter().filter_map(|code| name(*code)).collect()
 }
 
 fn faults(call: &Call) -> Vec<&'static str> {
@@ -47,13 +47,13 @@ fn faults(call: &Call) -> Vec<&'static str> {
 }
 
 fn call_text(call: &Call) -> String {
-    let mut text = format!("{}\n", call.name);
+    let mut text = format!("{}\n", call.name());
     let lines = [
-        ("symbols", call.symbols.to_vec()),
+        ("symbols", call.symbols().collect()),
         ("families", families(call)),
         ("errnos", usual(call)),
         ("faults", faults(call)),
-        ("source", vec![call.source]),
+        ("source", vec![call.source()]),
     ];
     for (name, words) in lines.into_iter().filter(|(_, words)| !words.is_empty()) {
         text += &format!("  {name:8}  {}\n", words.join(" "));
@@ -63,18 +63,18 @@ fn call_text(call: &Call) -> String {
 
 fn call_json(call: &Call) -> Value {
     json!({
-        "name": call.name,
-        "symbols": call.symbols,
+        "name": call.name(),
+        "symbols": call.symbols().collect::<Vec<_>>(),
         "families": families(call),
         "errnos": usual(call),
         "faults": faults(call),
-        "source": call.source,
+        "source": call.source(),
     })
 }
 
 /// The calls at which a fault makes sense.
 fn calls_of(kind: FaultKind) -> Vec<&'static str> {
-    CALLS.iter().filter(|call| call.allows(kind)).map(|call| call.name).collect()
+    CALLS.iter().filter(|call| call.allows(kind)).map(Call::name).collect()
 }
 
 fn faults_text() -> String {

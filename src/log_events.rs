@@ -401,7 +401,7 @@ fn call_name(record: &Record) -> String {
     if record.op == NO_CALL {
         return "launcher".into();
     }
-    Op::from_number(record.op).map_or_else(|| format!("#{}", record.op), |op| op.row().name.into())
+    Op::from_number(record.op).map_or_else(|| format!("#{}", record.op), |op| op.row().name().into())
 }
 
 /// The errno, or what was done instead.

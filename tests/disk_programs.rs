@@ -110,11 +110,11 @@ except OSError as error:
         let scene = scene();
         let script = scene.write("os.py", script);
         let row = chaos_table::calls::Op::by_symbol(name).unwrap().row();
-        let errno = chaos_table::errno::errno_name(row.usual[0]).unwrap();
+        let errno = chaos_table::errno::errno_name(row.usual()[0]).unwrap();
         // The interpreter itself lists the script's directory.
         let place = if name == "readdir" { "path=d" } else { "" };
         let done = scene.under(&[&format!("error calls={name} errno={errno} {place}")]).go(&[&python(), &script, name]);
-        complaints.expect(name, done.out.trim_end().to_owned(), row.usual[0].to_string());
+        complaints.expect(name, done.out.trim_end().to_owned(), row.usual()[0].to_string());
     }
     complaints.none();
 }

@@ -3,7 +3,7 @@
 #[expect(dead_code, reason = "each topic uses its part of the helpers")]
 mod common;
 
-use chaos_table::calls::{CALLS, Family, FaultKind};
+use chaos_table::calls::{CALLS, Call, Family, FaultKind};
 use common::complaints::Complaints;
 use common::{program, shim};
 use std::collections::BTreeSet;
@@ -66,7 +66,7 @@ fn the_readme_lists_every_call_under_its_family() {
             complaints.check(false, || format!("`{name}` is no family"));
             continue;
         };
-        let wanted = set(CALLS.iter().filter(|call| call.is_in(family)).map(|call| call.name));
+        let wanted = set(CALLS.iter().filter(|call| call.is_in(family)).map(Call::name));
         complaints.expect(&format!("calls of `{name}`"), code(&row[1]), wanted);
         families.insert(name);
     }
@@ -115,7 +115,7 @@ fn exports_match_the_table() {
         .filter_map(|line| line.split(' ').next())
         .map(|symbol| symbol.split('@').next().unwrap_or(symbol).to_owned())
         .collect();
-    let mut wanted = set(CALLS.iter().flat_map(|call| call.symbols.iter().copied()));
+    let mut wanted = set(CALLS.iter().flat_map(Call::symbols));
     wanted.extend(set(["__libc_start_main", "syscall"]));
     let missing: Vec<_> = wanted.difference(&exported).collect();
     let extra: Vec<_> = exported.difference(&wanted).collect();
@@ -134,7 +134,7 @@ fn list_says_what_the_table_has() {
     };
     let calls = list("calls");
     for call in CALLS {
-        assert!(calls.split_whitespace().any(|word| word == call.name), "list calls: no {}\n{calls}", call.name);
+        assert!(calls.split_whitespace().any(|word| word == call.name()), "list calls: no {}\n{calls}", call.name());
     }
     let faults = list("faults");
     for (name, _, _) in FaultKind::ALL {

@@ -11,8 +11,8 @@ use common::{Scene, guest, python};
 /// The names under which the guest `calls` makes an operation: its symbols, and its system calls by number.
 fn ways(call: &Call) -> Vec<String> {
     // `syscall(SYS_vfork)` cannot work in any program: the child spoils the frame on which the parent returns.
-    let numbers = call.syscalls.iter().filter(|number| **number != libc::SYS_vfork);
-    call.symbols.iter().map(ToString::to_string).chain(numbers.map(|number| format!("#{number}"))).collect()
+    let numbers = call.syscalls().iter().filter(|number| **number != libc::SYS_vfork);
+    call.symbols().map(ToString::to_string).chain(numbers.map(|number| format!("#{number}"))).collect()
 }
 
 fn error_name(call: &Call, code: i32) -> &'static str {
@@ -33,20 +33,20 @@ fn every_name_of_every_call_fails_as_told_and_is_logged() {
     let mut complaints = Complaints::default();
     for call in CALLS.iter().filter(|call| call.allows(FaultKind::Error)) {
         let scene = Scene::new();
-        let code = call.usual[0];
-        let fault = format!("error calls={} errno={}", call.name, error_name(call, code));
+        let code = call.usual()[0];
+        let fault = format!("error calls={} errno={}", call.name(), error_name(call, code));
         let ways = ways(call);
         let mut command = vec![guest("calls")];
         command.extend(ways.clone());
         let done = scene.under(&[&fault]).go(&command.iter().map(String::as_str).collect::<Vec<_>>());
         let wanted: Vec<String> = ways.iter().map(|way| failed_line(call, way, code)).collect();
-        complaints.expect(call.name, done.out.lines().map(str::to_owned).collect(), wanted);
+        complaints.expect(call.name(), done.out.lines().map(str::to_owned).collect(), wanted);
         let injections = done.injections();
-        complaints.expect(&format!("{} injections", call.name), injections.len(), ways.len());
+        complaints.expect(&format!("{} injections", call.name()), injections.len(), ways.len());
         for line in injections {
-            complaints.expect(&format!("{} in the log", call.name), line["call"].as_str(), Some(call.name));
-            complaints.expect(&format!("{} errno", call.name), line["errno"].as_str(), Some(error_name(call, code)));
-            complaints.expect(&format!("{} delivered", call.name), line["delivered"].as_bool(), Some(true));
+            complaints.expect(&format!("{} in the log", call.name()), line["call"].as_str(), Some(call.name()));
+            complaints.expect(&format!("{} errno", call.name()), line["errno"].as_str(), Some(error_name(call, code)));
+            complaints.expect(&format!("{} delivered", call.name()), line["delivered"].as_bool(), Some(true));
         }
     }
     complaints.none();
@@ -57,22 +57,23 @@ fn every_usual_errno_that_does_not_depend_on_the_moment_is_delivered() {
     let mut complaints = Complaints::default();
     for call in CALLS.iter().filter(|call| call.allows(FaultKind::Error)) {
         let codes: Vec<i32> =
-            call.usual.iter().copied().filter(|code| ![libc::EAGAIN, libc::EINTR].contains(code)).collect();
+            call.usual().iter().copied().filter(|code| ![libc::EAGAIN, libc::EINTR].contains(code)).collect();
         if codes.is_empty() {
             continue;
         }
         // A file has no connection to reset and no reader to lose: those are a socket's, tested with disconnect.
-        let on_file = ["read", "readv", "write", "writev", "close", "sendfile", "splice"].contains(&call.name)
+        let on_file = ["read", "readv", "write", "writev", "close", "sendfile", "splice"].contains(&call.name())
             || call.is_in(Family::Stdio);
         let codes: Vec<i32> =
             codes.into_iter().filter(|code| !on_file || ![libc::ECONNRESET, libc::EPIPE].contains(code)).collect();
         // The guest's fcntl duplicates; a lock's error is none of that.
-        let codes: Vec<i32> = codes.into_iter().filter(|code| call.name != "fcntl" || *code != libc::ENOLCK).collect();
+        let codes: Vec<i32> =
+            codes.into_iter().filter(|code| call.name() != "fcntl" || *code != libc::ENOLCK).collect();
         let scene = Scene::new();
         let faults: Vec<String> = codes
             .iter()
             .enumerate()
-            .map(|(at, code)| format!("error calls={} errno={} nth={}", call.name, error_name(call, *code), at + 1))
+            .map(|(at, code)| format!("error calls={} errno={} nth={}", call.name(), error_name(call, *code), at + 1))
             .collect();
         let way = &ways(call)[0];
         let mut command = vec![guest("calls")];
@@ -80,7 +81,7 @@ fn every_usual_errno_that_does_not_depend_on_the_moment_is_delivered() {
         let faults: Vec<&str> = faults.iter().map(String::as_str).collect();
         let done = scene.under(&faults).go(&command.iter().map(String::as_str).collect::<Vec<_>>());
         let wanted: Vec<String> = codes.iter().map(|code| failed_line(call, way, *code)).collect();
-        complaints.expect(call.name, done.out.lines().map(str::to_owned).collect(), wanted);
+        complaints.expect(call.name(), done.out.lines().map(str::to_owned).collect(), wanted);
     }
     complaints.none();
 }
@@ -91,7 +92,7 @@ fn without_an_errno_the_choice_is_among_the_usual_ones_and_not_always_the_same()
     let mut command = vec![guest("calls")];
     command.extend((0..60).map(|_| "open".to_owned()));
     let done = scene.under(&["error calls=open"]).go(&command.iter().map(String::as_str).collect::<Vec<_>>()).ended(0);
-    let usual = chaos_table::calls::Op::Open.row().usual;
+    let usual = chaos_table::calls::Op::Open.row().usual();
     let mut seen: Vec<&str> = done.out.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
     assert_eq!(seen.len(), 60, "{}", done.story());
     seen.sort_unstable();

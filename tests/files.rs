@@ -16,13 +16,13 @@ fn rows() -> impl Iterator<Item = &'static Call> {
             && matches!(call.subject, Subject::Fd | Subject::Path)
             && call.allows(FaultKind::Error)
             // It acts on the root, which is below no scene.
-            && call.name != "chroot"
+            && call.name() != "chroot"
     })
 }
 
 fn ways(call: &Call) -> Vec<String> {
-    let numbers = call.syscalls.iter().map(|number| format!("#{number}"));
-    call.symbols.iter().map(ToString::to_string).chain(numbers).collect()
+    let numbers = call.syscalls().iter().map(|number| format!("#{number}"));
+    call.symbols().map(ToString::to_string).chain(numbers).collect()
 }
 
 fn run(scene: &Scene, faults: &[&str], command: &[&str]) -> Done {
@@ -36,23 +36,23 @@ fn a_path_selects_every_call_on_files_and_another_path_none() {
         let mut command = vec![guest("calls")];
         command.extend(ways(call));
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
-        let code = chaos_table::errno::errno_name(call.usual[0]).unwrap();
-        let other = format!("error calls={} errno={code} path=other*,elsewhere/**", call.name);
+        let code = chaos_table::errno::errno_name(call.usual()[0]).unwrap();
+        let other = format!("error calls={} errno={code} path=other*,elsewhere/**", call.name());
         let (scene, bare) = (Scene::new(), Scene::new());
         let done = run(&scene, &[&other], &command);
-        complaints.expect(&format!("{} elsewhere", call.name), done.out.clone(), bare.bare().go(&command).out);
-        complaints.expect(&format!("{} elsewhere", call.name), done.injections().len(), 0);
+        complaints.expect(&format!("{} elsewhere", call.name()), done.out.clone(), bare.bare().go(&command).out);
+        complaints.expect(&format!("{} elsewhere", call.name()), done.injections().len(), 0);
         let scene = Scene::new();
         let here = scene.text("");
         let here = here.trim_end_matches('/');
-        let fault = format!("error calls={} errno={code} path={here},{here}/**", call.name);
+        let fault = format!("error calls={} errno={code} path={here},{here}/**", call.name());
         let done = run(&scene, &[&fault], &command);
         let wanted: Vec<String> = ways(call).iter().map(|way| format!("{way} -1 {code}")).collect();
-        complaints.expect(&format!("{} here", call.name), done.out.lines().map(str::to_owned).collect(), wanted);
+        complaints.expect(&format!("{} here", call.name()), done.out.lines().map(str::to_owned).collect(), wanted);
         let outside = done.injections().into_iter().find(|line| {
             line["resource"].as_str().is_none_or(|resource| !resource.split(" -> ").all(|path| path.starts_with(here)))
         });
-        complaints.check(outside.is_none(), || format!("{}: {outside:?}", call.name));
+        complaints.check(outside.is_none(), || format!("{}: {outside:?}", call.name()));
     }
     complaints.none();
 }

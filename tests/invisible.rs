@@ -185,8 +185,8 @@ fn to_every_intercepted_call() {
     let scene = Scene::new();
     let names: Vec<&str> = chaos_table::calls::CALLS
         .iter()
-        .filter(|call| call.name != "exec" && call.allows(chaos_table::calls::FaultKind::Error))
-        .flat_map(|call| call.symbols.iter().copied())
+        .filter(|call| call.name() != "exec" && call.allows(chaos_table::calls::FaultKind::Error))
+        .flat_map(chaos_table::calls::Call::symbols)
         // daemon ends the process that calls it.
         .filter(|symbol| !symbol.starts_with("wait") && *symbol != "daemon")
         .collect();

@@ -76,7 +76,7 @@ for name in ['kept', 'data.bin']:
     except OSError as error:
         print(name, errno.errorcode[error.errno])
 ";
-    let faults = |path: &str| format!("error calls=fdopendir,fopen errno=ENOMEM path={path}");
+    let faults = |path: &str| format!("error calls=fdopendir,fdopen errno=ENOMEM path={path}");
     let run = |path: &str| scene.under(&[&faults(path)]).go(&[&python(), "-c", script]);
     run("/nowhere/**").said("kept ok\ndata.bin ok");
     run("kept").said("kept ENOMEM\ndata.bin ok");

@@ -8,9 +8,12 @@ use std::arch::x86_64::_rdtsc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Whether the kernel itself trusts the TSC, so that its rate is constant and equal on all cores.
+#[unsafe(link_section = ".data.chaos_start")]
 pub static TSC_IS_CLOCK: AtomicBool = AtomicBool::new(false);
 /// First pair of (TSC, ns) of this process; a long base makes the measured rate exact.
+#[unsafe(link_section = ".data.chaos_start")]
 static FIRST_TSC: AtomicU64 = AtomicU64::new(0);
+#[unsafe(link_section = ".data.chaos_start")]
 static FIRST_NS: AtomicU64 = AtomicU64::new(0);
 
 /// An anchor is good for so many ticks, below a millisecond on any processor of today.

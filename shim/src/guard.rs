@@ -133,11 +133,6 @@ impl Token {
         Token { thread }
     }
 
-    /// Whether this thread is inside, by all that it knows.
-    pub fn is_held() -> bool {
-        thread().busy.get() != 0
-    }
-
     /// Stays inside beyond this function; [`Token::held`] takes up again.
     #[inline(always)]
     pub fn keep(self) {

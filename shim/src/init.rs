@@ -4,12 +4,14 @@
 //! calls pass, and there is no destructor of ours.
 
 use crate::children;
+use crate::elf::Name;
 use crate::guard::{self, Token};
+use crate::loaded::Loaded;
 use crate::select::Target;
 use crate::session::{self, Session};
 use crate::text::Text;
 use crate::tree::{self, Arrival, Lineage};
-use crate::{clock, fds, hooks, log, memory, paths, real, standalone, sys, wall};
+use crate::{clock, fds, hooks, loaded, log, memory, paths, real, standalone, sys, wall};
 use chaos_table::calls::Op;
 use chaos_table::record::{self, Record};
 use chaos_table::rule::{TRACK, arm};
@@ -19,7 +21,9 @@ use std::ffi::{CStr, c_char, c_int};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Where injection of this process stands.
+#[unsafe(link_section = ".data.chaos_start")]
 static REACHED_MAIN: AtomicBool = AtomicBool::new(false);
+#[unsafe(link_section = ".data.chaos_start")]
 static WAITING: AtomicBool = AtomicBool::new(false);
 /// The program's own main.
 #[unsafe(link_section = ".data.chaos_start")]
@@ -38,7 +42,7 @@ fn start() {
         // A program with more rights than its caller is left alone.
         return;
     }
-    let own = real::own_path().map(CStr::to_bytes).unwrap_or(b"");
+    let own = loaded::ours(Loaded::path).map_or(&b""[..], CStr::to_bytes);
     // SAFETY: this is the constructor: the environment is the process's own, and nobody changes it meanwhile.
     let found = unsafe { children::find_ours(environ, own) };
     let session = match found.session {
@@ -167,10 +171,10 @@ fn spare_modules(session: &Session) {
         return;
     }
     // SAFETY: getauxval takes no pointer.
-    let loader = unsafe { libc::getauxval(libc::AT_BASE) } as *const std::ffi::c_void;
-    let libc = libc::__errno_location as *const std::ffi::c_void;
+    let loader = unsafe { libc::getauxval(libc::AT_BASE) } as usize;
+    let libc = libc::__errno_location as *const () as usize;
     for ((from, length), address) in SPARED.iter().zip([loader, libc]) {
-        if let Some((first, end)) = real::module_range(address) {
+        if let Some((first, end)) = loaded::of(address, Loaded::range) {
             from.store(first, Ordering::Relaxed);
             length.store(end - first, Ordering::Relaxed);
         }
@@ -373,16 +377,11 @@ unsafe extern "C-unwind" fn __libc_start_main(
     rtld_fini: usize,
     stack_end: usize,
 ) -> c_int {
-    // SAFETY: the name ends with NUL; libc has the function, or the program could not have called it.
-    let real = unsafe { libc::dlsym(libc::RTLD_NEXT, c"__libc_start_main".as_ptr()) };
+    let Some(real) = loaded::next(const { Name::new(c"__libc_start_main") }) else { std::process::abort() };
     // SAFETY: the signature of libc's function.
     let real: StartMain = unsafe { std::mem::transmute(real) };
-    let main = if session::attached().is_some() {
-        MAIN.store(main as usize, Ordering::Relaxed);
-        main_entry as Main
-    } else {
-        main
-    };
+    // Whether there is a session shows only behind this: musl runs constructors in its own __libc_start_main.
+    MAIN.store(main as usize, Ordering::Relaxed);
     // SAFETY: the arguments as they came.
-    unsafe { real(main, argc, argv, init, fini, rtld_fini, stack_end) }
+    unsafe { real(main_entry, argc, argv, init, fini, rtld_fini, stack_end) }
 }

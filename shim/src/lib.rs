@@ -13,6 +13,8 @@
 //!    `effects.rs` touch the call.
 //! 5. `tree.rs` knows who this process and thread are and claims their `slots.rs` in the session; `children.rs` passes
 //!    the session on in environments; `init.rs` attaches, arms, and hides us.
+//! 6. `loaded.rs` walks the loaded modules and `elf.rs` looks into their symbol tables, in place of dlsym; `portable.rs`
+//!    has what std needs and some libc lacks: one file serves every glibc from 2.17 on, and musl.
 //!
 //! Quotas of disk (`disk.rs`) know what each file has taken.
 //!
@@ -33,15 +35,18 @@ mod connects;
 mod disk;
 mod edges;
 mod effects;
+mod elf;
 mod fds;
 mod guard;
 mod hooks;
 mod init;
+mod loaded;
 mod log;
 mod memory;
 mod modules;
 mod moved;
 mod paths;
+mod portable;
 mod real;
 mod resource;
 mod select;

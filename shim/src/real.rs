@@ -3,32 +3,77 @@
 //! Every interposed symbol has a [`Slot`]: an atomic pointer preset to a stub that resolves it, so that a library's
 //! constructor may call it before ours has run. The constructor resolves all of them. The entry is naked code:
 //! compare the operation's word with zero, jump. It must stay free of frames, for vfork, for cancellation, for speed.
+//!
+//! All slots lie together, and what they are called lies in a section of its own without a pointer in it: every pointer
+//! is a relocation, and every page with one is copied in every process that starts.
 
-use crate::guard::Token;
+use crate::elf::Name;
+use crate::loaded;
 use chaos_table::rule::OP_ROOM;
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
 
 /// Where one real function is.
-#[repr(C)]
+#[repr(transparent)]
 pub struct Slot {
     /// The function, or the stub that finds it.
     pub target: AtomicPtr<c_void>,
-    /// Its name, ended by NUL. Empty: a function of our own, for a libc that lacks it.
-    pub name: &'static CStr,
-    /// What to do when libc does not have it.
-    pub missing: Missing,
 }
 
-/// The stand-in for a symbol that this libc lacks.
-#[derive(Clone, Copy)]
-pub enum Missing {
-    /// Fails with ENOSYS, as a kernel without the call would.
-    NoSys,
-    /// Returns NULL or 0, and sets errno to ENOSYS: for a call whose -1 would be taken for success.
-    Null,
-    /// Another of our slots does the same with the same arguments (an alias such as `open64`).
-    Use(fn() -> &'static Slot),
+/// What a slot is called. All offsets are from the entry itself.
+#[repr(C)]
+pub struct Entry {
+    slot: i32,
+    /// Another slot, whose function does the same with the same arguments where libc lacks this one; 0: none, and the
+    /// call fails with ENOSYS, as on a kernel without it.
+    alias: i32,
+    hash: u32,
+    name: i32,
+}
+
+/// In place of an alias: no stub stands behind the slot, which is empty while libc lacks the function.
+pub const EMPTY: i32 = 1;
+
+impl Entry {
+    fn at<T>(&self, offset: i32) -> *const T {
+        (&raw const *self).cast::<u8>().wrapping_offset(offset as isize).cast()
+    }
+
+    fn slot(&self) -> &'static Slot {
+        // SAFETY: the macros below put the offset of a static there.
+        unsafe { &*self.at(self.slot) }
+    }
+
+    fn alias(&self) -> Option<&'static Slot> {
+        // SAFETY: as above.
+        (self.alias != 0 && self.alias != EMPTY).then(|| unsafe { &*self.at(self.alias) })
+    }
+
+    fn name(&self) -> Name<'static> {
+        // SAFETY: as above: of a string that ends with NUL.
+        Name::hashed(unsafe { CStr::from_ptr(self.at(self.name)) }, self.hash)
+    }
+}
+
+std::arch::global_asm!(
+    ".hidden __start_chaos_slots",
+    ".hidden __stop_chaos_slots",
+    // So that the section exists whatever is declared.
+    ".pushsection chaos_slots,\"aR\",@progbits",
+    ".popsection",
+);
+
+/// All of them.
+fn entries() -> &'static [Entry] {
+    unsafe extern "C" {
+        static __start_chaos_slots: Entry;
+        static __stop_chaos_slots: Entry;
+    }
+    // SAFETY: the linker puts these names at the ends of the section, which holds nothing but entries.
+    unsafe {
+        let first = &raw const __start_chaos_slots;
+        std::slice::from_raw_parts(first, (&raw const __stop_chaos_slots).offset_from(first) as usize)
+    }
 }
 
 /// No operation has a rule: what every entry compares with until the process is armed.
@@ -36,6 +81,7 @@ static IDLE: Words = Words([const { AtomicU64::new(0) }; OP_ROOM]);
 /// Only the operations that show a runtime's user program at work.
 pub static WAITING: Words = Words([const { AtomicU64::new(0) }; OP_ROOM]);
 /// The words that the entries compare: [`IDLE`], [`WAITING`], or those of the session.
+#[unsafe(link_section = ".data.chaos_start")]
 pub static WORDS: AtomicPtr<AtomicU64> = AtomicPtr::new((&raw const IDLE).cast_mut().cast());
 
 /// One word for each operation, alone on its cache lines.
@@ -74,35 +120,58 @@ pub fn word(op: usize) -> u64 {
 
 const _: () = assert!(chaos_table::calls::OPS <= OP_ROOM);
 
-/// Finds the function of a slot and stores it. Called by the stubs and by the constructor.
-pub unsafe extern "C" fn resolve(slot: &Slot) -> *mut c_void {
-    if slot.name.is_empty() {
-        return slot.target.load(Relaxed);
+/// Most slots that [`resolve_all`] can tell apart; what is beyond is resolved by its stub.
+const SLOT_ROOM: usize = 1024;
+
+/// Finds every real function now, so that no look-up happens in a signal handler or a forked child.
+pub fn resolve_all() {
+    let entries = entries();
+    let mut resolved = [0u64; SLOT_ROOM / 64];
+    loaded::each_behind_us(|module| {
+        let mut missing = 0;
+        for (words, entries) in resolved.iter_mut().zip(entries.chunks(64)) {
+            for (bit, entry) in entries.iter().enumerate() {
+                if *words & 1 << bit != 0 {
+                    continue;
+                }
+                match module.find(entry.name()) {
+                    Some(found) => {
+                        entry.slot().target.store(found, Relaxed);
+                        *words |= 1 << bit;
+                    }
+                    None => missing += 1,
+                }
+            }
+        }
+        missing == 0
+    });
+    for (words, entries) in resolved.iter().zip(entries.chunks(64)) {
+        for (bit, entry) in entries.iter().enumerate() {
+            if *words & 1 << bit == 0
+                && let Some(alias) = entry.alias()
+            {
+                entry.slot().target.store(alias.target.load(Relaxed), Relaxed);
+            }
+        }
     }
-    // The look-up may itself call malloc on old libcs: the token makes that call pass, and a look-up inside a look-up
-    // of the same thread gets NULL, which their dlerror survives.
-    if Token::is_held() {
-        return nothing as *mut c_void;
-    }
-    let Some(token) = Token::enter() else { return nothing as *mut c_void };
-    // SAFETY: the name ends with NUL.
-    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, slot.name.as_ptr()) };
-    token.leave();
-    let found = match slot.missing {
-        _ if !found.is_null() => found,
-        // Not kept: before glibc 2.34 a library that is loaded later may bring it (pthread_create).
-        Missing::NoSys => return no_sys as *mut c_void,
-        Missing::Null => return no_sys_null as *mut c_void,
-        // SAFETY: slots are static; an alias names a slot that every libc has.
-        Missing::Use(other) => unsafe { resolve(other()) },
-    };
-    slot.target.store(found, Relaxed);
-    found
 }
 
-/// What a look-up inside a look-up finds: an allocator without memory.
-extern "C" fn nothing() -> *mut c_void {
-    std::ptr::null_mut()
+/// Finds the function of one slot: what the stubs call. It takes no memory.
+unsafe extern "C" fn resolve(entry: &Entry) -> *mut c_void {
+    if let Some(found) = loaded::next(entry.name()) {
+        entry.slot().target.store(found, Relaxed);
+        return found;
+    }
+    // Not kept: before glibc 2.34 a library that is loaded later may bring it (pthread_create).
+    entry.alias().map_or(no_sys as *mut c_void, |alias| alias.target.load(Relaxed))
+}
+
+/// A function that has been declared with [`empty_slots!`] and resolved by the constructor.
+pub fn resolved(name: &CStr) -> Option<*mut c_void> {
+    let hash = crate::elf::hash(name.to_bytes());
+    let mut entries = entries().iter().filter(|entry| entry.hash == hash && entry.alias == EMPTY);
+    let found = entries.find(|entry| entry.name().text == name)?.slot().target.load(Relaxed);
+    (!found.is_null()).then_some(found)
 }
 
 extern "C" fn no_sys() -> isize {
@@ -115,7 +184,14 @@ extern "C" fn no_sys_null() -> usize {
     0
 }
 
-/// The common end of the stubs: r11 holds the slot; all argument registers survive.
+/// Named as an alias: the missing call returns NULL or 0 and sets errno to ENOSYS, where a -1 would be taken for success.
+pub mod null {
+    use super::{AtomicPtr, Slot, c_void, no_sys_null};
+
+    pub static SLOT: Slot = Slot { target: AtomicPtr::new(no_sys_null as *mut c_void) };
+}
+
+/// The common end of the stubs: r11 holds the entry; all argument registers survive.
 #[unsafe(naked)]
 pub unsafe extern "C" fn resolve_and_jump() {
     std::arch::naked_asm!(
@@ -160,19 +236,8 @@ macro_rules! hooks {
         $(
             pub mod $symbol {
                 use super::*;
-                use $crate::real::{Missing, Slot, resolve_and_jump};
 
-                pub static SLOT: Slot = Slot {
-                    target: std::sync::atomic::AtomicPtr::new(stub as *mut std::ffi::c_void),
-                    name: $crate::real::c_name(concat!(stringify!($symbol), "\0")),
-                    missing: $crate::real::hooks!(@missing $($alias)?),
-                };
-
-                #[unsafe(naked)]
-                unsafe extern "C" fn stub() {
-                    std::arch::naked_asm!("lea r11, [rip + {slot}]", "jmp {resolve}", slot = sym SLOT,
-                        resolve = sym resolve_and_jump)
-                }
+                $crate::real::slot!(SLOT, $symbol $(or super::$alias::SLOT)?);
 
                 unsafe extern "C-unwind" fn armed($($arg: $type),*) -> $result {
                     type Real = unsafe extern "C-unwind" fn($($type),*) -> $result;
@@ -187,13 +252,7 @@ macro_rules! hooks {
                 $crate::real::hooks!(@entry $symbol $op [$($($mode)*)?]);
             }
         )*
-
-        /// Every slot that this file declares.
-        pub static SLOTS: &[&$crate::real::Slot] = &[$(&$symbol::SLOT),*];
     };
-    (@missing) => { Missing::NoSys };
-    (@missing null) => { Missing::Null };
-    (@missing $alias:ident) => { Missing::Use(|| &super::$alias::SLOT) };
     (@entry $symbol:ident $op:ident [always]) => {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
@@ -230,13 +289,65 @@ macro_rules! hooks {
 }
 pub(crate) use hooks;
 
-/// The name of a symbol as a C string.
-pub const fn c_name(name: &'static str) -> &'static CStr {
-    match CStr::from_bytes_with_nul(name.as_bytes()) {
-        Ok(name) => name,
-        Err(_) => c"",
-    }
+/// Declares the slot of a symbol, with the stub that resolves it.
+macro_rules! slot {
+    ($slot:ident, $symbol:ident $(or $alias:path)?) => {
+        #[unsafe(link_section = ".data.chaos_slots")]
+        pub static $slot: $crate::real::Slot =
+            $crate::real::Slot { target: std::sync::atomic::AtomicPtr::new(stub as *mut std::ffi::c_void) };
+
+        #[unsafe(naked)]
+        unsafe extern "C" fn stub() {
+            std::arch::naked_asm!(
+                ".pushsection chaos_slots,\"aR\",@progbits",
+                ".p2align 2",
+                "8: .long {slot} - 8b",
+                $crate::real::slot!(@alias $($alias)?),
+                ".long {hash}",
+                ".long 9f - 8b",
+                ".popsection",
+                ".pushsection chaos_names,\"aR\",@progbits",
+                concat!("9: .asciz \"", stringify!($symbol), "\""),
+                ".popsection",
+                "lea r11, [rip + 8b]",
+                "jmp {resolve}",
+                slot = sym $slot,
+                hash = const $crate::elf::hash(stringify!($symbol).as_bytes()),
+                resolve = sym $crate::real::resolve_and_jump,
+                $(alias = sym $alias,)?
+            )
+        }
+    };
+    (@alias) => { ".long 0" };
+    (@alias $alias:path) => { ".long {alias} - 8b" };
 }
+pub(crate) use slot;
+
+/// Declares slots that stay empty where libc lacks the function: [`resolved`] reads them.
+macro_rules! empty_slots {
+    ($($symbol:ident)*) => {
+        $(
+            std::arch::global_asm!(
+                ".pushsection .data.chaos_slots,\"aw\",@progbits",
+                "7: .quad 0",
+                ".popsection",
+                ".pushsection chaos_names,\"aR\",@progbits",
+                concat!("9: .asciz \"", stringify!($symbol), "\""),
+                ".popsection",
+                ".pushsection chaos_slots,\"aR\",@progbits",
+                ".p2align 2",
+                "8: .long 7b - 8b",
+                ".long {empty}",
+                ".long {hash}",
+                ".long 9b - 8b",
+                ".popsection",
+                empty = const $crate::real::EMPTY,
+                hash = const $crate::elf::hash(stringify!($symbol).as_bytes()),
+            );
+        )*
+    };
+}
+pub(crate) use empty_slots;
 
 /// The C library's own errno of this thread.
 pub fn errno() -> i32 {
@@ -248,40 +359,4 @@ pub fn errno() -> i32 {
 pub fn set_errno(value: i32) {
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = value };
-}
-
-/// The range of addresses that the module of an address occupies, by its program headers.
-pub fn module_range(address: *const c_void) -> Option<(usize, usize)> {
-    // SAFETY: an all-zero Dl_info is valid.
-    let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
-    // SAFETY: dladdr takes any address.
-    if unsafe { libc::dladdr(address, &raw mut info) } == 0 || info.dli_fbase.is_null() {
-        return None;
-    }
-    let base = info.dli_fbase as usize;
-    // SAFETY: the loader mapped an ELF header at the base of every module, and its program headers behind it.
-    unsafe {
-        let header = &*(base as *const libc::Elf64_Ehdr);
-        let mut end = base;
-        for index in 0..usize::from(header.e_phnum) {
-            let program = &*((base + header.e_phoff as usize) as *const libc::Elf64_Phdr).add(index);
-            if program.p_type == libc::PT_LOAD {
-                end = end.max(base + (program.p_vaddr + program.p_memsz) as usize);
-            }
-        }
-        Some((base, end))
-    }
-}
-
-/// The path by which the loader knows this library.
-pub fn own_path() -> Option<&'static CStr> {
-    // SAFETY: an all-zero Dl_info is valid.
-    let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
-    // SAFETY: any address of ours; the loader's name of a preloaded module lives for ever.
-    unsafe {
-        if libc::dladdr((&raw const WORDS).cast(), &raw mut info) == 0 || info.dli_fname.is_null() {
-            return None;
-        }
-        Some(CStr::from_ptr(info.dli_fname.cast::<c_char>()))
-    }
 }

@@ -3,6 +3,7 @@
 //! A target may scribble over all of it. Offsets and sizes are copied out and checked once, when attaching; whatever is
 //! read later is an integer for which every value is handled.
 
+use crate::sys;
 use chaos_table::calls::{FaultKind, Op};
 use chaos_table::decide::Patterns;
 use chaos_table::record::SLOT;
@@ -65,6 +66,7 @@ static SESSION: Cell = Cell(UnsafeCell::new(Session {
     limited: false,
     disk: 0,
 }));
+#[unsafe(link_section = ".data.chaos_start")]
 static ATTACHED: AtomicBool = AtomicBool::new(false);
 
 /// A mapped session. What cannot change is copied; the rest is read in place.
@@ -137,10 +139,16 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
     if len < 4096 {
         return Err("it is too short".into());
     }
-    // SAFETY: as above.
-    let header: Header = unsafe { std::ptr::read_volatile(base.cast()) };
+    // SAFETY: as above. This process is about to write to this page and the next one touched: a page that is first read is
+    // faulted in twice.
+    let header: Header = unsafe {
+        sys::touch(base);
+        std::ptr::read_volatile(base.cast())
+    };
     header.check(len)?;
     let layout = header.layout;
+    // SAFETY: `check` said that the area lies inside the mapping, aligned to a page.
+    unsafe { sys::touch(base.add(layout.processes as usize)) };
     // SAFETY: `check` said that the area lies inside the mapping; plain data.
     let plan = unsafe { &*base.add(layout.plan as usize).cast::<PlanHeader>() };
     let mut session = Session {

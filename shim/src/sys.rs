@@ -545,6 +545,15 @@ pub fn mmap(len: usize, fd: i32) -> Option<*mut u8> {
     (!(-4095..0).contains(&at)).then_some(at as *mut u8)
 }
 
+/// Writes to a page without changing it, so that the kernel maps it for writing at once.
+///
+/// # Safety
+/// `at` must be writable.
+pub unsafe fn touch(at: *mut u8) {
+    // SAFETY: the caller says that it is writable; nothing is added, in one piece. The compiler would make it a load.
+    unsafe { asm!("lock add byte ptr [{0}], 0", in(reg) at, options(nostack)) };
+}
+
 /// Unmaps memory of [`mmap`].
 ///
 /// # Safety

@@ -103,6 +103,7 @@ static ME: MeCell = MeCell(UnsafeCell::new(Me {
 }));
 
 /// The generation word, on a page that the kernel wipes in every forked child, however it was forked.
+#[unsafe(link_section = ".data.chaos_start")]
 static GENERATION: AtomicPtr<AtomicU64> = AtomicPtr::new((&raw const NO_GENERATION).cast_mut());
 static NO_GENERATION: AtomicU64 = AtomicU64::new(0);
 /// Value of the word while a fork child attaches.

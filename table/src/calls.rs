@@ -204,31 +204,93 @@ const FILES: u32 = FAIL | FaultKind::Exhaust.bit();
 const CHANGED: u32 = WAIT | FaultKind::Corrupt.bit();
 
 /// One row: an operation.
-#[derive(Debug)]
+///
+/// It holds no pointer, only places in what all rows share: each pointer would be a relocation in every process that
+/// starts under the shim.
+#[derive(Clone, Copy, Debug)]
 pub struct Call {
     /// Which operation.
     pub op: Op,
-    /// Its name in a fault table and in the log.
-    pub name: &'static str,
-    /// The libc symbols that are this operation, aliases included.
-    pub symbols: &'static [&'static str],
-    /// The system calls that are this operation.
-    pub syscalls: &'static [i64],
     /// Bits of [`Family`].
     pub families: u8,
     /// What it acts on.
     pub subject: Subject,
     /// How it fails.
     pub fails: Failure,
-    /// The errnos that it is usually seen to fail with; a random choice draws from these.
-    pub usual: &'static [i32],
     /// Bits of [`FaultKind`] that make sense here.
     pub faults: u32,
-    /// Where the usual errnos come from.
-    pub source: &'static str,
+    symbols: u8,
+    syscalls: Part,
+    usual: Part,
+    /// Where its texts begin in [`TEXTS`]: name, symbols, source.
+    text: u32,
+}
+
+/// A part of a list that all rows share.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    at: u16,
+    len: u16,
+}
+
+impl Part {
+    const fn of<T>(self, whole: &'static [T]) -> &'static [T] {
+        whole.split_at(self.at as usize).1.split_at(self.len as usize).0
+    }
+}
+
+/// Says where in the lists each row's own part is, from their lengths.
+const fn placed<const N: usize>(mut rows: [Call; N]) -> [Call; N] {
+    let (mut row, mut text, mut syscalls, mut usual) = (0, 0, 0, 0);
+    while row < N {
+        let call = &mut rows[row];
+        (call.text, call.syscalls.at, call.usual.at) = (text as u32, syscalls, usual);
+        syscalls += call.syscalls.len;
+        usual += call.usual.len;
+        let mut texts = call.symbols as usize + 2;
+        while texts > 0 {
+            texts -= (TEXTS.as_bytes()[text] == 0) as usize;
+            text += 1;
+        }
+        row += 1;
+    }
+    rows
 }
 
 impl Call {
+    /// Its name in a fault table and in the log.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.texts().next().unwrap_or_default()
+    }
+
+    /// The libc symbols that are this operation, aliases included.
+    pub fn symbols(&self) -> impl Iterator<Item = &'static str> + Clone + use<> {
+        self.texts().skip(1).take(usize::from(self.symbols))
+    }
+
+    /// The system calls that are this operation.
+    #[must_use]
+    pub const fn syscalls(&self) -> &'static [i64] {
+        self.syscalls.of(SYSCALLS)
+    }
+
+    /// The errnos that it is usually seen to fail with; a random choice draws from these.
+    #[must_use]
+    pub const fn usual(&self) -> &'static [i32] {
+        self.usual.of(USUAL)
+    }
+
+    /// Where the usual errnos come from.
+    #[must_use]
+    pub fn source(&self) -> &'static str {
+        self.texts().nth(1 + usize::from(self.symbols)).unwrap_or_default()
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &'static str> + Clone + use<> {
+        TEXTS.get(self.text as usize..).unwrap_or_default().split('\0')
+    }
+
     /// Whether this call belongs to the family.
     #[must_use]
     pub const fn is_in(&self, family: Family) -> bool {
@@ -308,19 +370,25 @@ macro_rules! calls {
         #[expect(missing_docs, reason = "each variant is a row of CALLS, documented there")]
         pub enum Op { $($op),* }
 
+        /// Name, symbols and source of all rows, each ended by NUL.
+        const TEXTS: &str = concat!($($name, "\0", $(stringify!($symbol), "\0",)* $source, "\0"),*);
+        /// The system calls of all rows.
+        const SYSCALLS: &[i64] = &[$($(libc::$sys,)*)*];
+        /// The usual errnos of all rows.
+        const USUAL: &[i32] = &[$($(libc::$errno,)*)*];
+
         /// The rows, in the order of [`Op`].
-        pub const CALLS: &[Call] = &[$(Call {
+        pub const CALLS: &[Call] = &placed([$(Call {
             op: Op::$op,
-            name: $name,
-            symbols: &[$(stringify!($symbol)),*],
-            syscalls: &[$(libc::$sys),*],
             families: 0 $(| Family::$family as u8)*,
             subject: Subject::$subject,
             fails: Failure::$fails,
-            usual: &[$(libc::$errno),*],
             faults: $faults,
-            source: $source,
-        }),*];
+            symbols: <[&str]>::len(&[$(stringify!($symbol)),*]) as u8,
+            syscalls: Part { at: 0, len: <[i64]>::len(&[$(libc::$sys),*]) as u16 },
+            usual: Part { at: 0, len: <[i32]>::len(&[$(libc::$errno),*]) as u16 },
+            text: 0,
+        }),*]);
     };
 }
 
@@ -748,13 +816,13 @@ impl Op {
     /// The operation with this name.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Op> {
-        CALLS.iter().find(|call| call.name == name).map(|call| call.op)
+        CALLS.iter().find(|call| call.name() == name).map(|call| call.op)
     }
 
     /// The operation that a libc symbol is.
     #[must_use]
     pub fn by_symbol(symbol: &str) -> Option<Op> {
-        CALLS.iter().find(|call| call.symbols.contains(&symbol)).map(|call| call.op)
+        CALLS.iter().find(|call| call.symbols().any(|known| known == symbol)).map(|call| call.op)
     }
 }
 
@@ -767,20 +835,20 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for (index, call) in CALLS.iter().enumerate() {
             assert_eq!(call.op as usize, index);
-            for symbol in call.symbols {
-                assert!(seen.insert(*symbol), "{symbol} stands in two rows");
+            for symbol in call.symbols() {
+                assert!(seen.insert(symbol), "{symbol} stands in two rows");
             }
-            assert_eq!(Family::by_name(call.name), None, "a family has that name");
+            assert_eq!(Family::by_name(call.name()), None, "a family has that name");
         }
     }
 
     #[test]
     fn a_call_that_can_fail_has_usual_errnos_with_a_source() {
         for call in CALLS {
-            assert!(!call.source.is_empty());
+            assert!(!call.source().is_empty());
             if call.allows(FaultKind::Error) {
-                assert!(!call.usual.is_empty(), "{} has no usual errno", call.name);
-                assert_ne!(call.fails, Failure::Never, "{}", call.name);
+                assert!(!call.usual().is_empty(), "{} has no usual errno", call.name());
+                assert_ne!(call.fails, Failure::Never, "{}", call.name());
             }
         }
     }

@@ -496,7 +496,7 @@ fn of_family(fault: &Fault, kind: FaultKind, family: Family) -> Result<Vec<Hit>,
         });
     }
     if let Some(errnos) = &fault.errno {
-        let usual = |row: &&Call| errnos.0.iter().all(|(errno, _)| row.usual.contains(&errno.0));
+        let usual = |row: &&Call| errnos.0.iter().all(|(errno, _)| row.usual().contains(&errno.0));
         if rows.iter().any(usual) {
             rows.retain(usual);
         }
@@ -529,9 +529,9 @@ fn by_default(fault: &Fault, kind: FaultKind, resolved: &mut Resolved) -> Result
 
 /// Whether a fault with its selectors can ever hit an operation, alone or as one of a family.
 fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> Result<(), Problem> {
-    let name = row.name;
+    let name = row.name();
     if !row.allows(kind) {
-        let fitting: Vec<&str> = CALLS.iter().filter(|row| row.allows(kind)).map(|row| row.name).take(10).collect();
+        let fitting: Vec<&str> = CALLS.iter().filter(|row| row.allows(kind)).map(Call::name).take(10).collect();
         let problem = Problem::new(format!("{} does not fit the call `{name}`", kind.name()));
         return Err(problem.help(format!("it fits {}", fitting.join(", "))));
     }
@@ -584,9 +584,9 @@ fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> R
 fn returns(fault: &Fault, row: &Call) -> Result<(), Problem> {
     let Some(Returned(value)) = fault.value else { return Ok(()) };
     let (name, fits, help) = match row.fails {
-        Failure::Null => (row.name, value == 0, "a pointer can only be forged as value=0, which is NULL"),
-        Failure::Code => (row.name, value > 0 && value < 4096, "it returns an errno, such as value=12"),
-        Failure::Errno | Failure::Eai | Failure::Count | Failure::Never => (row.name, true, ""),
+        Failure::Null => (row.name(), value == 0, "a pointer can only be forged as value=0, which is NULL"),
+        Failure::Code => (row.name(), value > 0 && value < 4096, "it returns an errno, such as value=12"),
+        Failure::Errno | Failure::Eai | Failure::Count | Failure::Never => (row.name(), true, ""),
     };
     if !fits {
         return Err(Problem::new(format!("`{name}` cannot return {value}")).help(help));
@@ -629,15 +629,15 @@ fn unusual(fault: &Fault, resolved: &mut Resolved) {
             .hits
             .iter()
             .map(|hit| hit.op.row())
-            .filter(|row| !row.usual.contains(&errno.0))
-            .map(|row| row.name)
+            .filter(|row| !row.usual().contains(&errno.0))
+            .map(Call::name)
             .collect();
         if odd.is_empty() {
             continue;
         }
         let names = |codes: &[i32]| codes.iter().map(|code| Errno(*code).to_text()).collect::<Vec<_>>().join(", ");
         let usual = match resolved.hits.as_slice() {
-            [hit] => format!(" (usual: {})", names(hit.op.row().usual)),
+            [hit] => format!(" (usual: {})", names(hit.op.row().usual())),
             _ => String::new(),
         };
         resolved.warnings.push(format!("{} is not usual for {}{usual}", errno.to_text(), odd.join(", ")));

@@ -175,7 +175,7 @@ fn choose_errno(rule: &Rule, op: Op, draw: u64) -> i32 {
         let pick = if last.cumulative == 0 { 0 } else { (draw % u64::from(last.cumulative)) as u32 };
         return used.iter().find(|w| pick < w.cumulative).unwrap_or(last).code;
     }
-    let usual = op.row().usual;
+    let usual = op.row().usual();
     if usual.is_empty() {
         return libc::EIO;
     }

@@ -40,13 +40,13 @@ impl Value for CallName {
         if let Some(found) = named.or_else(|| Op::by_symbol(text).map(CallName::Op)) {
             return Ok(found);
         }
-        let known = CALLS.iter().flat_map(|call| std::iter::once(call.name).chain(call.symbols.iter().copied()));
+        let known = CALLS.iter().flat_map(|call| std::iter::once(call.name()).chain(call.symbols()));
         let known = known.chain(Family::ALL.iter().map(|(name, _)| *name));
         Err(Problem::unknown("call", text, known).or_help("`chaos-exec list calls` shows all of them"))
     }
     fn to_text(&self) -> String {
         match self {
-            CallName::Op(op) => op.row().name.to_owned(),
+            CallName::Op(op) => op.row().name().to_owned(),
             CallName::Family(family) => family.name().to_owned(),
         }
     }

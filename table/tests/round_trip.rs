@@ -1,6 +1,6 @@
 //! What is written reads back to the same, and no text whatever makes a parser panic.
 
-use chaos_table::calls::{CALLS, FaultKind};
+use chaos_table::calls::{CALLS, Call, FaultKind};
 use chaos_table::compile::{Context, compile};
 use chaos_table::environment::from_env;
 use chaos_table::files::{from_toml, from_yaml};
@@ -29,7 +29,7 @@ fn one_of(values: &'static [&'static str]) -> impl Strategy<Value = String> {
 /// A spec with keys and values that are right by themselves; together they may still be refused.
 fn spec_text() -> impl Strategy<Value = String> {
     let kinds: Vec<&str> = FaultKind::ALL.iter().map(|(name, _, _)| *name).collect();
-    let mut calls: Vec<&str> = CALLS.iter().map(|call| call.name).collect();
+    let mut calls: Vec<&str> = CALLS.iter().map(Call::name).collect();
     calls.extend(["disk", "network", "memory", "process", "stdio", "openat", "fopen64", "disk_io"]);
     let calls = proptest::collection::vec(proptest::sample::select(calls), 1..4).prop_map(|names| names.join(","));
     let selectors = (

@@ -17,8 +17,11 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The launcher under test.
-pub const CHAOS: &str = env!("CARGO_BIN_EXE_chaos-exec");
+/// The launcher under test: cargo's, unless `make dist` asks for the one that it has packed.
+pub const CHAOS: &str = match option_env!("CHAOS_EXEC_PACKED") {
+    Some(packed) => packed,
+    None => env!("CARGO_BIN_EXE_chaos-exec"),
+};
 const BUILT: &str = env!("CARGO_TARGET_TMPDIR");
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guests");
 const LIMIT: Duration = Duration::from_secs(60);
@@ -48,6 +51,11 @@ pub fn guest(name: &str) -> String {
 
 /// Builds a guest as `output`, with further flags of the compiler.
 pub fn compile(name: &str, output: &str, flags: &[&str]) -> String {
+    compile_by("cc", name, output, flags)
+}
+
+/// As [`compile`], by another compiler.
+pub fn compile_by(compiler: &str, name: &str, output: &str, flags: &[&str]) -> String {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _held = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let source = Path::new(SOURCES).join(format!("{name}.c"));
@@ -63,14 +71,14 @@ pub fn compile(name: &str, output: &str, flags: &[&str]) -> String {
         return built.display().to_string();
     }
     let fresh = Path::new(BUILT).join(format!("{output}.{}", std::process::id()));
-    let made = Command::new("cc")
+    let made = Command::new(compiler)
         // Without -fno-builtin the compiler turns realloc(NULL, n) into malloc(n).
         .args(["-O1", "-g", "-w", "-pthread", "-fno-builtin", "-o"])
         .args([&fresh, &source])
         .args(flags)
         .output()
-        .expect("the tests build C guests: install the Debian package gcc");
-    assert!(made.status.success(), "cc {}: {}", source.display(), String::from_utf8_lossy(&made.stderr));
+        .unwrap_or_else(|error| panic!("{compiler}: {error}: the tests build C guests with it: call `make setup`"));
+    assert!(made.status.success(), "{compiler} {}: {}", source.display(), String::from_utf8_lossy(&made.stderr));
     fs::rename(&fresh, &built).unwrap();
     built.display().to_string()
 }

@@ -30,10 +30,23 @@ __attribute__((noreturn)) static inline void die(const char *what) {
     _exit(99);
 }
 
-/* The name of an errno; "0" for none. */
+/* The name of an errno; "0" for none. Where libc cannot tell, of those that guests meet on other libcs. */
 static inline const char *name_of(int number) {
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 32)
     const char *name = number ? strerrorname_np(number) : "0";
     return name ? name : "?";
+#else
+#define NAME(name) case name: return #name;
+    switch (number) {
+    case 0: return "0";
+    NAME(EPERM) NAME(ENOENT) NAME(EINTR) NAME(EIO) NAME(EBADF) NAME(EAGAIN) NAME(ENOMEM) NAME(EACCES) NAME(EFAULT)
+    NAME(EEXIST) NAME(ENOTDIR) NAME(EISDIR) NAME(EINVAL) NAME(ENFILE) NAME(EMFILE) NAME(ENOSPC) NAME(ESPIPE)
+    NAME(EROFS) NAME(EPIPE) NAME(ENOSYS) NAME(ENETUNREACH) NAME(ECONNABORTED) NAME(ECONNRESET) NAME(ENOBUFS)
+    NAME(ENOTCONN) NAME(ETIMEDOUT) NAME(ECONNREFUSED) NAME(EHOSTUNREACH) NAME(EINPROGRESS) NAME(EDQUOT)
+    }
+#undef NAME
+    return "?";
+#endif
 }
 
 static inline long long now_ns(void) {

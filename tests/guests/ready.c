@@ -23,14 +23,12 @@ int main(int argc, char **argv) {
     if (*kind == 's' || *kind == 'm') {
         struct sigaction action = {.sa_handler = handle, .sa_flags = SA_RESTART};
         sigaction(SIGALRM, &action, NULL);
-        struct itimerval soon = {.it_value.tv_usec = 300000};
         if (*kind == 'm') {
             sigset_t alarm_only = none;
             sigaddset(&alarm_only, SIGALRM);
             sigprocmask(SIG_BLOCK, &alarm_only, NULL);
             mask = &none;
         }
-        setitimer(ITIMER_REAL, &soon, NULL);
     }
     struct timespec time = {ms / 1000, ms % 1000 * 1000000L}, *spec = ms < 0 ? NULL : &time;
     struct timeval value = {ms / 1000, ms % 1000 * 1000L};
@@ -43,6 +41,8 @@ int main(int argc, char **argv) {
     epoll_ctl(loop, EPOLL_CTL_ADD, ends[0], &event);
     errno = 0;
     long long start = now_ns();
+    struct itimerval soon = {.it_value.tv_usec = *kind == 's' || *kind == 'm' ? 300000 : 0};
+    setitimer(ITIMER_REAL, &soon, NULL);
     long result = -2;
     if (!strcmp(how, "poll")) result = poll(&item, 1, ms);
     if (!strcmp(how, "ppoll")) result = ppoll(&item, 1, spec, mask);

@@ -22,8 +22,6 @@ const NO_WAIT: &str = "a call that does not wait is not interrupted";
 const ADDRESS: &str = "an address needs no look-up";
 /// Why data that is there cannot be withheld from an edge-triggered epoll.
 pub(super) const EDGE: &str = "an edge-triggered epoll would lose its wake-up";
-/// Why a signal does not end a call on a non-blocking descriptor.
-const NOT_WAITING: &str = "a call that does not wait is not interrupted";
 /// What a descriptor is, as far as faults care.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nature {
@@ -98,7 +96,7 @@ pub fn fitting(
             Err("too little data to corrupt so")
         }
         Effect::Corrupt(_) | Effect::Zero(_) | Effect::Duplicate(_) | Effect::Truncate(_)
-            if !is_write(op) && flags & UNTAKEN != 0 =>
+            if !is_write(op) && message_flags(op, flags) & UNTAKEN != 0 =>
         {
             Err("what is only looked at comes again as it was")
         }
@@ -109,13 +107,17 @@ pub fn fitting(
             Err("more bytes than were asked for")
         }
         Effect::Reset(_) | Effect::End(_) => match target {
-            Target::Fd(fd) | Target::Fds(fd, _) if sockets::is_connection(fd) && flags & libc::MSG_ERRQUEUE == 0 => {
+            Target::Fd(fd) | Target::Fds(fd, _)
+                if sockets::is_connection(fd) && message_flags(op, flags) & libc::MSG_ERRQUEUE == 0 =>
+            {
                 Ok(effect)
             }
             _ => Err("only a connected stream can be cut"),
         },
         Effect::Unreachable(what) => sockets::unreachable_fits(op, target, what),
-        Effect::Throttle(_) if flags & libc::MSG_ERRQUEUE != 0 => Err("the error queue is no transfer"),
+        Effect::Throttle(_) if message_flags(op, flags) & libc::MSG_ERRQUEUE != 0 => {
+            Err("the error queue is no transfer")
+        }
         Effect::Hang(_) => match target {
             _ if files::waits(op) => files::may_hang(op, target, flags).map(|()| effect),
             Target::Fd(fd) if !may_block(fd, flags) => Err("a non-blocking descriptor does not hang"),
@@ -146,13 +148,23 @@ pub fn fitting(
     }
 }
 
+/// The MSG_ flags of a call on a socket; the flags of other calls mean other things.
+fn message_flags(op: Op, flags: i32) -> i32 {
+    match op {
+        Op::Send | Op::Sendto | Op::Sendmsg | Op::Sendmmsg | Op::Recv | Op::Recvfrom | Op::Recvmsg | Op::Recvmmsg => {
+            flags
+        }
+        _ => 0,
+    }
+}
+
 pub(super) fn may_block(fd: i32, flags: i32) -> bool {
     flags & libc::MSG_DONTWAIT == 0 && sys::status_flags(fd) & libc::O_NONBLOCK == 0
 }
 
 /// A choice among the usual errnos of a call that fit this descriptor.
 fn choose_usual(op: Op, target: Target, draw: u64, asked: u64, flags: i32) -> Result<Effect, &'static str> {
-    let usual = op.row().usual;
+    let usual = op.row().usual();
     let fits = |errno: &&i32| suits(op, **errno, target, asked, flags).is_ok();
     let count = usual.iter().filter(fits).count() as u64;
     if count == 0 {
@@ -197,7 +209,6 @@ fn suits(op: Op, errno: i32, target: Target, asked: u64, flags: i32) -> Result<(
             libc::EAGAIN if may_block(fd, flags) && sys::socket_timeout(fd, libc::SO_RCVTIMEO).is_none() => {
                 Err("EAGAIN on a blocking socket")
             }
-            libc::EINTR if !may_block(fd, flags) => Err(NOT_WAITING),
             _ => Ok(()),
         };
     }
@@ -210,12 +221,11 @@ fn suits(op: Op, errno: i32, target: Target, asked: u64, flags: i32) -> Result<(
         libc::EAGAIN if nature.is_file() => Err("EAGAIN on a file"),
         libc::EAGAIN if may_block(fd, flags) && !has_timeout(op, fd, nature) => Err("EAGAIN on a blocking descriptor"),
         libc::EAGAIN if !edges::rearm(fd) => Err(EDGE),
-        _ if flags & libc::MSG_ERRQUEUE != 0 && nature.is_socket() && errno != libc::EAGAIN => {
+        _ if message_flags(op, flags) & libc::MSG_ERRQUEUE != 0 && nature.is_socket() && errno != libc::EAGAIN => {
             Err("the error queue neither waits nor has a connection to lose")
         }
         libc::EINTR if op != Op::Close && !may_block(fd, flags) => Err(NO_WAIT),
         libc::EINTR if nature.is_file() && op != Op::Close => Err("EINTR on a file"),
-        libc::EINTR if op != Op::Close && !may_block(fd, flags) => Err(NOT_WAITING),
         libc::EPIPE if nature.is_file() || nature == Nature::Datagram => Err("EPIPE on what is no pipe or stream"),
         libc::ECONNRESET | libc::ETIMEDOUT | libc::ENOBUFS | libc::ENOTCONN if !nature.is_socket() => {
             Err("a socket's error on what is no socket")
@@ -360,7 +370,7 @@ fn short_fits(op: Op, target: Target, asked: u64, flags: i32) -> Result<(), &'st
     if flags & libc::MSG_WAITALL != 0 {
         return Err("MSG_WAITALL asks for all");
     }
-    if flags & libc::MSG_ERRQUEUE != 0 {
+    if message_flags(op, flags) & libc::MSG_ERRQUEUE != 0 {
         return Err("a message of the error queue is whole");
     }
     if !edges::rearm(fd) {

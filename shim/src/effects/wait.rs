@@ -5,8 +5,9 @@ use super::{Outcome, delivered, is_tcp};
 use crate::log::Ticket;
 use crate::select::Target;
 use crate::session::Session;
-use crate::{clock, connects, edges, sys};
+use crate::{clock, connects, edges, real, sys};
 use chaos_table::calls::{Failure, Family, Op, Subject};
+use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How long the kernel tries to connect by default, in ns.
@@ -73,9 +74,8 @@ pub(super) fn wait(op: Op, ns: u64) {
     }
 }
 
-unsafe extern "C-unwind" {
-    fn pthread_testcancel();
-}
+// Before glibc 2.34 it lives in libpthread, without which there is nobody to cancel.
+real::empty_slots! { pthread_testcancel }
 
 /// A thread that waits by our doing can be cancelled where it could be in the call itself. No token is held, and
 /// nothing lives that would need dropping.
@@ -100,9 +100,10 @@ pub fn cancel_here(op: Op) {
         ),
         Subject::Name | Subject::Memory | Subject::Program => false,
     };
-    if is_cancellation_point {
-        // SAFETY: unwinding passes through frames of ours as it does when the real call is cancelled.
-        unsafe { pthread_testcancel() };
+    if is_cancellation_point && let Some(test) = real::resolved(c"pthread_testcancel") {
+        // SAFETY: the signature of libc's function; unwinding passes through frames of ours as it does when the real
+        // call is cancelled.
+        unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn()>(test)() };
     }
 }
 

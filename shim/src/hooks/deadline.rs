@@ -3,7 +3,7 @@
 
 use super::time::{sleeping, sleeping_for};
 use super::{Answer, minus_one, minus_one_long, simple};
-use crate::real::{Missing, Slot, hooks};
+use crate::real::{Slot, hooks};
 use crate::select::Target;
 use crate::wall::{self, likely_clock, true_deadline, true_moment};
 use crate::{clock, sys};
@@ -179,11 +179,7 @@ hooks! {
 
 /// In place of a function of pthread.h that libc lacks: it says so as they do, by its result.
 mod no_code {
-    pub static SLOT: super::Slot = super::Slot {
-        target: super::AtomicPtr::new(refuse as *mut std::ffi::c_void),
-        name: c"",
-        missing: super::Missing::NoSys,
-    };
+    pub static SLOT: super::Slot = super::Slot { target: super::AtomicPtr::new(refuse as *mut std::ffi::c_void) };
 
     extern "C" fn refuse() -> std::ffi::c_int {
         libc::ENOSYS

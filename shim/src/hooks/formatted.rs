@@ -4,7 +4,7 @@
 use super::stdio::formatted;
 use crate::call;
 use crate::effects::{self, Outcome};
-use crate::real::{Missing, Slot, note_caller, resolve_and_jump};
+use crate::real::{Slot, note_caller};
 use crate::select::Target;
 use crate::stream::{standard_input, standard_output};
 use chaos_table::calls::Op;
@@ -70,26 +70,15 @@ unsafe extern "C" fn ask_and_jump() {
 }
 
 /// Declares formatted calls: `Op, symbol, what to ask;`. As `hooks!` does, `or` names what serves where libc lacks the
-/// symbol; `late` ones are looked up when they are first called, since older libcs do not have them and a look-up that
-/// fails is slow.
+/// symbol.
 macro_rules! formatted {
-    ($($op:ident, $symbol:ident $(or $alias:ident)?, $ask:ident $($late:ident)?;)*) => {
+    ($($op:ident, $symbol:ident $(or $alias:ident)?, $ask:ident;)*) => {
         $(
             mod $symbol {
                 use super::*;
 
-                pub static SLOT: Slot = Slot {
-                    target: std::sync::atomic::AtomicPtr::new(stub as *mut c_void),
-                    name: crate::real::c_name(concat!(stringify!($symbol), "\0")),
-                    missing: crate::real::hooks!(@missing $($alias)?),
-                };
+                crate::real::slot!(SLOT, $symbol $(or super::$alias::SLOT)?);
                 const ASK: Ask = $ask;
-
-                #[unsafe(naked)]
-                unsafe extern "C" fn stub() {
-                    std::arch::naked_asm!("lea r11, [rip + {slot}]", "jmp {resolve}", slot = sym SLOT,
-                        resolve = sym resolve_and_jump)
-                }
 
                 #[unsafe(naked)]
                 #[unsafe(no_mangle)]
@@ -115,12 +104,7 @@ macro_rules! formatted {
                 const _: Ask = ASK;
             }
         )*
-
-        /// Slots of this file that every libc has.
-        pub static SLOTS: &[&[&Slot]] = &[$(formatted!(@early $symbol $($late)?)),*];
     };
-    (@early $symbol:ident) => { &[&$symbol::SLOT] };
-    (@early $symbol:ident late) => { &[] };
 }
 
 formatted! {
@@ -144,8 +128,8 @@ formatted! {
     Fscanf, __isoc99_scanf or scanf, from_input;
     Fscanf, __isoc99_vfscanf or vfscanf, from_stream;
     Fscanf, __isoc99_vscanf or vscanf, from_input;
-    Fscanf, __isoc23_fscanf or fscanf, from_stream late;
-    Fscanf, __isoc23_scanf or scanf, from_input late;
-    Fscanf, __isoc23_vfscanf or vfscanf, from_stream late;
-    Fscanf, __isoc23_vscanf or vscanf, from_input late;
+    Fscanf, __isoc23_fscanf or fscanf, from_stream;
+    Fscanf, __isoc23_scanf or scanf, from_input;
+    Fscanf, __isoc23_vfscanf or vfscanf, from_stream;
+    Fscanf, __isoc23_vscanf or vscanf, from_input;
 }

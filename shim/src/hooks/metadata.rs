@@ -1,6 +1,7 @@
 //! Metadata: what files are, who may do what with them, and their times and attributes.
 
 use super::{CWD, looked_up, plain};
+use crate::portable::{kernel_fstat, kernel_fstatat, kernel_lstat, kernel_stat, kernel_statx};
 use crate::real::hooks;
 use crate::select::Target;
 use chaos_table::calls::Op;
@@ -33,15 +34,15 @@ fn on_fd(op: Op, fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
 }
 
 hooks! {
-    Stat, stat(path: Name, to: Buffer) -> c_int, real => stating(CWD, path, 0, || real(path, to));
-    Stat, stat64 or stat(path: Name, to: Buffer) -> c_int, real => stating(CWD, path, 0, || real(path, to));
-    Stat, lstat(path: Name, to: Buffer) -> c_int, real => on_link(Op::Stat, path, || real(path, to));
-    Stat, lstat64 or lstat(path: Name, to: Buffer) -> c_int, real => on_link(Op::Stat, path, || real(path, to));
-    Stat, fstatat(dirfd: c_int, path: Name, to: Buffer, flags: c_int) -> c_int, real =>
+    Stat, stat or kernel_stat(path: Name, to: Buffer) -> c_int, real => stating(CWD, path, 0, || real(path, to));
+    Stat, stat64 or kernel_stat(path: Name, to: Buffer) -> c_int, real => stating(CWD, path, 0, || real(path, to));
+    Stat, lstat or kernel_lstat(path: Name, to: Buffer) -> c_int, real => on_link(Op::Stat, path, || real(path, to));
+    Stat, lstat64 or kernel_lstat(path: Name, to: Buffer) -> c_int, real => on_link(Op::Stat, path, || real(path, to));
+    Stat, fstatat or kernel_fstatat(dirfd: c_int, path: Name, to: Buffer, flags: c_int) -> c_int, real =>
         stating(dirfd, path, flags, || real(dirfd, path, to, flags));
-    Stat, fstatat64 or fstatat(dirfd: c_int, path: Name, to: Buffer, flags: c_int) -> c_int, real =>
+    Stat, fstatat64 or kernel_fstatat(dirfd: c_int, path: Name, to: Buffer, flags: c_int) -> c_int, real =>
         stating(dirfd, path, flags, || real(dirfd, path, to, flags));
-    Stat, statx(dirfd: c_int, path: Name, flags: c_int, mask: c_uint, to: Buffer) -> c_int, real =>
+    Stat, statx or kernel_statx(dirfd: c_int, path: Name, flags: c_int, mask: c_uint, to: Buffer) -> c_int, real =>
         stating(dirfd, path, flags, || real(dirfd, path, flags, mask, to));
     Stat, __xstat(version: c_int, path: Name, to: Buffer) -> c_int, real =>
         stating(CWD, path, 0, || real(version, path, to));
@@ -55,8 +56,8 @@ hooks! {
         stating(dirfd, path, flags, || real(version, dirfd, path, to, flags));
     Stat, __fxstatat64 or __fxstatat(version: c_int, dirfd: c_int, path: Name, to: Buffer, flags: c_int) -> c_int, real =>
         stating(dirfd, path, flags, || real(version, dirfd, path, to, flags));
-    Fstat, fstat(fd: c_int, to: Buffer) -> c_int, real => on_fd(Op::Fstat, fd, || real(fd, to));
-    Fstat, fstat64 or fstat(fd: c_int, to: Buffer) -> c_int, real => on_fd(Op::Fstat, fd, || real(fd, to));
+    Fstat, fstat or kernel_fstat(fd: c_int, to: Buffer) -> c_int, real => on_fd(Op::Fstat, fd, || real(fd, to));
+    Fstat, fstat64 or kernel_fstat(fd: c_int, to: Buffer) -> c_int, real => on_fd(Op::Fstat, fd, || real(fd, to));
     Fstat, __fxstat(version: c_int, fd: c_int, to: Buffer) -> c_int, real => on_fd(Op::Fstat, fd, || real(version, fd, to));
     Fstat, __fxstat64 or __fxstat(version: c_int, fd: c_int, to: Buffer) -> c_int, real =>
         on_fd(Op::Fstat, fd, || real(version, fd, to));

@@ -23,46 +23,31 @@ pub mod time;
 
 use crate::call::{self, First, Quick};
 use crate::effects::{self, Outcome};
-use crate::real::{Slot, word};
+use crate::real::word;
 use crate::select::Target;
 use chaos_table::calls::Op;
 use chaos_table::rule::TRACK;
 use libc::c_long;
 use std::ffi::c_char;
 
+/// Names the functions that redhook declares in a file, for `resolve_declared` to find them now: redhook does so under a
+/// lock, in which a signal handler or a forked child could be caught. They have been resolved with all others.
+macro_rules! declared {
+    ($($symbol:ident)*) => {
+        crate::real::empty_slots! { $($symbol)* }
+
+        pub fn resolve_declared() {
+            $(let _ = redhook::real!($symbol);)*
+        }
+    };
+}
+use declared;
+
 /// Finds every real function now, so that no look-up happens in a signal handler or a forked child.
 pub fn resolve_all() {
-    // The allocator first: on old libcs the look-up of a missing symbol allocates.
-    for slots in [
-        memory::SLOTS,
-        file::SLOTS,
-        net::SLOTS,
-        names::SLOTS,
-        ready::SLOTS,
-        process::SLOTS,
-        stdio::SLOTS,
-        raw::SLOTS,
-        copy::SLOTS,
-        descriptors::SLOTS,
-        durability::SLOTS,
-        metadata::SLOTS,
-        path::SLOTS,
-        ipc::SLOTS,
-        time::SLOTS,
-        deadline::SLOTS,
-    ] {
-        for slot in slots {
-            resolve(slot);
-        }
-    }
-    formatted::SLOTS.iter().copied().flatten().for_each(|slot| resolve(slot));
+    crate::real::resolve_all();
     net::resolve_declared();
     ready::resolve_declared();
-}
-
-fn resolve(slot: &Slot) {
-    // SAFETY: slots are static and name functions of libc.
-    unsafe { crate::real::resolve(slot) };
 }
 
 /// Whether the operation must be followed because it changes what a descriptor is, or a runtime is booting.

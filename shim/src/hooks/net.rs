@@ -2,7 +2,7 @@
 
 use super::data::{Memory, message, messages, transfer};
 use super::file::making;
-use super::{minus_one, simple, tracked, with_flags};
+use super::{declared, minus_one, simple, tracked, with_flags};
 use crate::call::{self, First};
 use crate::connects::{self, Failing};
 use crate::effects::{self, Outcome};
@@ -220,15 +220,7 @@ redhook::hook! {
     }
 }
 
-/// Finds the functions behind redhook's declarations now: it does so under a lock, in which a signal handler or a forked
-/// child could be caught.
-pub fn resolve_declared() {
-    let _ = redhook::real!(socket);
-    let _ = redhook::real!(socketpair);
-    let _ = redhook::real!(pipe);
-    let _ = redhook::real!(pipe2);
-    let _ = redhook::real!(listen);
-}
+declared! { socket socketpair pipe pipe2 listen }
 
 /// A listen: a server is at work.
 pub(super) fn listening(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {

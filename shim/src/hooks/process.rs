@@ -105,21 +105,13 @@ unsafe extern "C" fn vfork() {
         "2: ret",
         caller = const std::mem::offset_of!(crate::guard::Thread, caller),
         before = sym before_vfork,
-        slot = sym VFORK,
+        slot = sym real_vfork::VFORK,
     )
 }
 
 /// The real vfork.
-pub static VFORK: Slot = Slot {
-    target: std::sync::atomic::AtomicPtr::new(vfork_stub as *mut c_void),
-    name: c"vfork",
-    missing: crate::real::Missing::NoSys,
-};
-
-#[unsafe(naked)]
-unsafe extern "C" fn vfork_stub() {
-    std::arch::naked_asm!("lea r11, [rip + {slot}]", "jmp {resolve}", slot = sym VFORK,
-        resolve = sym crate::real::resolve_and_jump)
+mod real_vfork {
+    crate::real::slot!(VFORK, vfork);
 }
 
 /// An exec of any form.
@@ -406,11 +398,8 @@ fn creating(
 /// In place of `thrd_create` where libc has none.
 pub mod no_threads {
     /// A function of ours.
-    pub static SLOT: crate::real::Slot = crate::real::Slot {
-        target: std::sync::atomic::AtomicPtr::new(refuse as *mut std::ffi::c_void),
-        name: c"",
-        missing: crate::real::Missing::NoSys,
-    };
+    pub static SLOT: crate::real::Slot =
+        crate::real::Slot { target: std::sync::atomic::AtomicPtr::new(refuse as *mut std::ffi::c_void) };
 
     extern "C" fn refuse() -> std::ffi::c_int {
         super::THRD_ERROR

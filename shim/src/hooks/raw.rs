@@ -9,12 +9,12 @@ use super::raw_plain::calling;
 use super::ready::{clear_polled, clear_sets, of_ms, selecting, to_ms, waiting, waiting_spec, watching};
 use super::{minus_one, simple};
 use crate::guard::thread;
-use crate::real::{Slot, word};
+use crate::real::word;
 use crate::session::attached;
 use crate::{fds, tree};
 use chaos_table::calls::{CALLS, Op};
 use libc::{c_char, c_int, c_long, c_void};
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::Ordering;
 
 /// System call numbers up to here may be in the table of calls.
 const NUMBERS: usize = 512;
@@ -28,8 +28,8 @@ const fn operations() -> [u16; NUMBERS] {
     let mut row = 0;
     while row < CALLS.len() {
         let mut at = 0;
-        while at < CALLS[row].syscalls.len() {
-            table[CALLS[row].syscalls[at] as usize] = CALLS[row].op as u16 + 1;
+        while at < CALLS[row].syscalls().len() {
+            table[CALLS[row].syscalls()[at] as usize] = CALLS[row].op as u16 + 1;
             at += 1;
         }
         row += 1;
@@ -86,17 +86,9 @@ fn forks(op: Op) -> usize {
 type Real = unsafe extern "C-unwind" fn(c_long, usize, usize, usize, usize, usize, usize) -> c_long;
 
 /// The real `syscall`.
-static SYSCALL: Slot =
-    Slot { target: AtomicPtr::new(stub as *mut c_void), name: c"syscall", missing: crate::real::Missing::NoSys };
-
-#[unsafe(naked)]
-unsafe extern "C" fn stub() {
-    std::arch::naked_asm!("lea r11, [rip + {slot}]", "jmp {resolve}", slot = sym SYSCALL,
-        resolve = sym crate::real::resolve_and_jump)
+mod real {
+    crate::real::slot!(SYSCALL, syscall);
 }
-
-/// Slots of this file.
-pub static SLOTS: &[&Slot] = &[&SYSCALL, &super::process::VFORK];
 
 /// syscall(2), the libc function.
 #[unsafe(naked)]
@@ -118,7 +110,7 @@ unsafe extern "C" fn syscall() {
         "ret",
         caller = const std::mem::offset_of!(crate::guard::Thread, caller),
         route = sym route,
-        slot = sym SYSCALL,
+        slot = sym real::SYSCALL,
         handle = sym handle,
     )
 }
@@ -133,7 +125,7 @@ unsafe extern "C-unwind" fn handle(
     f: usize,
 ) -> c_long {
     // SAFETY: the slot holds libc's syscall.
-    let real: Real = unsafe { std::mem::transmute(SYSCALL.target.load(Ordering::Relaxed)) };
+    let real: Real = unsafe { std::mem::transmute(real::SYSCALL.target.load(Ordering::Relaxed)) };
     // SAFETY: the program's own arguments, with what the hooks change (buffers, lengths, environments).
     let again = |args: [usize; 6]| unsafe {
         let [a, b, c, d, e, f] = args;

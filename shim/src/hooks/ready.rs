@@ -1,7 +1,7 @@
 //! Waiting for readiness: poll, select and epoll, and what epoll watches.
 
 use super::file::making;
-use super::{minus_one, simple};
+use super::{declared, minus_one, simple};
 use crate::call;
 use crate::effects::{self, Outcome};
 use crate::real::hooks;
@@ -176,10 +176,7 @@ redhook::hook! {
     }
 }
 
-/// Finds the function behind redhook's declaration now.
-pub fn resolve_declared() {
-    let _ = redhook::real!(epoll_ctl);
-}
+declared! { epoll_ctl }
 
 /// A change of what an epoll watches.
 ///

@@ -13,7 +13,7 @@ use crate::call::{self, Quick};
 use crate::disk::Freed;
 use crate::effects::{self, Change, Outcome};
 use crate::log::Ticket;
-use crate::real::{hooks, set_errno};
+use crate::real::{hooks, null, set_errno};
 use crate::select::Target;
 use crate::stream::{self, descriptor_of};
 use crate::{fds, sys};

@@ -3,7 +3,8 @@
 use super::{Answer, minus_one, minus_one_long, quickly, simple};
 use crate::call;
 use crate::effects::{self, Outcome};
-use crate::real::{Missing, Slot, hooks};
+use crate::portable::kernel_getrandom;
+use crate::real::{Slot, hooks};
 use crate::select::Target;
 use crate::wall::{self, SECOND};
 use crate::{clock, sys};
@@ -187,7 +188,7 @@ hooks! {
         simple(Op::TimerCreate, Target::Nothing, || real(clock, event, timer), minus_one);
     TimerfdGettime, timerfd_gettime(fd: c_int, time: *mut itimerspec) -> c_int, real =>
         simple(Op::TimerfdGettime, Target::Nothing, || real(fd, time), minus_one);
-    Getrandom, getrandom(buffer: *mut c_void, len: usize, flags: c_uint) -> isize, real =>
+    Getrandom, getrandom or kernel_getrandom(buffer: *mut c_void, len: usize, flags: c_uint) -> isize, real =>
         drawing(buffer, len, flags, |to, len| real(to, len, flags));
     Getentropy, getentropy(buffer: *mut c_void, len: usize) -> c_int, real =>
         simple(Op::Getentropy, Target::Nothing, || real(buffer, len), minus_one);
@@ -202,11 +203,8 @@ hooks! {
 macro_rules! stand_in {
     ($name:ident, $function:path) => {
         mod $name {
-            pub static SLOT: super::Slot = super::Slot {
-                target: super::AtomicPtr::new($function as *mut std::ffi::c_void),
-                name: c"",
-                missing: super::Missing::NoSys,
-            };
+            pub static SLOT: super::Slot =
+                super::Slot { target: super::AtomicPtr::new($function as *mut std::ffi::c_void) };
         }
     };
 }
