@@ -30,9 +30,12 @@ def make(chaos_exec):
     def of(condition):
         return ",".join(call["name"] for call in calls if condition(call))
 
-    everything = ",".join(families)
-    idle = [f"error calls={family} nth={NEVER}" for family in families]
-    idle += [f"latency calls={family} delay=1s rate=0.000000001%" for family in families]
+    def family(name, fault):
+        return of(lambda call: name in call["families"] and fault in call["faults"])
+
+    everything = of(lambda call: "latency" in call["faults"])
+    idle = [f"error calls={calls} nth={NEVER}" for calls in (family(name, "error") for name in families) if calls]
+    idle.append(f"latency calls={everything} delay=1s rate=0.000000001%")
     idle += ["error calls=disk path=/nowhere/**", "error calls=network to=127.9.9.9:9", "exhaust what=memory limit=16000000TB"]
     interrupted = of(lambda call: "EINTR" in call["errnos"] and "error" in call["faults"])
     shortened = of(lambda call: "short" in call["faults"])

@@ -218,6 +218,7 @@ fn specs() {
         ("short calls=read keep=100%", &["more than 0% and less than 100%"]),
         ("short calls=read keep=0", &["more than 0% and less than 100%"]),
         ("error calls=free", &["error does not fit the call `free`"]),
+        ("error calls=time errno=EAI_AGAIN", &["no call of the family `time`"]),
         ("corrupt flip=1", &["says not what to flip"]),
         ("corrupt flip=0bits", &["0 bits"]),
         ("corrupt flip=9bits/1B", &["more bits than there are"]),
