@@ -4,6 +4,7 @@
 
 use crate::episode::How;
 use crate::outcome::{Failing, Outcome};
+use crate::recoveries::Recoveries;
 use serde::Serialize;
 
 /// Fewer recoveries than these make a percentile a guess.
@@ -36,6 +37,8 @@ pub struct Figures {
     pub checks_failed: u64,
     /// Files that runs left behind and that are not whole; `None` when nobody looked.
     pub files_broken: Option<u64>,
+    /// Episodes that may have recovered with nobody watching.
+    pub unwatched: u64,
     /// Recovered by a retry.
     pub retried: u64,
     /// Recovered by another member of the role.
@@ -93,6 +96,7 @@ impl Figures {
             (None, None) => None,
             (one, two) => Some(one.unwrap_or(0) + two.unwrap_or(0)),
         };
+        self.unwatched += other.unwatched;
         self.retried += other.retried;
         self.rerouted += other.rerouted;
         self.restarted += other.restarted;
@@ -104,8 +108,8 @@ impl Figures {
 
     /// Episodes that recovered.
     #[must_use]
-    pub fn recovered(&self) -> u64 {
-        self.retried + self.rerouted + self.restarted
+    pub fn recovered(&self) -> Recoveries {
+        Recoveries { seen: self.retried + self.rerouted + self.restarted, unwatched: self.unwatched }
     }
 
     /// Episodes that failed.
@@ -117,20 +121,25 @@ impl Figures {
     /// Episodes in all.
     #[must_use]
     pub fn episodes(&self) -> u64 {
-        self.recovered() + self.tolerated + self.failed() + self.unknown
+        self.recovered().seen + self.tolerated + self.failed() + self.unknown
     }
 
-    /// R/N; `None` when there was nothing to recover from.
+    /// R/N; `None` when there was nothing to recover from, or nobody watched.
     #[must_use]
     pub fn recovery_rate(&self) -> Option<f64> {
-        part(self.recovered(), self.episodes())
+        part(self.recovered().measured()?, self.episodes())
     }
 
-    /// [(R+T)/N, (R+T+U)/N]; `None` when there was nothing to survive.
+    /// (R+T)/N; `None` when there was nothing to survive, or nobody watched.
     #[must_use]
-    pub fn survival(&self) -> Option<(f64, f64)> {
-        let sure = self.recovered() + self.tolerated;
-        Some((part(sure, self.episodes())?, part(sure + self.unknown, self.episodes())?))
+    pub fn survival_low(&self) -> Option<f64> {
+        part(self.recovered().measured()? + self.tolerated, self.episodes())
+    }
+
+    /// (R+T+U)/N; `None` when there was nothing to survive.
+    #[must_use]
+    pub fn survival_high(&self) -> Option<f64> {
+        part(self.recovered().seen + self.tolerated + self.unknown, self.episodes())
     }
 
     /// The part of the runs that did their task; `None` when no end was seen.
@@ -139,9 +148,15 @@ impl Figures {
         part(self.completed, self.ended_runs)
     }
 
-    /// The times to recovery.
+    /// The times to recovery; `None` when nothing recovered, or nobody watched.
     #[must_use]
     pub fn mttr(&self) -> Option<Spread> {
+        self.recovered().measured().and(self.seen_mttr())
+    }
+
+    /// The times of those recoveries that were seen, be they all or not.
+    #[must_use]
+    pub fn seen_mttr(&self) -> Option<Spread> {
         Spread::of(self.ttr_ns.clone())
     }
 }
@@ -210,7 +225,22 @@ mod tests {
     #[test]
     fn nothing_is_no_number() {
         let none = Figures::default();
-        assert_eq!((none.recovery_rate(), none.survival(), none.mttr(), none.completion()), (None, None, None, None));
+        assert_eq!((none.recovery_rate(), none.mttr(), none.completion()), (None, None, None));
+        assert_eq!((none.survival_low(), none.survival_high()), (None, None));
+    }
+
+    #[test]
+    fn what_nobody_watched_is_no_number_either() {
+        let mut some = Figures { unwatched: 3, ..Figures::default() };
+        some.count(&Outcome::Recovered { how: How::Restarted, ttr_ns: 5 });
+        some.count(&Outcome::Tolerated);
+        some.count(&Outcome::Unknown);
+        some.count(&Outcome::Failed { kind: Failing::Hang, why: String::new() });
+        assert_eq!((some.recovery_rate(), some.mttr(), some.survival_low()), (None, None, None));
+        assert_eq!((some.survival_high(), some.seen_mttr().unwrap().n), (Some(0.75), 1));
+        let mut pool = Figures { retried: 9, ..Figures::default() };
+        pool.add(&some);
+        assert_eq!((pool.recovery_rate(), pool.recovered().seen), (None, 10), "one such run is enough");
     }
 
     #[test]
@@ -220,7 +250,8 @@ mod tests {
         one.count(&Outcome::Tolerated);
         one.count(&Outcome::Unknown);
         one.count(&Outcome::Failed { kind: Failing::Wrong, why: String::new() });
-        assert_eq!((one.recovery_rate(), one.survival()), (Some(0.25), Some((0.5, 0.75))));
+        assert_eq!(one.recovery_rate(), Some(0.25));
+        assert_eq!((one.survival_low(), one.survival_high()), (Some(0.5), Some(0.75)));
         let mut all = Figures { completed: 1, ..one.clone() };
         all.add(&one);
         assert_eq!((all.episodes(), all.runs, all.failed(), all.mttr().unwrap().n), (8, 2, 2, 2));

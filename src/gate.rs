@@ -2,6 +2,7 @@
 
 use crate::error::{Failure, Result};
 use crate::figures::{Figures, SMALL, Spread};
+use crate::recoveries::NOT_WATCHED;
 use chaos_table::nearest;
 use chaos_table::quantities::{Rate, Time};
 use std::fmt;
@@ -41,14 +42,14 @@ pub struct Judgement<'a> {
 /// Every figure that a gate can name.
 const FIGURES: &[Row] = &[
     ("recovery", Unit::Part, |on| on.figures.recovery_rate()),
-    ("survival", Unit::Part, |on| on.figures.survival().map(|(low, _)| low)),
-    ("survival.high", Unit::Part, |on| on.figures.survival().map(|(_, high)| high)),
+    ("survival", Unit::Part, |on| on.figures.survival_low()),
+    ("survival.high", Unit::Part, |on| on.figures.survival_high()),
     ("completion", Unit::Part, |on| on.figures.completion()),
     ("rate", Unit::Part, |on| on.rate),
     ("injections", Unit::Count, |on| count(on.figures.delivered)),
     ("fired", Unit::Count, |on| count(on.figures.fired)),
     ("episodes", Unit::Count, |on| count(on.figures.episodes())),
-    ("recovered", Unit::Count, |on| count(on.figures.recovered())),
+    ("recovered", Unit::Count, |on| on.figures.recovered().measured().and_then(count)),
     ("tolerated", Unit::Count, |on| count(on.figures.tolerated)),
     ("failed", Unit::Count, |on| count(on.figures.failed())),
     ("unknown", Unit::Count, |on| count(on.figures.unknown)),
@@ -68,6 +69,9 @@ const FIGURES: &[Row] = &[
     ("mttr.max", Unit::Time, |on| mttr(on, |spread| spread.max)),
     ("slowdown", Unit::Factor, |on| on.slowdown),
 ];
+
+/// Figures that need somebody to watch recoveries; so do those of the time to recovery.
+const WATCHED: [&str; 3] = ["recovery", "recovered", "survival"];
 
 /// Figures that say something also when no fault was delivered.
 const WITHOUT_FAULTS: [&str; 4] = ["crashes", "completion", "checks.failed", "controls.failed"];
@@ -180,9 +184,11 @@ impl Gate {
     #[must_use]
     pub fn rule(&self, on: &Judgement) -> Ruling {
         let nothing = on.figures.delivered == 0;
-        let (mut failed, mut open, mut held) = (Vec::new(), Vec::new(), Vec::new());
+        let unwatched = on.figures.unwatched > 0;
+        let (mut failed, mut open, mut held, mut unmeasured) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for clause in &self.clauses {
             match clause.figure.2(on) {
+                None if unwatched && clause.needs_watching() => unmeasured.push(clause.figure.0),
                 None => open.push(format!("there is no figure for {}", clause.figure.0)),
                 Some(_) if nothing && !WITHOUT_FAULTS.contains(&clause.figure.0) => {}
                 Some(value) if clause.holds(value) => held.push(clause.said(value, on)),
@@ -202,6 +208,9 @@ impl Gate {
         if let Some(damaged) = on.damaged {
             return Ruling::Inconclusive(damaged.to_owned());
         }
+        if !unmeasured.is_empty() {
+            open.push(format!("{} not measured: {NOT_WATCHED}", unmeasured.join(", ")));
+        }
         if open.is_empty() { Ruling::Passed(held.join(", ")) } else { Ruling::Inconclusive(open.join("; ")) }
     }
 }
@@ -216,6 +225,10 @@ impl Clause {
             Comparison::Below => value < self.bound,
             Comparison::Above => value > self.bound,
         }
+    }
+
+    fn needs_watching(&self) -> bool {
+        WATCHED.contains(&self.figure.0) || self.figure.0.starts_with("mttr")
     }
 
     fn said(&self, value: f64, on: &Judgement) -> String {

@@ -78,6 +78,34 @@ fn no_data_is_inconclusive_and_never_zero() {
 }
 
 #[test]
+fn what_nobody_watched_is_inconclusive_and_says_so() {
+    let unwatched = Figures { unwatched: 3, files_broken: Some(0), ..figures(0, 3) };
+    let on = |figures: &Figures, text: &str| {
+        let judgement = Judgement { figures, controls: None, rate: Some(0.3), slowdown: None, damaged: None };
+        gate(text).rule(&judgement)
+    };
+    for text in ["recovery>=0%", "recovery<=100%", "recovered=0", "survival>=0%", "production", "mars-rover"]
+        .into_iter()
+        .chain(["mttr<1s", "mttr.mean<1s", "mttr.p50<1s", "mttr.p95<1s", "mttr.p99<1s", "mttr.max<1s"])
+    {
+        let ruling = on(&unwatched, text);
+        assert_eq!(ruling.word(), "inconclusive", "{text}: {ruling:?}");
+        let why = "not measured: this version does not watch recoveries inside the program";
+        assert!(ruling.words().contains(why) && !ruling.words().contains("there is no figure"), "{text}: {ruling:?}");
+    }
+    let said = on(&unwatched, "recovery>=80%,mttr.p95<2s,slowdown<2").words();
+    let reason = "this version does not watch recoveries inside the program";
+    let expected =
+        format!("gate inconclusive: there is no figure for slowdown; recovery, mttr.p95 not measured: {reason}");
+    assert_eq!(said, expected);
+    // What is known decides, some restarts are not all recoveries, and what needs no watching is judged.
+    assert_eq!(on(&Figures { crashes: 1, ..unwatched.clone() }, "production").word(), "failed");
+    let some = Figures { unwatched: 1, ..figures(9, 1) };
+    assert_eq!((on(&some, "recovery>=90%").word(), on(&some, "mttr<1s").word()), ("inconclusive", "inconclusive"));
+    assert_eq!(on(&unwatched, "crashes=0,failed=0,unknown=3,survival.high=100%,injections>=3").word(), "passed");
+}
+
+#[test]
 fn mars_rover_asks_for_a_rate_and_whole_files() {
     let fine = Figures { files_broken: Some(0), ..figures(9, 1) };
     let on = |figures: &Figures, rate| {

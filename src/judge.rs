@@ -7,6 +7,7 @@ use crate::figures::Figures;
 use crate::log_events::{Escape, Event, Events, Injection, Mark, Process};
 use crate::log_reader::Source;
 use crate::outcome::{Crash, Failing, Kill, Outcome, classify, crashes, failing};
+use crate::recoveries::{NOT_WATCHED, Recoveries};
 use crate::session::Meta;
 use crate::session_file::RuleLabel;
 use chaos_table::calls::{Family, Op};
@@ -82,7 +83,7 @@ pub struct RuleFigures {
     /// Episodes that it began.
     pub episodes: u64,
     /// Those that recovered.
-    pub recovered: u64,
+    pub recovered: Recoveries,
     /// Those that failed.
     pub failed: u64,
     /// Whether no call triggers it: the launcher does it.
@@ -100,7 +101,7 @@ pub struct FamilyFigures {
     /// Episodes.
     pub episodes: u64,
     /// Those that recovered.
-    pub recovered: u64,
+    pub recovered: Recoveries,
     /// Those that failed.
     pub failed: u64,
 }
@@ -203,7 +204,10 @@ impl Gathering {
             Event::Injection(injection) => self.injected(*injection),
             Event::Recovery(recovery) => {
                 judged.last_ns = judged.last_ns.max(recovery.at_ns);
-                self.episodes.recovered(&recovery);
+                // Who does not watch has written none: then it is not the shim's.
+                if judged.watched() {
+                    self.episodes.recovered(&recovery);
+                }
             }
             Event::Escape(escape) => {
                 judged.figures.escapes += 1;
@@ -248,6 +252,7 @@ impl Gathering {
     fn conclude(self, facts: Option<Facts>) -> Judged {
         let Gathering { mut judged, labels, counted, by_rule, episodes, kills } = self;
         let root = judged.meta.as_ref().and_then(|meta| u32::try_from(meta.root_pid?).ok());
+        let watched = judged.watched();
         let mut episodes = episodes.finish();
         let outcomes = classify(&mut episodes, facts.as_ref(), &kills, root);
         for (episode, outcome) in episodes.iter().zip(&outcomes) {
@@ -255,13 +260,17 @@ impl Gathering {
             let rule = by_rule.get(&episode.rule).and_then(|at| judged.rules.get_mut(*at));
             let family = family(&episode.call, episode.resource.as_deref());
             let family = judged.families.entry(family.to_owned()).or_default();
-            let recovered = u64::from(matches!(outcome, Outcome::Recovered { .. }));
+            let recovered = Recoveries {
+                seen: u64::from(matches!(outcome, Outcome::Recovered { .. })),
+                unwatched: u64::from(!watched && episode.recovered.is_none()),
+            };
             let failed = u64::from(matches!(outcome, Outcome::Failed { .. }));
-            (family.episodes, family.recovered, family.failed) =
-                (family.episodes + 1, family.recovered + recovered, family.failed + failed);
+            judged.figures.unwatched += recovered.unwatched;
+            (family.episodes, family.failed) = (family.episodes + 1, family.failed + failed);
+            family.recovered += recovered;
             if let Some(rule) = rule {
-                (rule.episodes, rule.recovered, rule.failed) =
-                    (rule.episodes + 1, rule.recovered + recovered, rule.failed + failed);
+                (rule.episodes, rule.failed) = (rule.episodes + 1, rule.failed + failed);
+                rule.recovered += recovered;
             }
         }
         judged.episodes = episodes.into_iter().zip(outcomes).collect();
@@ -306,6 +315,11 @@ impl Judged {
             self.trouble
                 .push("nobody saw how it ended: it still runs, or its launcher was killed, or it had none".to_owned());
         }
+        if figures.unwatched > 0 {
+            self.trouble.push(format!(
+                "{NOT_WATCHED}: a fault on one resource stays one episode, and a failure falls to every episode"
+            ));
+        }
         if figures.suppressed > 0 {
             self.trouble.push(format!("{} faults did not happen because the log was full", figures.suppressed));
         }
@@ -320,6 +334,12 @@ impl Judged {
         let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         self.evidence = (!names.is_empty()).then_some((dir, names));
+    }
+
+    /// Whether recoveries inside the program were recorded.
+    #[must_use]
+    pub fn watched(&self) -> bool {
+        self.meta.as_ref().is_some_and(|meta| meta.recoveries_watched)
     }
 
     /// The seed, where it is known.

@@ -31,6 +31,7 @@ mod pool;
 mod preload;
 mod probe;
 mod process;
+mod recoveries;
 mod repeat;
 mod report;
 mod run;

@@ -6,6 +6,7 @@ use crate::figures::{Figures, Spread};
 use crate::gate::Judgement;
 use crate::judge::{FamilyFigures, Judged, RuleFigures, family, hint};
 use crate::outcome::{Crash, Failing, Outcome};
+use crate::recoveries::Recoveries;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,7 +70,7 @@ pub struct RunRow {
     /// Episodes.
     pub episodes: u64,
     /// Those that recovered.
-    pub recovered: u64,
+    pub recovered: Recoveries,
     /// Those that were tolerated.
     pub tolerated: u64,
     /// Those that failed.
@@ -159,7 +160,7 @@ impl Pool {
                 *self.escapes.entry(what).or_default() += 1;
             }
         }
-        run.episodes.iter().for_each(|(episode, outcome)| self.group(&run.name, episode, outcome));
+        run.episodes.iter().for_each(|(episode, outcome)| self.group(&run, episode, outcome));
         self.runs.push(row);
         if self.details.len() < DETAILED {
             self.details.push(run);
@@ -195,7 +196,7 @@ impl Pool {
         sum.failed += more.failed;
     }
 
-    fn group(&mut self, session: &str, episode: &Episode, outcome: &Outcome) {
+    fn group(&mut self, run: &Judged, episode: &Episode, outcome: &Outcome) {
         if matches!(outcome, Outcome::Recovered { .. } | Outcome::Tolerated) {
             return;
         }
@@ -216,8 +217,8 @@ impl Pool {
                 error: episode.error.clone(),
                 count: 1,
                 example: episode.resource.clone(),
-                session: session.to_owned(),
-                advice: advice(episode, outcome),
+                session: run.name.clone(),
+                advice: advice(episode, outcome, run.watched()),
             });
         }
     }
@@ -323,7 +324,7 @@ fn row_of(run: &Judged) -> RunRow {
 }
 
 /// What to look at for an episode that was not got over.
-fn advice(episode: &Episode, outcome: &Outcome) -> String {
+fn advice(episode: &Episode, outcome: &Outcome, watched: bool) -> String {
     let Episode { call, error, .. } = episode;
     match outcome {
         Outcome::Failed { kind: Failing::Crash, .. } => {
@@ -340,6 +341,9 @@ fn advice(episode: &Episode, outcome: &Outcome) -> String {
         }
         Outcome::Failed { kind: Failing::Wrong, .. } => {
             format!("after {call} met {error} it went on with a wrong result: verify what was read or written")
+        }
+        Outcome::Unknown if !watched => {
+            format!("nobody watched whether it got over {error} of {call}: add a check")
         }
         Outcome::Recovered { .. } | Outcome::Tolerated | Outcome::Unknown => {
             format!("no success of {call} was seen after {error}, and nothing says whether that matters: add a check")

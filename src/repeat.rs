@@ -12,6 +12,7 @@ use crate::log_reader::Source;
 use crate::options::{Options, words_of};
 use crate::pool::{Pool, RunRow};
 use crate::preload;
+use crate::recoveries::NOT_MEASURED;
 use crate::report::{Report, Wanted};
 use crate::session::{RUNS, link_latest, new_dir, write_atomically};
 use crate::summary::{say_ruling, verdict};
@@ -217,7 +218,10 @@ fn progress(what: &str, number: u64, all: u64, row: &RunRow) -> String {
     let why = row.why.as_deref().filter(|why| *why != row.ended).map(|why| format!(" ({why})")).unwrap_or_default();
     let counts = match row.episodes {
         0 => format!("{} delivered", row.delivered),
-        episodes => format!("{} delivered, {} of {episodes} recovered", row.delivered, row.recovered),
+        episodes => match row.recovered.measured() {
+            Some(recovered) => format!("{} delivered, {recovered} of {episodes} recovered", row.delivered),
+            None => format!("{} delivered, {episodes} episodes, recoveries {NOT_MEASURED}", row.delivered),
+        },
     };
     let seed = row.seed.filter(|_| what == "run").map(|seed| format!(", seed {seed}")).unwrap_or_default();
     format!("{what} {number}/{all}: {}{why}; {counts}{seed}", row.ended)

@@ -19,6 +19,7 @@ use crate::options::{Options, level_of};
 use crate::pool::Pool;
 use crate::preload;
 use crate::process::{Outcome, Target};
+use crate::recoveries;
 use crate::repeat;
 use crate::report::{Report, Wanted};
 use crate::session::{End, Files, Meta, Session, hex, link_latest};
@@ -170,6 +171,7 @@ fn describe(session: &Session, options: &Options, command: &Command, plan: &Plan
         seed: options.seed,
         table: serde_json::from_str(&options.table.to_json()).cannot("describe the table")?,
         rules: labels(plan),
+        recoveries_watched: recoveries::WATCHED,
         started: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         session_file: session.file_for_meta(),
         root_pid: None,

@@ -48,6 +48,9 @@ pub struct Meta {
     pub table: serde_json::Value,
     /// Names and labels of the rules.
     pub rules: Vec<RuleLabel>,
+    /// Whether recoveries inside the program are recorded; older descriptions do not say so, and there they are not.
+    #[serde(default)]
+    pub recoveries_watched: bool,
     /// When the run started, RFC 3339.
     pub started: String,
     /// The mapped file: a name in the session directory, or an absolute path.

@@ -10,6 +10,7 @@ use crate::log_format::text;
 use crate::log_reader::Source;
 use crate::pool::Pool;
 use crate::process::Survivor;
+use crate::recoveries::{NOT_MEASURED, NOT_WATCHED};
 use crate::session_file::{RuleCounters, RuleLabel};
 use crate::tally::Tally;
 use std::path::Path;
@@ -156,7 +157,9 @@ pub fn verdict(console: Console, pool: &Pool) {
 }
 
 fn episodes(console: Console, figures: &Figures) {
-    let Some(rate) = figures.recovery_rate() else { return };
+    if figures.episodes() == 0 {
+        return;
+    }
     let counts = [
         (figures.retried, "recovered by retry"),
         (figures.rerouted, "rerouted"),
@@ -169,13 +172,17 @@ fn episodes(console: Console, figures: &Figures) {
         counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
     let tone = if figures.failed() > 0 { Tone::Loud } else { Tone::Plain };
     let episodes = if figures.episodes() == 1 { "episode" } else { "episodes" };
-    let survival = figures.survival().filter(|_| figures.unknown > 0);
+    let survival = figures.survival_low().zip(figures.survival_high()).filter(|_| figures.unknown > 0);
     let survival = survival.map(|(low, high)| format!(", survival {} to {}", percent(low), percent(high)));
-    let rates = format!("recovery {}{}", percent(rate), survival.unwrap_or_default());
+    let rates = match figures.recovery_rate() {
+        Some(rate) => format!("recovery {}{}", percent(rate), survival.unwrap_or_default()),
+        None => format!("recovery {NOT_MEASURED}: {NOT_WATCHED}"),
+    };
     console.say(tone, &format!("{} {episodes}: {}; {rates}", figures.episodes(), counts.join(", ")));
-    if let Some(spread) = figures.mttr() {
+    if let Some(spread) = figures.seen_mttr() {
+        let of = if figures.unwatched > 0 { " of what a probe saw" } else { "" };
         let (mean, p95) = (duration(spread.mean), duration(spread.p95));
-        console.say(Tone::Plain, &format!("time to recovery: mean {mean}, P95 {p95}, n={}", spread.n));
+        console.say(Tone::Plain, &format!("time to recovery{of}: mean {mean}, P95 {p95}, n={}", spread.n));
     }
 }
 

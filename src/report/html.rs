@@ -8,6 +8,7 @@ use crate::gate::{Ruling, duration, percent};
 use crate::judge::{Judged, family};
 use crate::outcome::Outcome;
 use crate::pool::Pool;
+use crate::recoveries::NOT_MEASURED;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// Rows of a long table.
@@ -84,6 +85,8 @@ fn headline(report: &Report, pool: &Pool) -> Markup {
             p.banner.(if rate >= 0.8 { "good" } else { "bad" }) {
                 "Recovery rate " strong { (percent(rate)) } ": " (grade(rate)) "."
             }
+        } @else if pool.figures.unwatched > 0 {
+            p.banner.doubt { "Recovery rate: " (NOT_MEASURED) "." }
         } @else {
             p.banner.doubt { "No recovery rate: what was injected only made calls slow." }
         }
@@ -100,18 +103,19 @@ fn tiles(pool: &Pool) -> Markup {
     };
     let bad = |count: u64| if count > 0 { "bad" } else { "" };
     let rate = |rate: Option<f64>| rate.map_or_else(|| "\u{2013}".into(), percent);
+    let nothing = if figures.unwatched > 0 { NOT_MEASURED } else { "\u{2013}" };
     html! {
         section.tiles {
             (tile("runs", pool.runs.len().to_string(), ""))
             (tile("injections", figures.delivered.to_string(), ""))
             (tile("episodes", figures.episodes().to_string(), ""))
-            (tile("recovered", figures.recovered().to_string(), if figures.recovered() > 0 { "good" } else { "" }))
+            (tile("recovered", figures.recovered().to_string(), if figures.recovered().seen > 0 { "good" } else { "" }))
             (tile("tolerated", figures.tolerated.to_string(), ""))
             (tile("failed", figures.failed().to_string(), bad(figures.failed())))
             (tile("unknown", figures.unknown.to_string(), ""))
             (tile("crashes", figures.crashes.to_string(), bad(figures.crashes)))
             (tile("task completion", rate(figures.completion()), ""))
-            (tile("MTTR", figures.mttr().map_or_else(|| "\u{2013}".into(), |spread| duration(spread.mean)), ""))
+            (tile("MTTR", figures.mttr().map_or_else(|| nothing.into(), |spread| duration(spread.mean)), ""))
         }
     }
 }
@@ -185,7 +189,8 @@ fn rules(pool: &Pool) -> Markup {
                             tr {
                                 td { (plain(&rule.name)) @if let Some(hint) = rule.hint { br; small.doubt { (hint) } } }
                                 td { (rule.fault) }
-                                @for count in [rule.matched, rule.fired, rule.delivered, rule.episodes, rule.recovered] { td.n { (count) } }
+                                @for count in [rule.matched, rule.fired, rule.delivered, rule.episodes] { td.n { (count) } }
+                                td.n { (rule.recovered.to_string()) }
                                 td.n.bad[rule.failed > 0] { (rule.failed) }
                             }
                         }
@@ -207,7 +212,7 @@ fn families(pool: &Pool) -> Markup {
                         @for (name, family) in &pool.families {
                             tr {
                                 td { (name) }
-                                @for count in [family.delivered, family.episodes, family.recovered] { td.n { (count) } }
+                                td.n { (family.delivered) } td.n { (family.episodes) } td.n { (family.recovered.to_string()) }
                                 td.n.bad[family.failed > 0] { (family.failed) }
                             }
                         }
@@ -253,7 +258,7 @@ fn runs(pool: &Pool) -> Markup {
                             td.n { @if let Some(seed) = row.seed { (seed) } }
                             td.bad[row.completed == Some(false)] { (plain(row.why.as_deref().unwrap_or(&row.ended))) }
                             td.n { (duration(row.duration_ns)) }
-                            @for count in [row.delivered, row.episodes, row.recovered] { td.n { (count) } }
+                            td.n { (row.delivered) } td.n { (row.episodes) } td.n { (row.recovered.to_string()) }
                             td.n.bad[row.failed > 0] { (row.failed) }
                             td.n.bad[row.crashes > 0] { (row.crashes) }
                         }

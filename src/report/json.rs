@@ -15,7 +15,8 @@ const VERSION: u32 = 1;
 pub fn render(report: &Report) -> Result<String> {
     let pool = report.pool;
     let figures = &pool.figures;
-    let survival = figures.survival();
+    // What happens inside the program, and is not known when nobody watched.
+    let inside = |count: u64| (figures.unwatched == 0).then_some(count);
     let value = json!({
         "schema": "chaos-exec/report",
         "version": VERSION,
@@ -23,9 +24,10 @@ pub fn render(report: &Report) -> Result<String> {
         "verdict": {
             "recovery_rate": figures.recovery_rate(),
             "grade": figures.recovery_rate().map(grade),
-            "survival": survival.map(|(low, high)| json!({"low": low, "high": high})),
+            "survival": figures.survival_high().map(|high| json!({"low": figures.survival_low(), "high": high})),
             "completion": figures.completion(),
             "mttr_ns": figures.mttr(),
+            "recoveries_watched": figures.unwatched == 0,
             "conclusive": figures.delivered > 0 && figures.ended_runs == figures.runs,
             "slowdown": pool.slowdown(),
             "rate": pool.rate(),
@@ -40,9 +42,10 @@ pub fn render(report: &Report) -> Result<String> {
             "delivered": figures.delivered,
             "episodes": figures.episodes(),
             "recovered": figures.recovered(),
-            "retried": figures.retried,
-            "rerouted": figures.rerouted,
+            "retried": inside(figures.retried),
+            "rerouted": inside(figures.rerouted),
             "restarted": figures.restarted,
+            "unwatched": figures.unwatched,
             "tolerated": figures.tolerated,
             "failed": figures.failed(),
             "failed_by_kind": failed_by_kind(figures),

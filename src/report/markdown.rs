@@ -6,6 +6,7 @@ use crate::gate::{duration, percent};
 use crate::judge::{Judged, family};
 use crate::outcome::Outcome;
 use crate::pool::Pool;
+use crate::recoveries::NOT_MEASURED;
 use std::fmt::Write as _;
 
 /// Rows of a long table.
@@ -50,6 +51,7 @@ fn headline(report: &Report, pool: &Pool, out: &mut String) -> std::fmt::Result 
         None if pool.figures.delivered == 0 => {
             writeln!(out, "**Inconclusive: no fault was delivered, so nothing was tested.**\n")?;
         }
+        None if pool.figures.unwatched > 0 => writeln!(out, "Recovery rate: **{NOT_MEASURED}**.\n")?,
         None => writeln!(out, "No recovery rate: what was injected only made calls slow.\n")?,
     }
     for trouble in &pool.trouble {
@@ -75,11 +77,15 @@ pub fn lines(pool: &Pool) -> Vec<(&'static str, String)> {
     lines.push(("Failed recoveries", failed(figures)));
     lines.push(("Unknown", figures.unknown.to_string()));
     lines.push(("Crashes", figures.crashes.to_string()));
-    let rate = |rate: Option<f64>| rate.map_or_else(|| "no data".into(), percent);
-    lines.push(("Recovery rate", rate(figures.recovery_rate())));
-    let survival = figures.survival().map(|(low, high)| format!("{} to {}", percent(low), percent(high)));
-    lines.push(("Survival", survival.unwrap_or_else(|| "no data".into())));
-    lines.push(("Task completion", rate(figures.completion())));
+    let nothing = if figures.unwatched > 0 { NOT_MEASURED } else { "no data" };
+    lines.push(("Recovery rate", figures.recovery_rate().map_or_else(|| nothing.into(), percent)));
+    let survival = match (figures.survival_low(), figures.survival_high()) {
+        (Some(low), Some(high)) => format!("{} to {}", percent(low), percent(high)),
+        (None, Some(high)) => format!("at most {}; at least: {NOT_MEASURED}", percent(high)),
+        _ => nothing.into(),
+    };
+    lines.push(("Survival", survival));
+    lines.push(("Task completion", figures.completion().map_or_else(|| "no data".into(), percent)));
     lines.push(("MTTR", mttr(figures)));
     if let Some(slowdown) = pool.slowdown() {
         lines.push(("Slowdown against controls", format!("{slowdown:.2}")));
@@ -107,10 +113,13 @@ fn failed(figures: &Figures) -> String {
 
 /// The times to recovery in a line.
 pub fn mttr(figures: &Figures) -> String {
-    let Some(spread) = figures.mttr() else { return "no data".into() };
+    let some = if figures.unwatched > 0 { "not measured, but for what a probe saw: " } else { "" };
+    let Some(spread) = figures.seen_mttr() else {
+        return if figures.unwatched > 0 { NOT_MEASURED } else { "no data" }.into();
+    };
     let few = if spread.n < SMALL { ", too few for percentiles to mean much" } else { "" };
     format!(
-        "{} (P50 {}, P95 {}, P99 {}; n={}{few})",
+        "{some}{} (P50 {}, P95 {}, P99 {}; n={}{few})",
         duration(spread.mean),
         duration(spread.p50),
         duration(spread.p95),

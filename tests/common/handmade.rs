@@ -17,7 +17,7 @@ pub struct Handmade {
 }
 
 impl Handmade {
-    /// A run that ended with 0, whose rules have these names and faults.
+    /// A run that ended with 0 and whose recoveries were watched, whose rules have these names and faults.
     pub fn new(name: &str, rules: &[(&str, &str)]) -> Handmade {
         let rules: Vec<Value> = rules.iter().map(|(name, fault)| json!({"name": name, "fault": fault})).collect();
         let counted: Vec<Value> =
@@ -28,7 +28,7 @@ impl Handmade {
             meta: json!({
                 "version": 1, "id": name, "chaos_exec": "0.1.0", "command": ["./agent", "--fast"], "cwd": "/", "seed": 7,
                 "table": {"seed": 7, "faults": [{"fault": "error", "rate": "30%"}]}, "rules": rules,
-                "started": "2026-01-01T00:00:00Z", "session_file": "", "root_pid": 100,
+                "recoveries_watched": true, "started": "2026-01-01T00:00:00Z", "session_file": "", "root_pid": 100,
                 "end": {
                     "ended": "2026-01-01T00:00:09Z", "at_ns": 9_000_000_000u64, "exit_code": 0, "outcome": "exit 0",
                     "fired": 0, "delivered": 0, "suppressed": 0, "escapes": 0, "processes": 1, "survivors": 0,
