@@ -129,7 +129,8 @@ pub struct RunArgs {
     #[arg(long, hide = true)]
     pub inventory: bool,
 
-    /// What must hold, such as 'recovery>=90%,crashes=0,mttr.p95<2s', or production, or mars-rover; else exit 122
+    /// What must hold, such as 'injections>=1,crashes=0,failed=0', or production, or mars-rover; else exit 122. This
+    /// version does not watch recoveries inside the program: gates on them, both names too, are inconclusive (123)
     #[arg(long = "gate", value_name = "CONDITIONS", help_heading = "The verdict")]
     pub gates: Vec<String>,
 
@@ -291,7 +292,7 @@ pub enum Format {
 #[command(after_help = "Examples:
   chaos-exec report                                        # the latest run, as Markdown
   chaos-exec report -o report.html -o report.xml
-  chaos-exec report night/run-* --gate 'recovery>=90%,crashes=0' -o night.json
+  chaos-exec report night/run-* --gate 'crashes=0,failed=0' -o night.json
 
 Several sessions are pooled. Exit codes: 0; 122 the gate failed; 123 it is inconclusive; 125 a session is damaged.")]
 pub struct ReportArgs {
