@@ -138,6 +138,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "SIZE", help_heading = "The log")]
     pub log_size: Option<String>,
 
+    /// Inject no more once the log on disk has this size [default: 1GB]
+    #[arg(long, value_name = "SIZE", help_heading = "The log")]
+    pub log_limit: Option<String>,
+
     /// Say nothing but errors
     #[arg(short, long, conflicts_with = "verbose", help_heading = "Output")]
     pub quiet: bool,

@@ -43,6 +43,8 @@ pub struct Collector {
     session: SessionFile,
     log: File,
     log_len: u64,
+    /// So many bytes of log end the injection: a fault in a busy loop would fill the disk.
+    limit: u64,
     tail: u64,
     /// Slots that the launcher itself has written.
     own: u64,
@@ -55,13 +57,14 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts with an empty log.
+    /// Starts with an empty log, which ends the injection when it has `limit` bytes.
     #[must_use]
-    pub fn new(session: SessionFile, log: File) -> Collector {
+    pub fn new(session: SessionFile, log: File, limit: u64) -> Collector {
         Collector {
             session,
             log,
             log_len: 0,
+            limit,
             tail: 0,
             own: 0,
             stuck: None,
@@ -100,6 +103,12 @@ impl Collector {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.trouble().is_none() && self.session.head().is_ok_and(|head| head == self.tail)
+    }
+
+    /// Whether the log has reached its limit, so that injection ended.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.log_len >= self.limit
     }
 
     /// How long to wait before the next drain: short while records flow.
@@ -237,6 +246,10 @@ impl Collector {
         }
         self.log_error = None;
         self.log_len += self.buffer.len() as u64;
+        if self.is_full() {
+            // What is in the ring already still comes; when this fails, the next append tries again.
+            let _ = self.session.disarm();
+        }
         let mut rest = self.buffer.as_slice();
         while let Some((record, text, after)) = split_record(rest) {
             self.tally.count(&record, &text);
@@ -260,7 +273,7 @@ mod tests {
     use chaos_table::record::status;
 
     fn collector(fake: &Fake) -> Collector {
-        Collector::new(fake.open(), fake.log())
+        Collector::new(fake.open(), fake.log(), u64::MAX)
     }
 
     fn logged(fake: &Fake) -> Vec<(Record, Vec<u8>)> {

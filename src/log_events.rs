@@ -516,7 +516,7 @@ mod tests {
     fn a_slow_injection_is_joined_with_its_end_across_log_and_ring() {
         let mut fake = Fake::new();
         fake.describe();
-        let mut collector = Collector::new(fake.open(), fake.log());
+        let mut collector = Collector::new(fake.open(), fake.log(), u64::MAX);
         let pending = Record { status: status::PENDING, fault: 2, effect: 0, requested: 5, ..injection(1) };
         let first = fake.write(pending, b"");
         let second = fake.write(pending, b"");
@@ -535,7 +535,7 @@ mod tests {
     fn a_launcher_that_died_while_it_wrote_lost_nothing() {
         let mut fake = Fake::new();
         fake.describe();
-        let mut collector = Collector::new(fake.open(), fake.log());
+        let mut collector = Collector::new(fake.open(), fake.log(), u64::MAX);
         for nth in 0..10 {
             fake.write(injection(nth), &[b'x'; 300]);
         }
@@ -557,7 +557,7 @@ mod tests {
     fn a_damaged_log_gives_what_it_can() {
         let mut fake = Fake::new();
         fake.describe();
-        let mut collector = Collector::new(fake.open(), fake.log());
+        let mut collector = Collector::new(fake.open(), fake.log(), u64::MAX);
         for nth in 0..10 {
             fake.write(injection(nth), b"");
         }

@@ -44,6 +44,8 @@ pub struct Options {
     pub controls: u64,
     /// Bytes of the session file.
     pub log_size: u64,
+    /// Bytes of the drained log that end the injection.
+    pub log_limit: u64,
     /// The command that repeats the run.
     pub repeat: String,
     /// What the user should know before it starts.
@@ -89,12 +91,22 @@ impl Options {
             evidence: args.evidence.as_deref().map(std::path::absolute).transpose().cannot("use --evidence")?,
             runs: args.runs.as_deref().map_or(Ok(1), |text| how_often(text, "--runs", 1))?,
             controls: args.controls.as_deref().map_or(Ok(0), |text| how_often(text, "--controls", 0))?,
-            log_size: args.log_size.as_deref().map_or(Ok(SIZE_WITH_LAUNCHER), size)?,
+            log_size: args
+                .log_size
+                .as_deref()
+                .map_or(Ok(SIZE_WITH_LAUNCHER), |text| size(text, "--log-size", SIZE_MIN, SIZE_MAX, "1MB to 1GB"))?,
+            log_limit: args
+                .log_limit
+                .as_deref()
+                .map_or(Ok(LOG_LIMIT), |text| size(text, "--log-limit", SIZE_MIN, 1 << 50, "1MB up"))?,
             repeat: repeat(args, seed),
             warnings,
         })
     }
 }
+
+/// The log on disk when no option says otherwise: a fault in a busy loop writes that much within seconds.
+const LOG_LIMIT: u64 = 1 << 30;
 
 /// How much a run says.
 #[must_use]
@@ -164,10 +176,11 @@ fn how_often(text: &str, option: &str, least: u64) -> Result<u64> {
     })
 }
 
-/// A size such as 8MB; thousands, as in the fault table.
-fn size(text: &str) -> Result<u64> {
+/// A size such as 8MB, thousands as in the fault table, for an option, within a range; `range` says it in words.
+fn size(text: &str, option: &str, smallest: u64, largest: u64, range: &str) -> Result<u64> {
     let wrong = |why: &str| {
-        Failure::new(format!("--log-size: {why}: '{text}'")).help("a size from 1MB to 1GB, for example --log-size 16MB")
+        Failure::new(format!("{option}: {why}: '{text}'"))
+            .help(format!("a size from {range}, for example {option} 16MB"))
     };
     let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
@@ -179,11 +192,10 @@ fn size(text: &str) -> Result<u64> {
         "" | "B" => 1,
         _ => return Err(wrong("this unit is unknown")),
     };
-    let bytes = number.checked_mul(factor).ok_or_else(|| wrong("this is too large"))?;
-    match bytes {
-        _ if bytes < SIZE_MIN => Err(wrong("this is too small")),
-        _ if bytes > SIZE_MAX => Err(wrong("this is too large")),
-        _ => Ok(bytes.next_multiple_of(4096)),
+    match number.checked_mul(factor) {
+        Some(bytes) if bytes < smallest => Err(wrong("this is too small")),
+        Some(bytes) if bytes <= largest => Ok(bytes.next_multiple_of(4096)),
+        _ => Err(wrong("this is too large")),
     }
 }
 
@@ -224,6 +236,7 @@ pub fn words_of(args: &RunArgs, seed: u64) -> Vec<OsString> {
         ("--max-faults", &faults.max_faults),
         ("--timeout", &args.timeout),
         ("--log-size", &args.log_size),
+        ("--log-limit", &args.log_limit),
     ];
     for (name, value) in given {
         value.iter().for_each(|value| option(name, OsStr::new(value)));
@@ -251,6 +264,7 @@ mod tests {
 
     #[test]
     fn sizes_have_units_and_limits() {
+        let size = |text| size(text, "--log-size", SIZE_MIN, SIZE_MAX, "1MB to 1GB");
         assert_eq!(size("4MB").unwrap(), 4 << 20);
         assert_eq!(size("1048577").unwrap() % 4096, 0);
         for wrong in ["", "MB", "4XB", "-4MB", "1KB", "2GB", "99999999999999999999GB", "4.5MB"] {

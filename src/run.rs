@@ -71,7 +71,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let _armed = sys::hold_mutex(&file).cannot("lock the session")?;
     let opened =
         SessionFile::from_file(file).map_err(|why| Failure::new(format!("the new session is no good: {why}")))?;
-    let mut collector = Collector::new(opened, drained);
+    let mut collector = Collector::new(opened, drained, options.log_limit);
 
     let environment = preload::target_environment(
         &sys::environment(),
@@ -263,6 +263,7 @@ fn summarise(
         seed: options.seed,
         seed_is_random: options.seed_is_random,
         disabled: options.table.enabled == Some(false),
+        log_limit: collector.is_full().then_some(options.log_limit),
         repeat: &options.repeat,
         pool,
         ruling,

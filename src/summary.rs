@@ -50,6 +50,8 @@ pub struct Summary<'a> {
     pub seed_is_random: bool,
     /// Whether the table, or a variable, switched injection off.
     pub disabled: bool,
+    /// The limit of the log, when it was reached.
+    pub log_limit: Option<u64>,
     /// The command that repeats the run.
     pub repeat: &'a str,
     /// The judged run.
@@ -114,6 +116,10 @@ impl Summary<'_> {
         }
         for ((reason, program), count) in &self.tally.escapes {
             console.say(Tone::Loud, &format!("escaped: {program} ({reason}), {count} times"));
+        }
+        if let Some(limit) = self.log_limit {
+            let end = "nothing was injected from then on: lower the rate, or see --log-limit";
+            console.say(Tone::Loud, &format!("the log reached {limit} bytes, and {end}"));
         }
         for (count, what) in [
             (self.suppressed, "faults did not happen because the log was full: try a larger --log-size"),

@@ -95,6 +95,8 @@ fn wrong_options_are_refused_with_the_nearest_right_word() {
         (&["--max-faults", "0"], "--max-faults: 0 would never fire", "1"),
         (&["--log-size", "1KB"], "--log-size: this is too small", "--log-size 16MB"),
         (&["--log-size", "64QB"], "--log-size: this unit is unknown", "--log-size 16MB"),
+        (&["--log-limit", "1KB"], "--log-limit: this is too small", "from 1MB up"),
+        (&["--log-limit", "some"], "--log-limit: this is no size", "--log-limit 16MB"),
         (&["--wait", "forest"], "'forest' for '--wait <WHAT>'", ""),
         (&["--sede", "4"], "'--sede'", "'--seed'"),
         (&["-q", "-v"], "cannot be used with", "--help"),

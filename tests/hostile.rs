@@ -317,3 +317,27 @@ fn a_handler_that_jumps_out_of_our_code_does_not_end_injection() {
 fn two_shells_at_a_time_leave_no_trace_in_the_environment() {
     unharmed("shells");
 }
+
+#[test]
+fn a_fault_in_a_busy_loop_fills_no_disk() {
+    // It reads until that works, which at every match it never would.
+    let scene = Scene::new();
+    let script = "
+import os
+fd = os.open('data.bin', os.O_RDONLY)
+while True:
+    try:
+        os.read(fd, 1)
+        break
+    except OSError:
+        pass
+print('done')
+";
+    let run = scene.under(&["error calls=read path=data.bin errno=EIO"]).options(&["--log-limit", "1MB"]);
+    let done = run.go(&[&python(), "-c", script]).said("done");
+    assert!(done.err.contains("the log reached 1048576 bytes"), "{}", done.story());
+    let size = std::fs::metadata(done.session.as_ref().unwrap().join("log.bin")).unwrap().len();
+    // What the ring still held comes on top.
+    assert!((1 << 20..8 << 20).contains(&size), "{size}");
+    assert_eq!(done.injections().len() as u64, done.injections().last().unwrap()["nth"].as_u64().unwrap());
+}

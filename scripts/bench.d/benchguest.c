@@ -51,6 +51,12 @@ static void reads(long n) {
         if (read(zero, &byte, 1) != 1) die("read");
 }
 
+static void clocks(long n) {
+    struct timespec now;
+    for (long i = 0; i < n; i++)
+        if (clock_gettime(CLOCK_REALTIME, &now)) die("clock_gettime");
+}
+
 static void mallocs(long n) {
     for (long i = 0; i < n; i++) {
         void *block = malloc(64);
@@ -221,6 +227,7 @@ int main(int argc, char **argv) {
     if (strcmp(mode, "cpu") && strcmp(mode, "wall") && strcmp(mode, "largest") && strncmp(mode, "two-", 4)) pin(0);
     double result = -1;
     if (!strcmp(mode, "read")) result = smallest(reads, calls, batches, 0);
+    if (!strcmp(mode, "clock")) result = smallest(clocks, calls, batches, 0);
     if (!strcmp(mode, "malloc")) result = smallest(mallocs, calls, batches, 0);
     if (!strcmp(mode, "failing")) result = smallest(failing, calls, batches, 20000);
     if (!strcmp(mode, "fork")) result = smallest(forks, calls, batches, 0);

@@ -89,20 +89,25 @@ def faketime(command):
 
 def calls(ours, guest):
     read, malloc = guest("read", 400, 300), guest("malloc", 10_000, 600)
+    clock = guest("clock", 4000, 500)
     two_read, two_malloc = guest("two-read", 400, 300), guest("two-malloc", 10_000, 500)
     armed_read = ["error calls=read path=/dev/zero errno=EIO rate=0%"]
     armed_malloc = ["malloc=ENOMEM@0%"]
     fiu_read = "enable_random name=posix/io/rw/read,probability=0"
     fiu_malloc = "enable_random name=libc/mm/malloc,probability=0"
+    armed_clock = ["latency calls=clock_gettime delay=1ms rate=0%"]
     never = ["malloc=ENOMEM@1000000000000"]
     return [
         figure("read, no rule on it", {"ratio": 1.02}, "ns", read, ours(ELSEWHERE, read),
                {"libfiu": fiu(read), "strace": strace(read, "accept"), "faketime": faketime(read)}),
+        figure("clock_gettime, no rule on it", {"ratio": 1.03}, "ns", clock, ours(ELSEWHERE, clock),
+               {"faketime": faketime(clock)}),
         # Two hooked calls: malloc and free.
         figure("malloc+free, no rule on it", {"ratio": 1.20, "plus": 2}, "ns", malloc, ours(ELSEWHERE, malloc),
                {"libfiu": fiu(malloc), "faketime": faketime(malloc)}),
         figure("read, armed, not firing", {"ratio": 1.04}, "ns", read, ours(armed_read, read),
                {"libfiu": fiu(read, fiu_read), "strace": strace(guest("read", 20, 60), "read")}),
+        figure("clock_gettime, armed, not firing", {"ratio": 1.10}, "ns", clock, ours(armed_clock, clock)),
         figure("malloc+free, armed, not firing", {"ratio": 1.35, "plus": 3}, "ns", malloc, ours(armed_malloc, malloc),
                {"libfiu": fiu(malloc, fiu_malloc)}),
         figure("malloc+free, counter of the process", {"plus": 8}, "ns", malloc, ours(never, malloc)),
