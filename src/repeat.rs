@@ -220,7 +220,7 @@ fn progress(what: &str, number: u64, all: u64, row: &RunRow) -> String {
         0 => format!("{} delivered", row.delivered),
         episodes => match row.recovered.measured() {
             Some(recovered) => format!("{} delivered, {recovered} of {episodes} recovered", row.delivered),
-            None => format!("{} delivered, {episodes} episodes, recoveries {NOT_MEASURED}", row.delivered),
+            None => format!("{} delivered, recoveries {NOT_MEASURED}", row.delivered),
         },
     };
     let seed = row.seed.filter(|_| what == "run").map(|seed| format!(", seed {seed}")).unwrap_or_default();

@@ -124,6 +124,7 @@ fn recoveries_that_nobody_watched_are_not_measured() {
         "Recovery rate: **not measured**",
         "> this version does not watch recoveries inside the program",
         "| Recoveries | not measured |",
+        "| Failed | 0 |",
         "| Recovery rate | not measured |",
         "| Survival | at most 100%; at least: not measured |",
         "| MTTR | not measured |",

@@ -74,7 +74,8 @@ pub fn lines(pool: &Pool) -> Vec<(&'static str, String)> {
     let ways = if ways.is_empty() { String::new() } else { format!(" ({})", ways.join(", ")) };
     lines.push(("Recoveries", format!("{}{ways}", figures.recovered())));
     lines.push(("Tolerated", figures.tolerated.to_string()));
-    lines.push(("Failed recoveries", failed(figures)));
+    // Where nobody watched, no count of failures is one of failed recoveries.
+    lines.push((if figures.unwatched > 0 { "Failed" } else { "Failed recoveries" }, failed(figures)));
     lines.push(("Unknown", figures.unknown.to_string()));
     lines.push(("Crashes", figures.crashes.to_string()));
     let nothing = if figures.unwatched > 0 { NOT_MEASURED } else { "no data" };
