@@ -79,6 +79,7 @@ fn errors_are_given_where_a_kernel_could_give_them() {
         ("flock waits", "ENOLCK", true),
         ("lockf waits", "EDEADLK", true),
         ("lockf tries", "EDEADLK", false),
+        ("lockf waits", "EINTR", false),
         ("lockf tries", "EAGAIN", true),
         ("lockf waits", "EAGAIN", false),
         ("lockf ends", "ENOLCK", false),

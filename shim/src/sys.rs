@@ -373,6 +373,15 @@ pub fn status_flags(fd: i32) -> i32 {
     unsafe { raw!(SYS_fcntl, fd, libc::F_GETFL) as i32 }
 }
 
+/// Whether another process holds a record lock on any part of a file.
+pub fn is_locked_by_another(fd: i32) -> bool {
+    let mut lock =
+        libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
+    // SAFETY: the structure lives through the call.
+    let asked = unsafe { raw!(SYS_fcntl, fd, libc::F_GETLK, &raw mut lock) };
+    asked == 0 && lock.l_type != libc::F_UNLCK as i16
+}
+
 /// getpeername(2), or getsockname(2) when `own`; the length of the address.
 pub fn socket_name(fd: i32, own: bool, address: &mut libc::sockaddr_storage) -> Option<usize> {
     let mut len = size_of::<libc::sockaddr_storage>() as u32;

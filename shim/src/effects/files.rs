@@ -16,6 +16,9 @@ const NO_WAIT: &str = "this call does not wait";
 pub(super) fn suits(op: Op, errno: i32, target: Target, flags: i32) -> Option<Verdict> {
     let verdict = match op {
         Op::Flock => lock(errno, target, flags & libc::LOCK_UN != 0, flags & libc::LOCK_NB != 0),
+        Op::Lockf if errno == libc::EINTR && !is_locked_by_another(target) => {
+            Err("nobody holds the lock, so the call does not wait")
+        }
         Op::Lockf => lock(errno, target, flags == libc::F_ULOCK, flags == libc::F_TLOCK || flags == libc::F_TEST),
         Op::Lseek => seek(errno, target, flags),
         Op::Ioctl => ioctl(errno, target, flags as u32),
@@ -155,6 +158,11 @@ fn lock(errno: i32, target: Target, unlocks: bool, tries: bool) -> Verdict {
         libc::ENOLCK if unlocks => Err("this call sets no lock"),
         _ => on_file(errno, target),
     }
+}
+
+/// Whether another process has locked any part of the file.
+fn is_locked_by_another(target: Target) -> bool {
+    matches!(target, Target::Fd(fd) if sys::is_locked_by_another(fd))
 }
 
 fn seek(errno: i32, target: Target, whence: i32) -> Verdict {
