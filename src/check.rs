@@ -4,6 +4,7 @@ use crate::cli::{CheckArgs, FaultArgs};
 use crate::console::{Console, Level};
 use crate::error::{Context, Result};
 use crate::options::table_of;
+use crate::verify::refuse_bad_patterns;
 use chaos_table::calls::{CALLS, Call, FaultKind};
 use chaos_table::compile::{Context as Place, compile};
 use chaos_table::errno::{eai_name, errno_name, signal_name};
@@ -27,7 +28,10 @@ pub fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<()> {
     for warning in &compiled.warnings {
         console.warning(warning);
     }
+    refuse_bad_patterns(&table.checks)?;
     let text = if args.json { table.to_json() } else { in_words(&compiled.plan, table.seed) };
+    let checks = table.checks.iter().filter(|_| !args.json).map(|check| format!("\nchecked when it is over: {check}"));
+    let text = text + &checks.collect::<String>();
     writeln!(out, "{text}").cannot("write to stdout")
 }
 

@@ -18,8 +18,9 @@ use std::path::PathBuf;
   chaos-exec log                       # every injection of the latest run
   chaos-exec run --help                # more of these
 
-Exit codes of run: the target's own; 128+N when signal N ended it; 124 --timeout passed;
-125 chaos-exec itself failed; 126 the command cannot be run; 127 it was not found."
+Exit codes of run: the target's own; 128+N when signal N ended it; 122 the gate failed; 123 it is
+inconclusive; 124 --timeout passed; 125 chaos-exec itself failed; 126 the command cannot be run;
+127 it was not found."
 )]
 pub struct Cli {
     /// What to do.
@@ -38,6 +39,8 @@ pub enum Action {
     List(ListArgs),
     /// Print the log of a run: every injection, process and escape
     Log(LogArgs),
+    /// Judge runs that are over: outcomes, figures, gates, as Markdown, JSON, CSV, JUnit or a page
+    Report(ReportArgs),
     /// Steer a run that goes on: arm it, switch injection off and on
     Ctl(CtlArgs),
     /// Write the shim, for LD_PRELOAD without the launcher
@@ -89,6 +92,47 @@ pub struct RunArgs {
     /// Also write the log to this file, as JSON Lines
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "The log")]
     pub log: Option<PathBuf>,
+
+    /// Write a report when it is over: .md .json .csv (injections) .episodes.csv .xml (JUnit) .sarif .html
+    #[arg(long = "report", value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "The verdict")]
+    pub reports: Vec<PathBuf>,
+
+    /// Something that must be true of the run, such as 'exit codes=0,3' or 'file path=out.json is=json within=5s'
+    #[arg(long = "check", value_name = "CHECK", help_heading = "The verdict")]
+    pub checks: Vec<String>,
+
+    /// Repeat it so often, with seeds derived from the seed, and pool the figures
+    #[arg(long, value_name = "N", help_heading = "The verdict")]
+    pub runs: Option<String>,
+
+    /// Run it so often without faults first
+    #[arg(long, value_name = "N", help_heading = "The verdict")]
+    pub controls: Option<String>,
+
+    /// Where evidence of a failure goes [default: evidence/ in the session directory]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "The verdict")]
+    pub evidence: Option<PathBuf>,
+
+    /// What this command prints after a failure is evidence as well
+    #[arg(long, value_name = "COMMAND", help_heading = "The verdict")]
+    pub evidence_command: Option<String>,
+
+    /// Internal: this is one of several runs
+    #[arg(long, value_name = "ROLE", hide = true)]
+    pub part: Option<Part>,
+
+    /// Internal: the session of the control to compare with
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub control_session: Option<PathBuf>,
+
+    /// Internal: look at the files that the run leaves
+    #[arg(long, hide = true)]
+    pub inventory: bool,
+
+    /// What must hold, such as 'injections>=1,crashes=0,failed=0', or production, or mars-rover; else exit 122. This
+    /// version does not watch recoveries inside the program: gates on them, both names too, are inconclusive (123)
+    #[arg(long = "gate", value_name = "CONDITIONS", help_heading = "The verdict")]
+    pub gates: Vec<String>,
 
     /// Size of the session file that the tree shares, 1MB to 1GB [default: 4MB]
     #[arg(long, value_name = "SIZE", help_heading = "The log")]
@@ -145,6 +189,15 @@ pub struct FaultArgs {
     /// Inject at most so many faults in the whole tree
     #[arg(long, value_name = "N", help_heading = "Faults")]
     pub max_faults: Option<String>,
+}
+
+/// What one of several runs is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Without faults.
+    Control,
+    /// With them.
+    Run,
 }
 
 /// When a run is over.
@@ -236,6 +289,28 @@ pub enum Format {
     Jsonl,
     /// A row for each injection
     Csv,
+}
+
+/// `chaos-exec report`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  chaos-exec report                                        # the latest run, as Markdown
+  chaos-exec report -o report.html -o report.xml
+  chaos-exec report night/run-* --gate 'crashes=0,failed=0' -o night.json
+
+Several sessions are pooled. Exit codes: 0; 122 the gate failed; 123 it is inconclusive; 125 a session is damaged.")]
+pub struct ReportArgs {
+    /// Sessions: their directories, mapped files or IDs; also of --runs [default: the latest]
+    #[arg(value_name = "SESSION", value_hint = ValueHint::AnyPath)]
+    pub sessions: Vec<PathBuf>,
+
+    /// Write to this file, in the form that its extension names [default: Markdown on stdout]
+    #[arg(short, long = "output", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub outputs: Vec<PathBuf>,
+
+    /// What must hold, as for `run`; without conditions: production
+    #[arg(long = "gate", value_name = "CONDITIONS", num_args = 0..=1, default_missing_value = "production")]
+    pub gates: Vec<String>,
 }
 
 /// `chaos-exec ctl`

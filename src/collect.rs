@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Slots that are read at once.
 const CHUNK: u64 = 1024;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// Also how long a process must live for its death to be seen when a parent of its own reaps it.
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Whether writers may still be at work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,10 +88,21 @@ impl Collector {
         &self.tally
     }
 
+    /// pid and name of the processes that came under the table since this was last asked.
+    pub fn newcomers(&mut self) -> Vec<(u32, String)> {
+        std::mem::take(&mut self.tally.newcomers)
+    }
+
     /// What is wrong with the session, or with writing its log.
     #[must_use]
     pub fn trouble(&self) -> Option<&str> {
         self.damage.as_deref().or(self.log_error.as_deref())
+    }
+
+    /// Whether everything that was claimed has been logged.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.trouble().is_none() && self.session.head().is_ok_and(|head| head == self.tail)
     }
 
     /// Whether the log has reached its limit, so that injection ended.

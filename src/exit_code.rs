@@ -1,5 +1,7 @@
 //! What the launcher exits with. The one place where the numbers are.
 
+use crate::gate::Ruling;
+
 /// Why the launcher ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
@@ -7,6 +9,10 @@ pub enum Exit {
     Target(u8),
     /// A signal ended the target.
     Signal(i32),
+    /// The gate does not hold.
+    GateFailed,
+    /// What the gate asks for is not known, or no fault was delivered.
+    Inconclusive,
     /// `--timeout` passed.
     Timeout,
     /// The launcher's own failure; wrong arguments and a wrong fault table are among them.
@@ -25,10 +31,23 @@ impl Exit {
             Exit::Target(code) => code,
             // Signals are 1..=64.
             Exit::Signal(signal) => 128u8.wrapping_add(u8::try_from(signal).unwrap_or(0)),
+            Exit::GateFailed => 122,
+            Exit::Inconclusive => 123,
             Exit::Timeout => 124,
             Exit::OurFailure => 125,
             Exit::CannotRun => 126,
             Exit::NotFound => 127,
+        }
+    }
+
+    /// The exit of a run whose gate says this: our failures and the timeout come before it, the target's own end after.
+    #[must_use]
+    pub fn gated(self, ruling: Option<&Ruling>) -> Exit {
+        match (self, ruling) {
+            (Exit::OurFailure | Exit::Timeout | Exit::CannotRun | Exit::NotFound, _) => self,
+            (_, Some(Ruling::Failed(_))) => Exit::GateFailed,
+            (_, Some(Ruling::Inconclusive(_))) => Exit::Inconclusive,
+            (exit, Some(Ruling::Passed(_)) | None) => exit,
         }
     }
 
@@ -41,6 +60,8 @@ impl Exit {
                 Some(name) => format!("killed by {name}"),
                 None => format!("killed by signal {signal}"),
             },
+            Exit::GateFailed => "gate failed".into(),
+            Exit::Inconclusive => "gate inconclusive".into(),
             Exit::Timeout => "ended by --timeout".into(),
             Exit::OurFailure => "chaos-exec failed".into(),
             Exit::CannotRun | Exit::NotFound => "not started".into(),

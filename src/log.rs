@@ -84,18 +84,37 @@ impl Output {
         Ok(Output { path, to })
     }
 
+    /// The file that will take the place of the path.
+    #[must_use]
+    pub fn temporary(&self) -> Option<&Path> {
+        match &self.to {
+            To::File(file) => Some(file.path()),
+            To::Device(_) => None,
+        }
+    }
+
     /// Writes the events and puts the file in its place.
     ///
     /// # Errors
     /// When writing fails; the file is then as it was.
     pub fn fill(self, format: Format, events: &mut Events) -> Result<()> {
+        let doing = format!("write {}", self.path.display());
+        self.write(|out| log_format::write(format, events, out).cannot(doing))
+    }
+
+    /// Has the content written and puts the file in its place.
+    ///
+    /// # Errors
+    /// When writing fails; the file is then as it was.
+    pub fn write(self, content: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
         let Output { path, to } = self;
         let doing = format!("write {}", path.display());
         let mut out: BufWriter<&File> = BufWriter::new(match &to {
             To::File(file) => file.as_file(),
             To::Device(file) => file,
         });
-        log_format::write(format, events, &mut out).and_then(|()| out.flush()).cannot(&doing)?;
+        content(&mut out)?;
+        out.flush().cannot(&doing)?;
         drop(out);
         match to {
             To::File(file) => file.persist(&path).map(drop).cannot(&doing),

@@ -10,8 +10,11 @@ use chaos_table::errno::{eai_name, errno_name, signal_name};
 use chaos_table::record::{NO_CALL, Record, kind, status};
 use chaos_table::rule::change;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
+
+/// Injections whose numbers are remembered for the recoveries that follow.
+const MAX_NUMBERS: usize = 1 << 16;
 
 /// One line of the log.
 #[derive(Clone, Debug, Serialize)]
@@ -23,6 +26,8 @@ pub enum Event {
     Process(Process),
     /// A fault was injected.
     Injection(Box<Injection>),
+    /// A call that had been made to fail succeeded again.
+    Recovery(Recovery),
     /// A child cannot be followed.
     Escape(Escape),
     /// A moment worth knowing.
@@ -112,6 +117,38 @@ pub struct Injection {
     /// The table's own label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Index of its record, which a recovery names.
+    #[serde(skip)]
+    pub index: u64,
+    /// Number of the process image.
+    #[serde(skip)]
+    pub image: u32,
+    /// Whether it blocks its caller, who has not come back.
+    #[serde(skip)]
+    pub blocked: bool,
+}
+
+/// A call that had been made to fail succeeded again; the fields are those of an injection.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Recovery {
+    /// ns since the start of the run.
+    pub at_ns: u64,
+    pub pid: u32,
+    pub tid: u32,
+    pub lineage: Option<String>,
+    pub process: Option<String>,
+    pub rule: String,
+    pub call: String,
+    /// What succeeded: the resource that was hit, or another member of its role.
+    pub resource: Option<String>,
+    /// `seq` of the injection that is got over; unknown when that is long ago.
+    pub injection: Option<u64>,
+    /// Index of that injection's record.
+    #[serde(skip)]
+    pub of: u64,
+    /// Number of the process image.
+    #[serde(skip)]
+    pub image: u32,
 }
 
 /// A child cannot be followed; the fields are those of a process.
@@ -163,6 +200,8 @@ pub struct Events {
     images: HashMap<u32, (String, String)>,
     labels: Vec<RuleLabel>,
     seq: u64,
+    /// (index, seq) of the latest injections.
+    numbers: VecDeque<(u64, u64)>,
     start: Option<Start>,
     end: Option<End>,
 }
@@ -190,6 +229,7 @@ impl Events {
             images: HashMap::new(),
             labels: source.labels.clone(),
             seq: 0,
+            numbers: VecDeque::new(),
             start: Some(start),
             end: source.meta.as_ref().and_then(|meta| meta.end.clone()),
         })
@@ -211,6 +251,10 @@ impl Events {
 
     fn injection(&mut self, index: u64, record: &Record, text: &[u8]) -> Event {
         self.seq += 1;
+        if self.numbers.len() == MAX_NUMBERS {
+            self.numbers.pop_front();
+        }
+        self.numbers.push_back((index, self.seq));
         let label = self.labels.get(usize::from(record.rule)).cloned().unwrap_or_default();
         let result = match record.status {
             status::DELIVERED => Some(record.result),
@@ -241,7 +285,29 @@ impl Events {
             delivered: result.is_some(),
             component: label.component,
             message: label.message,
+            index,
+            image: record.process,
+            blocked: record.status == status::PENDING && result.is_none(),
         }))
+    }
+
+    fn recovery(&self, record: &Record, text: &[u8]) -> Event {
+        let (lineage, process) = self.who(record);
+        let resource = String::from_utf8_lossy(text).into_owned();
+        let number = self.numbers.binary_search_by_key(&record.nth, |(index, _)| *index).ok();
+        Event::Recovery(Recovery {
+            at_ns: record.at_ns,
+            pid: record.pid,
+            tid: record.tid,
+            lineage,
+            process,
+            rule: self.labels.get(usize::from(record.rule)).cloned().unwrap_or_default().name,
+            call: call_name(record),
+            resource: Some(resource).filter(|resource| !resource.is_empty()),
+            injection: number.and_then(|at| self.numbers.get(at)).map(|(_, seq)| *seq),
+            of: record.nth,
+            image: record.process,
+        })
     }
 
     /// What the caller of a slow injection got in the end.
@@ -272,6 +338,7 @@ impl Events {
         match record.kind {
             kind::PROCESS => Some(self.process(record, text)),
             kind::INJECTION => Some(self.injection(index, record, text)),
+            kind::RECOVERY => Some(self.recovery(record, text)),
             kind::ESCAPE => {
                 let (lineage, process) = self.who(record);
                 let [reason, program] = strings(text);

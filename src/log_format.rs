@@ -1,7 +1,7 @@
 //! The three ways in which a log is written: text for reading, JSON Lines and CSV for programs.
 
 use crate::cli::Format;
-use crate::log_events::{Escape, Event, Events, Injection, Mark, Process};
+use crate::log_events::{Escape, Event, Events, Injection, Mark, Process, Recovery};
 use std::io::{self, Write};
 
 /// The columns of the CSV, which has a row for each injection.
@@ -50,7 +50,9 @@ pub fn write(format: Format, events: &mut Events, out: &mut dyn Write) -> io::Re
     }
 }
 
-fn row(injection: &Injection) -> [String; 18] {
+/// The cells of an injection.
+#[must_use]
+pub fn row(injection: &Injection) -> [String; 18] {
     let Injection { seq, at_ns, pid, tid, nth, requested, delivered, .. } = injection;
     let given = |value: &Option<String>| value.clone().unwrap_or_default();
     [
@@ -88,6 +90,10 @@ pub fn text(event: &Event) -> String {
             format!("{}  pid {pid} {process}  process {lineage} runs {executable}", seconds(*at_ns))
         }
         Event::Injection(injection) => injected(injection),
+        Event::Recovery(Recovery { at_ns, pid, call, process, resource, .. }) => {
+            let (process, resource) = (process.as_deref().unwrap_or("?"), resource.as_deref().unwrap_or(""));
+            format!("{}  pid {pid} {process}  {call}({resource}) succeeded again", seconds(*at_ns))
+        }
         Event::Escape(Escape { at_ns, pid, reason, program, process, .. }) => {
             let process = process.as_deref().unwrap_or("?");
             format!("{}  pid {pid} {process}  ESCAPE {program}: {reason}", seconds(*at_ns))

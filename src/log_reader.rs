@@ -2,7 +2,8 @@
 //! goes on, after its launcher was killed, and on files that are damaged.
 
 use crate::error::{Failure, Result, plain};
-use crate::session::{LATEST, LOG, META, Meta, state_dir};
+use crate::facts::Counted;
+use crate::session::{LATEST, LOG, META, Meta, RUNS, state_dir};
 use crate::session_file::{RuleLabel, SessionFile};
 use crate::slots::{MAX_SLOTS, Seen, commit_of, look, split_record};
 use chaos_table::record::{CONT, OWN, Record, SLOT};
@@ -25,6 +26,7 @@ pub struct Source {
     pub seed: Option<u64>,
     /// What is wrong with the session, when part of it can still be read.
     pub trouble: Option<String>,
+    dir: Option<PathBuf>,
     log: Option<PathBuf>,
     file: Option<PathBuf>,
 }
@@ -35,18 +37,30 @@ impl Source {
     /// # Errors
     /// When there is none, or nothing of it can be read.
     pub fn find(session: Option<&Path>) -> Result<Source> {
-        let path = match session {
-            Some(path) if path.exists() => path.to_owned(),
-            Some(id) if id.components().count() == 1 => by_id(id)?,
-            Some(path) => return Err(nothing_there(path)),
-            None => latest()?,
-        };
+        let path = Source::place(session)?;
         if path.is_dir() { Source::of_dir(&path) } else { Source::of_file(&path) }
+    }
+
+    /// Where a session is: as [`Source::find`] looks for it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn place(session: Option<&Path>) -> Result<PathBuf> {
+        match session {
+            Some(path) if path.exists() => Ok(path.to_owned()),
+            Some(id) if id.components().count() == 1 => by_id(id),
+            Some(path) => Err(nothing_there(path)),
+            None => latest(),
+        }
     }
 
     fn of_dir(dir: &Path) -> Result<Source> {
         let meta_path = dir.join(META);
         let text = fs::read(&meta_path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound if dir.join(RUNS).exists() => {
+                Failure::new(format!("{} holds several runs, each with a log of its own", dir.display()))
+                    .help("name one of them, such as its run-1; `chaos-exec report` takes all together")
+            }
             ErrorKind::NotFound => Failure::new(format!("{} holds no session", dir.display()))
                 .help(format!("a session directory has a {META}; `chaos-exec log` without a name takes the latest")),
             _ => Failure::new(format!("cannot read {}: {}", meta_path.display(), plain(&error))),
@@ -57,13 +71,19 @@ impl Source {
         })?;
         let file = dir.join(&meta.session_file);
         let log = Some(dir.join(LOG)).filter(|log| log.exists());
+        if meta.session_file.is_empty() {
+            // Drained to the end and taken away, as one of many runs.
+            let (labels, seed, dir) = (meta.rules.clone(), Some(meta.seed), Some(dir.to_owned()));
+            return Ok(Source { labels, seed, meta: Some(meta), trouble: None, dir, log, file: None });
+        }
         let trouble = match SessionFile::open(&file).and_then(|session| session.check_ring()) {
             Ok(()) => None,
             Err(why) if log.is_none() => return Err(damaged(&file, &why)),
             Err(why) => Some(damaged(&file, &why).message),
         };
         let file = Some(file).filter(|_| trouble.is_none());
-        Ok(Source { labels: meta.rules.clone(), seed: Some(meta.seed), meta: Some(meta), trouble, log, file })
+        let (labels, seed, dir) = (meta.rules.clone(), Some(meta.seed), Some(dir.to_owned()));
+        Ok(Source { labels, seed, meta: Some(meta), trouble, dir, log, file })
     }
 
     /// A mapped file that belongs to a directory is read with it, since most of the log is there.
@@ -83,7 +103,21 @@ impl Source {
         let trouble = (drained > 0).then(|| {
             format!("{}: its first {drained} records are in the {LOG} of its session directory", file.display())
         });
-        Ok(Source { meta: None, labels, seed: Some(seed), trouble, log: None, file: Some(file.to_owned()) })
+        Ok(Source { meta: None, labels, seed: Some(seed), trouble, dir: None, log: None, file: Some(file.to_owned()) })
+    }
+
+    /// The session directory, for a run that had a launcher.
+    #[must_use]
+    pub fn dir(&self) -> Option<&Path> {
+        self.dir.as_deref()
+    }
+
+    /// What the tree has counted for each rule, as far as the mapped file can be read.
+    #[must_use]
+    pub fn counted(&self) -> Vec<Counted> {
+        let opened = self.file.as_ref().and_then(|file| SessionFile::open(file).ok());
+        let counters = opened.and_then(|file| file.counters(self.labels.len()).ok()).unwrap_or_default();
+        counters.into_iter().map(Counted::from).collect()
     }
 
     /// The mapped file, to write to it.

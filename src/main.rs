@@ -3,22 +3,37 @@
 #![deny(unsafe_code)]
 
 mod actor;
+mod capture;
 mod check;
 mod cli;
 mod collect;
 mod command;
 mod console;
 mod ctl;
+mod deaths;
+mod episode;
 mod error;
+mod evidence;
 mod exit_code;
+mod facts;
+mod figures;
+mod gate;
+mod inventory;
+mod judge;
 mod list;
 mod log;
 mod log_events;
 mod log_format;
 mod log_reader;
 mod options;
+mod outcome;
+mod pool;
 mod preload;
+mod probe;
 mod process;
+mod recoveries;
+mod repeat;
+mod report;
 mod run;
 mod session;
 mod session_file;
@@ -29,6 +44,8 @@ mod sys;
 mod tally;
 #[cfg(test)]
 mod testing;
+mod verify;
+mod witness;
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use cli::{Action, Cli};
@@ -58,6 +75,7 @@ fn act(action: Action) -> Result<Exit> {
         Action::Check(args) => check::run(&args, out)?,
         Action::List(args) => list::run(&args, out)?,
         Action::Log(args) => log::run(&args, out)?,
+        Action::Report(args) => return report::command::run(&args, out),
         Action::Ctl(args) => ctl::run(&args, out)?,
         Action::Shim(args) => {
             let doing = format!("write {}", args.output.display());

@@ -1,8 +1,11 @@
 //! What a run is to do, from the environment, the tables and the options: in this order, the later wins.
 
-use crate::cli::{FaultArgs, RunArgs, Wait};
+use crate::cli::{FaultArgs, Part, RunArgs, Wait};
 use crate::console::Level;
 use crate::error::{Context, Failure, Result};
+use crate::gate::Gate;
+use crate::verify::refuse_bad_patterns;
+use chaos_table::checks::parse_check;
 use chaos_table::env;
 use chaos_table::environment::from_env;
 use chaos_table::files::load_file;
@@ -31,6 +34,14 @@ pub struct Options {
     pub out: Option<PathBuf>,
     /// Where the JSON Lines go.
     pub log: Option<PathBuf>,
+    /// What must hold.
+    pub gate: Option<Gate>,
+    /// Where evidence of a failure goes.
+    pub evidence: Option<PathBuf>,
+    /// How often it is run with faults.
+    pub runs: u64,
+    /// How often without, first.
+    pub controls: u64,
     /// Bytes of the session file.
     pub log_size: u64,
     /// Bytes of the drained log that end the injection.
@@ -57,6 +68,14 @@ impl Options {
                 .push(format!("{} is for runs without the launcher; --out DIR says where the session goes", env::LOG));
         }
         table.merge(table_of(&args.faults)?);
+        for (index, check) in args.checks.iter().enumerate() {
+            let source = if args.checks.len() == 1 { "--check".to_owned() } else { format!("--check {}", index + 1) };
+            table.checks.push(parse_check(check, &source)?);
+        }
+        refuse_bad_patterns(&table.checks)?;
+        if args.part == Some(Part::Control) {
+            table.enabled = Some(false);
+        }
         let seed_is_random = table.seed.is_none();
         let seed = table.seed.map_or_else(random_seed, Ok)?;
         table.seed = Some(seed);
@@ -68,6 +87,10 @@ impl Options {
             wait: args.wait,
             out: args.out.clone(),
             log: args.log.clone(),
+            gate: Gate::parse(&args.gates)?,
+            evidence: args.evidence.as_deref().map(std::path::absolute).transpose().cannot("use --evidence")?,
+            runs: args.runs.as_deref().map_or(Ok(1), |text| how_often(text, "--runs", 1))?,
+            controls: args.controls.as_deref().map_or(Ok(0), |text| how_often(text, "--controls", 0))?,
             log_size: args
                 .log_size
                 .as_deref()
@@ -144,6 +167,15 @@ fn duration(text: &str, option: &str) -> Result<Duration> {
     Ok(lasting.map_or(Duration::MAX, |lasting| Duration::from_nanos(lasting.0.0)))
 }
 
+/// A number of runs.
+fn how_often(text: &str, option: &str, least: u64) -> Result<u64> {
+    const MOST: u64 = 100_000;
+    let number = text.trim().parse().ok().filter(|number| (least..=MOST).contains(number));
+    number.ok_or_else(|| {
+        Failure::new(format!("{option}: '{text}' is no number of runs")).help(format!("{least} to {MOST}"))
+    })
+}
+
 /// A size such as 8MB, thousands as in the fault table, for an option, within a range; `range` says it in words.
 fn size(text: &str, option: &str, smallest: u64, largest: u64, range: &str) -> Result<u64> {
     let wrong = |why: &str| {
@@ -181,8 +213,18 @@ fn repeat(args: &RunArgs, seed: u64) -> String {
             words.push([OsStr::new(name), OsStr::new("="), &quoted(&value)].into_iter().collect());
         }
     }
-    words.extend(["chaos-exec", "run", "--seed", &seed.to_string()].map(OsString::from));
-    let mut option = |name: &str, value: &OsStr| words.extend([OsString::from(name), quoted(value)]);
+    words.extend(["chaos-exec", "run"].map(OsString::from));
+    words.extend(words_of(args, seed).iter().map(|word| quoted(word)));
+    words.push("--".into());
+    words.extend(args.command.iter().map(|word| quoted(word)));
+    words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// The options that make one run what it is, as `run` takes them.
+#[must_use]
+pub fn words_of(args: &RunArgs, seed: u64) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec!["--seed".into(), seed.to_string().into()];
+    let mut option = |name: &str, value: &OsStr| words.extend([OsString::from(name), value.to_owned()]);
     let faults = &args.faults;
     faults.tables.iter().for_each(|table| option("-t", table.as_os_str()));
     faults.faults.iter().for_each(|spec| option("-f", OsStr::new(spec)));
@@ -202,9 +244,8 @@ fn repeat(args: &RunArgs, seed: u64) -> String {
     if args.wait == Wait::Tree {
         option("--wait", OsStr::new("tree"));
     }
-    words.push("--".into());
-    words.extend(args.command.iter().map(|word| quoted(word)));
-    words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    args.checks.iter().for_each(|check| option("--check", OsStr::new(check)));
+    words
 }
 
 /// A word as a shell reads it back.

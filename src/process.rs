@@ -4,8 +4,11 @@ use crate::actor::Actor;
 use crate::cli::Wait;
 use crate::collect::{Collector, Tree};
 use crate::command::{Command, exec_failed};
+use crate::deaths::Deaths;
 use crate::error::{Context, Result};
+use crate::evidence::Scene;
 use crate::exit_code::Exit;
+use crate::facts::{Death, Ended, Sight};
 use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_child_subreaper;
@@ -14,7 +17,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Between TERM and KILL.
@@ -54,6 +57,14 @@ pub struct Outcome {
     pub exit: Exit,
     /// What still ran then.
     pub survivors: Vec<Survivor>,
+    /// How the first process ended.
+    pub root: Ended,
+    /// Who died of a signal, anywhere in the tree.
+    pub deaths: Vec<Death>,
+    /// How far that could be seen.
+    pub sight: Sight,
+    /// What lived at the end, or when the launcher began to end it.
+    pub scene: Scene,
 }
 
 /// The running target.
@@ -61,14 +72,22 @@ pub struct Target {
     root: Pid,
     signals: SignalFd,
     status: Option<Exit>,
+    deaths: Deaths,
+    scene: Option<Scene>,
 }
 
 impl Target {
-    /// Starts the command in this process group, with the standard fds and everything else that the launcher has.
+    /// Starts the command in this process group, with the standard fds and everything else that the launcher has, but
+    /// for the outputs that are given.
     ///
     /// # Errors
     /// Exit 126 or 127 when exec fails; nothing runs then.
-    pub fn start(command: &Command, environment: &[CString]) -> Result<Target> {
+    pub fn start(
+        command: &Command,
+        environment: &[CString],
+        outputs: [Option<&OwnedFd>; 2],
+        deaths: Deaths,
+    ) -> Result<Target> {
         // Orphans of the tree become children of the launcher, which can then wait for them.
         set_child_subreaper(true).cannot("become the reaper of the target's tree")?;
         sys::expect_children();
@@ -78,9 +97,12 @@ impl Target {
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let signals = SignalFd::with_flags(&taken, flags).cannot("wait for signals")?;
         let (program, arguments) = command.c_strings()?;
-        let pid =
-            sys::spawn(&program, &arguments, environment, &mask).map_err(|error| exec_failed(&command.path, &error))?;
-        Ok(Target { root: Pid::from_raw(pid), signals, status: None })
+        let pid = sys::spawn(&program, &arguments, environment, &mask, outputs)
+            .map_err(|error| exec_failed(&command.path, &error))?;
+        let name = command.path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let mut deaths = deaths;
+        deaths.watch(u32::try_from(pid).unwrap_or(0), name);
+        Ok(Target { root: Pid::from_raw(pid), signals, status: None, deaths, scene: None })
     }
 
     /// Pid of the first process.
@@ -118,7 +140,16 @@ impl Target {
             }
         };
         actor.release();
-        Outcome { exit, survivors: descendants() }
+        let root = match exit {
+            Exit::Timeout => Ended::Timeout,
+            Exit::Target(code) => Ended::Exit(code),
+            Exit::Signal(signal) => Ended::Signal(signal),
+            _ => Ended::Unseen,
+        };
+        self.watch(collector);
+        let (deaths, sight) = self.deaths.finish();
+        let scene = self.scene.unwrap_or_else(Scene::of_the_living);
+        Outcome { exit, survivors: descendants(), root, deaths, sight, scene }
     }
 
     /// Waits for a signal or the collector's pause, then reaps, forwards and drains. Whether there are children left.
@@ -131,9 +162,23 @@ impl Target {
         while let Ok(Some(info)) = self.signals.read_signal() {
             self.forward(info.ssi_signo, info.ssi_code, info.ssi_pid);
         }
+        self.deaths.look();
         let children = self.reap();
         collector.drain(Tree::Alive);
+        self.watch(collector);
         children
+    }
+
+    /// Watches those that came since the last time.
+    fn watch(&mut self, collector: &mut Collector) {
+        for (pid, name) in collector.newcomers() {
+            self.deaths.watch(pid, Some(name));
+        }
+        if self.deaths.sweep_is_due() {
+            for Survivor { pid, name } in descendants() {
+                self.deaths.watch(u32::try_from(pid).unwrap_or(0), Some(name));
+            }
+        }
     }
 
     /// Hands on what a process sent to the launcher. What the kernel sent - a terminal's Ctrl-C, SIGWINCH, SIGHUP -
@@ -155,8 +200,12 @@ impl Target {
     fn reap(&mut self) -> bool {
         loop {
             match sys::wait_any() {
-                Ok(Some((pid, status))) if pid == self.root.as_raw() => self.status = Some(status),
-                Ok(Some(_)) => {}
+                Ok(Some((pid, status))) => {
+                    self.deaths.reaped(pid, status);
+                    if pid == self.root.as_raw() {
+                        self.status = Some(status);
+                    }
+                }
                 Ok(None) => return true,
                 Err(_) => return false,
             }
@@ -165,6 +214,8 @@ impl Target {
 
     /// TERM to the whole tree, some grace, then KILL until nothing is left.
     fn end_tree(&mut self, collector: &mut Collector) -> Exit {
+        self.scene = Some(Scene::of_the_living());
+        self.deaths.ending();
         for process in descendants() {
             let pid = Pid::from_raw(process.pid);
             let _ = kill(pid, Signal::SIGTERM);

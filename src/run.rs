@@ -6,25 +6,37 @@ use crate::cli::{Format, RunArgs};
 use crate::collect::{Collector, Tree};
 use crate::command::Command;
 use crate::console::Console;
+use crate::deaths::Deaths;
 use crate::error::{Context, Failure, Result};
+use crate::evidence;
 use crate::exit_code::Exit;
+use crate::gate::Ruling;
+use crate::judge::judge;
 use crate::log::Output;
 use crate::log_events::Events;
 use crate::log_reader::Source;
 use crate::options::{Options, level_of};
+use crate::pool::Pool;
 use crate::preload;
 use crate::process::{Outcome, Target};
-use crate::session::{End, Files, Meta, Session, hex};
+use crate::recoveries;
+use crate::repeat;
+use crate::report::{Report, Wanted};
+use crate::session::{End, Files, Meta, Session, hex, link_latest};
 use crate::session_file::{RuleLabel, SessionFile};
 use crate::summary::{Summary, print_events};
 use crate::sys;
+use crate::witness::Witness;
 use chaos_table::calls::FaultKind;
 use chaos_table::compile::{Compiled, Context as Place, compile};
 use chaos_table::rule::{Plan, flag};
 use chaos_table::session::{Header, Start, image};
 use nix::time::{ClockId, clock_gettime};
 use std::os::unix::ffi::OsStrExt;
-use std::time::SystemTime;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+const SPOILED: &str = "the program wrote over the session: what was counted and logged from then on cannot be trusted";
 
 /// Runs a command under a fault table.
 ///
@@ -33,14 +45,22 @@ use std::time::SystemTime;
 pub fn run(args: &RunArgs) -> Result<Exit> {
     let console = Console::new(level_of(args));
     let options = Options::gather(args)?;
+    if repeat::asked_for(&options) {
+        return repeat::run(args, &options, console);
+    }
     let command = Command::find(&args.command)?;
     preload::refuse_to_nest()?;
     let work_dir = std::env::current_dir().cannot("find the working directory")?;
     let compiled = compile(&options.table, &Place { work_dir: &work_dir, seed: options.seed })?;
     let log = options.log.as_deref().map(|path| Output::create(path, "--log")).transpose()?;
+    let reports = args.reports.iter().map(|path| Wanted::create(path, "--report")).collect::<Result<Vec<_>>>()?;
+    evidence::refuse_bad_place(options.evidence.as_deref())?;
     announce(console, &options, &command, &compiled);
 
     let mut session = Session::create(options.out.as_deref(), preload::SHIM)?;
+    if let Some(name) = repeat::name_of(&session.dir).filter(|_| args.part.is_some()) {
+        session.id = name;
+    }
     let start = start_now()?;
     let image = image(&compiled.plan, start, options.log_size)
         .map_err(|why| Failure::new(why).help("give a larger --log-size"))?;
@@ -59,21 +79,54 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         &session.file,
         command.first_library().as_ref(),
     );
-    let target = Target::start(&command, &environment)?;
+    let (mut witness, outputs) = Witness::new(args, &options, &work_dir, since(&start)?)?;
+    let ends = outputs.each_ref().map(Option::as_ref);
+    let target = Target::start(&command, &environment, ends, Deaths::new(since(&start)?))?;
+    drop(outputs);
+    witness.begin();
     session.keep();
+    if args.part.is_none() {
+        link_latest(&session.dir);
+    }
     meta.root_pid = Some(target.pid());
     // The run goes on without it; the end writes it again.
     let _ = session.write_meta(&meta);
     let mut actor = Actor::new(&compiled.plan, start.mono_ns);
-    let outcome = target.follow(&mut collector, &mut actor, options.timeout, options.wait);
+    let mut outcome = target.follow(&mut collector, &mut actor, options.timeout, options.wait);
 
     let counted = finish(&mut session, &mut meta, &mut collector, &outcome, &image)?;
+    let temporary = reports.iter().filter_map(Wanted::temporary).chain(log.as_ref().and_then(Output::temporary));
+    let ours: Vec<PathBuf> =
+        temporary.chain([session.dir.as_path()]).filter_map(|path| std::path::absolute(path).ok()).collect();
+    let mut facts = witness.facts(&mut outcome, &collector, &session, &ours);
+    facts.spoiled = collector.trouble().or(counted.is_none().then_some(SPOILED)).map(str::to_owned);
+    facts.unmapped = counted.as_ref().map_or(0, |header| header.unmapped);
+    facts.lost_threads = counted.as_ref().map_or(0, |header| header.lost_threads);
+    facts.write(&session.dir)?;
+    if args.part.is_some() && collector.is_drained() && outcome.survivors.is_empty() {
+        session.forget_file();
+        meta.session_file.clear();
+        session.write_meta(&meta)?;
+    }
     print_events(console, &session.dir);
-    let logged =
-        log.map_or(Ok(()), |log| log.fill(Format::Jsonl, &mut Events::of(&Source::find(Some(&session.dir))?)?));
-    summarise(console, &options, &session, &meta, &collector, &outcome, counted.as_ref());
+    let source = || Source::find(Some(&session.dir));
+    let logged = log.map_or(Ok(()), |log| log.fill(Format::Jsonl, &mut Events::of(&source()?)?));
+    let command = args.evidence_command.as_deref();
+    let judged = source().and_then(|source| judge(&source)).and_then(|mut judged| {
+        evidence::keep(&mut judged, &session.dir, &outcome.scene, command)?;
+        Ok(judged)
+    });
+    let pool = judged.map(|judged| Pool::of([judged]));
+    let ruling = match (&options.gate, &pool) {
+        (Some(gate), Ok(pool)) => Some(gate.rule(&pool.judgement())),
+        _ => None,
+    };
+    let found = Found { counted: counted.as_ref(), pool: pool.as_ref().ok(), ruling: ruling.as_ref() };
+    summarise(console, &options, &session, &meta, &collector, &outcome, &found);
     logged?;
-    Ok(outcome.exit)
+    let report = Report { pool: &pool?, sessions: std::slice::from_ref(&session.dir), ruling: ruling.as_ref() };
+    reports.into_iter().try_for_each(|wanted| wanted.write(&report))?;
+    Ok(outcome.exit.gated(ruling.as_ref()))
 }
 
 /// What the user should know before the target starts.
@@ -100,6 +153,11 @@ fn start_now() -> Result<Start> {
     })
 }
 
+/// How long ago the run started.
+fn since(start: &Start) -> Result<Duration> {
+    Ok(Duration::from_nanos(start_now()?.mono_ns.saturating_sub(start.mono_ns)))
+}
+
 fn describe(session: &Session, options: &Options, command: &Command, plan: &Plan, cwd: &str) -> Result<Meta> {
     let odd = command.arguments.iter().any(|argument| argument.to_str().is_none());
     let command_hex = odd.then(|| command.arguments.iter().map(|argument| hex(argument.as_bytes())).collect());
@@ -113,6 +171,7 @@ fn describe(session: &Session, options: &Options, command: &Command, plan: &Plan
         seed: options.seed,
         table: serde_json::from_str(&options.table.to_json()).cannot("describe the table")?,
         rules: labels(plan),
+        recoveries_watched: recoveries::WATCHED,
         started: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         session_file: session.file_for_meta(),
         root_pid: None,
@@ -169,6 +228,14 @@ fn finish(
     Ok(header)
 }
 
+/// What is known once everything is over.
+struct Found<'a> {
+    /// What the tree has counted; nothing of a session that it has written over.
+    counted: Option<&'a Header>,
+    pool: Option<&'a Pool>,
+    ruling: Option<&'a Ruling>,
+}
+
 fn summarise(
     console: Console,
     options: &Options,
@@ -176,10 +243,10 @@ fn summarise(
     meta: &Meta,
     collector: &Collector,
     outcome: &Outcome,
-    counted: Option<&Header>,
+    found: &Found,
 ) {
     let file = collector.session();
-    let spoiled = "the program wrote over the session: what was counted and logged from then on cannot be trusted";
+    let Found { counted, pool, ruling } = *found;
     Summary {
         labels: &meta.rules,
         counters: &file.counters(meta.rules.len()).unwrap_or_default(),
@@ -190,7 +257,7 @@ fn summarise(
         survivors: &outcome.survivors,
         outcome: outcome.exit.in_words(),
         attached: !collector.tally().processes.is_empty() || file.anyone_attached().unwrap_or(false),
-        trouble: collector.trouble().or(counted.is_none().then_some(spoiled)),
+        trouble: collector.trouble().or(counted.is_none().then_some(SPOILED)),
         dir: &session.dir,
         log: options.log.as_deref(),
         seed: options.seed,
@@ -198,6 +265,8 @@ fn summarise(
         disabled: options.table.enabled == Some(false),
         log_limit: collector.is_full().then_some(options.log_limit),
         repeat: &options.repeat,
+        pool,
+        ruling,
     }
     .print(console);
 }

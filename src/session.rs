@@ -19,6 +19,8 @@ use std::time::SystemTime;
 pub const META: &str = "session.json";
 /// Name of the drained log in a session directory.
 pub const LOG: &str = "log.bin";
+/// Name of the list of runs, in a directory that holds several.
+pub const RUNS: &str = "runs.json";
 /// Name of the link to the newest session.
 pub const LATEST: &str = "latest";
 /// Where a tree can reach files when the session directory is out of its reach.
@@ -46,6 +48,9 @@ pub struct Meta {
     pub table: serde_json::Value,
     /// Names and labels of the rules.
     pub rules: Vec<RuleLabel>,
+    /// Whether recoveries inside the program are recorded; older descriptions do not say so, and there they are not.
+    #[serde(default)]
+    pub recoveries_watched: bool,
     /// When the run started, RFC 3339.
     pub started: String,
     /// The mapped file: a name in the session directory, or an absolute path.
@@ -228,19 +233,14 @@ impl Session {
         write_atomically(&path, &text, 0o600).cannot(format_args!("write {}", path.display()))
     }
 
-    /// The target runs: from now on the directory stays. Points `latest` to it.
+    /// The target runs: from now on the directory stays.
     pub fn keep(&mut self) {
         self.kept = true;
-        // A convenience: `log` without it needs the session's name.
-        let _ = self.link_latest();
     }
 
-    fn link_latest(&self) -> Result<()> {
-        let state = state_dir()?;
-        DirBuilder::new().recursive(true).mode(dir_mode()).create(&state).cannot("make the state directory")?;
-        let link = state.join(format!(".{}", self.id));
-        symlink(&self.dir, &link).cannot("make the link")?;
-        fs::rename(&link, state.join(LATEST)).cannot("put the link in place")
+    /// Takes away the mapped file of a tree that is gone, of which the log has everything.
+    pub fn forget_file(&mut self) {
+        let _ = fs::remove_file(&self.file);
     }
 
     /// The tree is gone: the shim is needed no more, and the mapped file comes into the session directory.
@@ -291,6 +291,55 @@ impl Drop for Session {
             // A parent that another run uses by now is not empty, and stays.
             let _ = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
         }
+    }
+}
+
+/// Points `latest` to a session. A convenience: without it `log` needs the session's name.
+pub fn link_latest(dir: &Path) {
+    let link = || -> Result<()> {
+        let state = state_dir()?;
+        DirBuilder::new().recursive(true).mode(dir_mode()).create(&state).cannot("make the state directory")?;
+        let link = state.join(format!(".{}", random_hex(16)?));
+        symlink(dir, &link).cannot("make the link")?;
+        fs::rename(&link, state.join(LATEST)).cannot("put the link in place")
+    };
+    let _ = link();
+}
+
+/// Makes the directory for several runs.
+///
+/// # Errors
+/// When it holds something already, or cannot be written.
+pub fn new_dir(out: Option<&Path>) -> Result<PathBuf> {
+    let dir = match out {
+        Some(dir) => std::path::absolute(dir).cannot(format_args!("use {}", dir.display()))?,
+        None => state_dir()?.join(new_id()?),
+    };
+    if fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Failure::new(format!("{} holds something already", dir.display()))
+            .help("give another directory with --out DIR, or empty that one"));
+    }
+    let made = DirBuilder::new().recursive(true).mode(dir_mode()).create(&dir);
+    made.map_err(|error| {
+        Failure::new(format!("cannot make {}: {}", dir.display(), plain(&error)))
+            .help("give a directory that can be written with --out DIR")
+    })?;
+    Ok(dir)
+}
+
+/// The sessions of a directory that `--runs` or `--controls` made, in their order; `None` for any other.
+///
+/// # Errors
+/// When its list is damaged.
+pub fn runs_of(dir: &Path) -> Result<Option<Vec<PathBuf>>> {
+    let path = dir.join(RUNS);
+    let Ok(text) = fs::read(&path) else { return Ok(None) };
+    let damaged = |why: String| Failure::new(format!("{} is damaged: {why}", path.display()));
+    let names: Vec<String> = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    let plain = |name: &String| Path::new(name).components().count() == 1 && !name.starts_with('.');
+    match names.iter().find(|name| !plain(name)) {
+        Some(odd) => Err(damaged(format!("'{}' is no run of it", odd.escape_debug()))),
+        None => Ok(Some(names.into_iter().map(|name| dir.join(name)).collect())),
     }
 }
 

@@ -42,6 +42,13 @@ pub struct RuleCounters {
     pub unsuitable: u64,
 }
 
+impl From<RuleCounters> for crate::facts::Counted {
+    fn from(counters: RuleCounters) -> crate::facts::Counted {
+        let RuleCounters { matched, protected, unsuitable } = counters;
+        crate::facts::Counted { matched, protected, unsuitable }
+    }
+}
+
 /// An open session file whose header has been checked.
 #[derive(Debug)]
 pub struct SessionFile {

@@ -1,10 +1,16 @@
 //! What a run says on stderr when it is over.
 
 use crate::console::{Console, Level, Tone};
+use crate::facts::Counted;
+use crate::figures::Figures;
+use crate::gate::{Ruling, duration, percent};
+use crate::judge::hint;
 use crate::log_events::{Event, Events};
 use crate::log_format::text;
 use crate::log_reader::Source;
+use crate::pool::Pool;
 use crate::process::Survivor;
+use crate::recoveries::{NOT_MEASURED, NOT_WATCHED};
 use crate::session_file::{RuleCounters, RuleLabel};
 use crate::tally::Tally;
 use std::path::Path;
@@ -48,6 +54,10 @@ pub struct Summary<'a> {
     pub log_limit: Option<u64>,
     /// The command that repeats the run.
     pub repeat: &'a str,
+    /// The judged run.
+    pub pool: Option<&'a Pool>,
+    /// What the gate says.
+    pub ruling: Option<&'a Ruling>,
 }
 
 impl Summary<'_> {
@@ -63,7 +73,13 @@ impl Summary<'_> {
             let (tone, line) = self.rule(index, label, counters, width);
             console.say(tone, &line);
         }
+        if let Some(pool) = self.pool {
+            verdict(console, pool);
+        }
         self.warn(console, fired);
+        if let Some(ruling) = self.ruling {
+            say_ruling(console, ruling);
+        }
         let log = self.log.map(|log| format!(" and {}", log.display())).unwrap_or_default();
         let show = if self.log.is_none() { " (chaos-exec log)" } else { "" };
         console.say(Tone::Faint, &format!("log: {}{log}{show}", self.dir.display()));
@@ -82,18 +98,10 @@ impl Summary<'_> {
                 line += &format!(", {count} {what}");
             }
         }
-        let hint = match (matched, fired) {
-            (_, 0) if self.disabled => return (Tone::Plain, line),
-            (0, _) if counters.protected > 0 => {
-                "only protected places were touched: name them with `path`, or `protect: none`"
-            }
-            (0, _) if label.by_launcher => "no process matched in its time: check `process`, `from` and `for`",
-            (0, _) => "no call matched: check `calls`, `path`, `to`, `process` and when it is armed",
-            (_, 0) if counters.unsuitable > 0 => "where it was due, no kernel could have produced this fault",
-            (_, 0) => "it matched and never fired: check `rate`, `nth`, `after`, `every`",
-            _ => return (Tone::Plain, line),
-        };
-        (Tone::Loud, format!("{line} - {hint}"))
+        match hint(Counted::from(counters), fired, label.by_launcher).filter(|_| !self.disabled) {
+            Some(hint) => (Tone::Loud, format!("{line} - {hint}")),
+            None => (Tone::Plain, line),
+        }
     }
 
     fn warn(&self, console: Console, fired: u64) {
@@ -135,6 +143,64 @@ impl Summary<'_> {
             console.say(Tone::Loud, trouble);
         }
     }
+}
+
+/// What became of the faults, in a few lines.
+pub fn verdict(console: Console, pool: &Pool) {
+    let figures = &pool.figures;
+    for (session, crash) in &pool.crashes {
+        let place = if pool.runs.len() > 1 { format!(" in {session}") } else { String::new() };
+        console.say(Tone::Loud, &printable(&format!("crash: {}{place}", crash.words())));
+    }
+    for check in pool.checks.iter().filter(|check| check.failed > 0) {
+        let why = check.why.as_deref().unwrap_or_default();
+        console.say(Tone::Loud, &printable(&format!("check failed: {}: {why}", check.check)));
+    }
+    episodes(console, figures);
+    for (dir, _) in pool.details.iter().filter_map(|run| run.evidence.as_ref()).take(3) {
+        console.say(Tone::Faint, &printable(&format!("evidence: {}", dir.display())));
+    }
+}
+
+fn episodes(console: Console, figures: &Figures) {
+    if figures.episodes() == 0 {
+        return;
+    }
+    let counts = [
+        (figures.retried, "recovered by retry"),
+        (figures.rerouted, "rerouted"),
+        (figures.restarted, "restarted"),
+        (figures.tolerated, "tolerated"),
+        (figures.failed(), "failed"),
+        (figures.unknown, "unknown"),
+    ];
+    let counts: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    let tone = if figures.failed() > 0 { Tone::Loud } else { Tone::Plain };
+    let episodes = if figures.episodes() == 1 { "episode" } else { "episodes" };
+    let survival = figures.survival_low().zip(figures.survival_high()).filter(|_| figures.unknown > 0);
+    let survival = survival.map(|(low, high)| format!(", survival {} to {}", percent(low), percent(high)));
+    let rates = match figures.recovery_rate() {
+        Some(rate) => format!("recovery {}{}", percent(rate), survival.unwrap_or_default()),
+        None => format!("recovery {NOT_MEASURED}: {NOT_WATCHED}"),
+    };
+    console.say(tone, &format!("{} {episodes}: {}; {rates}", figures.episodes(), counts.join(", ")));
+    if let Some(spread) = figures.seen_mttr() {
+        let of = if figures.unwatched > 0 { " of what a probe saw" } else { "" };
+        let (mean, p95) = (duration(spread.mean), duration(spread.p95));
+        console.say(Tone::Plain, &format!("time to recovery{of}: mean {mean}, P95 {p95}, n={}", spread.n));
+    }
+}
+
+/// What the gate says, in one line.
+pub fn say_ruling(console: Console, ruling: &Ruling) {
+    let tone = if matches!(ruling, Ruling::Passed(_)) { Tone::Plain } else { Tone::Loud };
+    console.say(tone, &printable(&ruling.words()));
+}
+
+/// Without what a terminal would take for more than text.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 /// With -v: a line for each process and injection, up to a limit.

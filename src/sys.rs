@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, offset_of};
-use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -103,24 +103,31 @@ pub fn environment() -> Vec<CString> {
     all
 }
 
-/// Starts a program with nothing of the launcher's: signal mask, SIGPIPE, SIGCHLD and closed standard fds are as the
+/// Starts a program with nothing of the launcher's, but for the `outputs` that take the place of stdout and stderr: signal mask, SIGPIPE, SIGCHLD and closed standard fds are as the
 /// launcher found them. A script without `#!` is given to /bin/sh, as execvp does. Returns its pid.
 ///
 /// # Errors
 /// What fork or exec says; after an error there is no child.
-pub fn spawn(program: &CStr, arguments: &[CString], environment: &[CString], mask: &SigSet) -> io::Result<i32> {
+pub fn spawn(
+    program: &CStr,
+    arguments: &[CString],
+    environment: &[CString],
+    mask: &SigSet,
+    outputs: [Option<&OwnedFd>; 2],
+) -> io::Result<i32> {
     let argv = pointers(arguments.iter().map(CString::as_c_str));
     let shell = [c"/bin/sh", program];
     let shell_argv = pointers(shell.into_iter().chain(arguments.iter().skip(1).map(CString::as_c_str)));
     let envp = pointers(environment.iter().map(CString::as_c_str));
+    let outputs = outputs.map(|output| output.map(AsRawFd::as_raw_fd));
     let (mut result, report) = pipe()?;
-    // SAFETY: the launcher has one thread, so the child may do what it likes; it only makes async-signal-safe calls on
-    // memory that was prepared before, and never returns.
+    // SAFETY: whatever other threads do, the child only makes async-signal-safe calls on memory that was prepared
+    // before, and never returns.
     let pid = unsafe { libc::fork() };
     match pid {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: this is the child; the arrays end with NULL and their strings live.
-        0 => unsafe { become_target(program, &argv, &shell_argv, &envp, mask, report.as_raw_fd()) },
+        0 => unsafe { become_target(program, &argv, &shell_argv, &envp, mask, outputs, report.as_raw_fd()) },
         _ => {
             drop(report);
             let mut code = [0u8; 4];
@@ -234,12 +241,75 @@ pub fn wait_any() -> io::Result<Option<(i32, Exit)>> {
     }
 }
 
+/// How a process ended, as far as a death is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// The signal that ended it; `None` when it ended by itself.
+    pub signal: Option<i32>,
+}
+
+impl Gone {
+    /// From a status as wait gives it.
+    #[must_use]
+    pub fn from_status(status: i32) -> Gone {
+        Gone { signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)) }
+    }
+}
+
+/// `struct pidfd_info` of linux/pidfd.h, in its first version.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+const _: () = assert!(size_of::<PidfdInfo>() == 64);
+
+/// A descriptor of a process: readable once it has ended.
+///
+/// # Errors
+/// When there is no such process, or no descriptor left.
+pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two numbers; the descriptor that it gives has one owner, and is close-on-exec.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// How the process behind a pidfd ended; `None` while it runs, and on kernels that do not tell after it was reaped.
+#[must_use]
+pub fn how_it_ended(pidfd: &OwnedFd) -> Option<Gone> {
+    let info = pidfd_info(pidfd)?;
+    (info.mask & PIDFD_INFO_EXIT != 0).then(|| Gone::from_status(info.exit_code))
+}
+
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+
+fn pidfd_info(pidfd: &OwnedFd) -> Option<PidfdInfo> {
+    /// `_IOWR(0xFF, 11, struct pidfd_info)`
+    const PIDFD_GET_INFO: libc::c_ulong = 0xC040_FF0B;
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    // SAFETY: the kernel writes at most the 64 bytes whose size stands in the number of the request.
+    let answer = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+    (answer == 0).then_some(info)
+}
+
 fn pointers<'a>(strings: impl Iterator<Item = &'a CStr>) -> Vec<*const libc::c_char> {
     strings.map(CStr::as_ptr).chain([std::ptr::null()]).collect()
 }
 
 /// A pipe above fd 2, which the child can neither inherit nor close with its own standard fds.
-fn pipe() -> io::Result<(File, File)> {
+///
+/// # Errors
+/// When there is no descriptor left.
+pub fn pipe() -> io::Result<(File, File)> {
     let mut fds: [RawFd; 2] = [-1; 2];
     // SAFETY: pipe2 fills both, each then has one owner.
     unsafe {
@@ -260,6 +330,7 @@ unsafe fn become_target(
     shell_argv: &[*const libc::c_char],
     envp: &[*const libc::c_char],
     mask: &SigSet,
+    outputs: [Option<RawFd>; 2],
     report: RawFd,
 ) -> ! {
     let disposition = |ignored: &AtomicBool| if ignored.load(Relaxed) { libc::SIG_IGN } else { libc::SIG_DFL };
@@ -271,6 +342,11 @@ unsafe fn become_target(
         for (fd, closed) in (0..).zip(&CLOSED) {
             if closed.load(Relaxed) {
                 libc::close(fd);
+            }
+        }
+        for (fd, output) in (1..).zip(outputs) {
+            if let Some(output) = output {
+                libc::dup2(output, fd);
             }
         }
         libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr());

@@ -16,6 +16,8 @@ pub struct Tally {
     pub delivered: [u64; MAX_RULES],
     /// Processes that came under the table; one that execs is still one: pid -> number of its image, its program.
     pub processes: HashMap<u32, (u32, String)>,
+    /// pid and name of those that nobody has asked for yet.
+    pub newcomers: Vec<(u32, String)>,
     /// (reason, program) and how often.
     pub escapes: BTreeMap<(String, String), u64>,
     /// Escapes in all.
@@ -32,6 +34,7 @@ impl Tally {
             fired: [0; MAX_RULES],
             delivered: [0; MAX_RULES],
             processes: HashMap::new(),
+            newcomers: Vec::new(),
             escapes: BTreeMap::new(),
             escape_count: 0,
             skipped: 0,
@@ -62,6 +65,7 @@ impl Tally {
             kind::PROCESS => {
                 let program = text.split(|byte| *byte == 0).nth(1).unwrap_or_default();
                 let program = String::from_utf8_lossy(program).into_owned();
+                self.newcomers.push((record.pid, program.clone()));
                 self.processes.insert(record.pid, (record.process, program));
             }
             kind::INJECTION => {

@@ -95,6 +95,8 @@ macro_rules! keyed {
     };
 }
 
+pub(crate) use {keyed, type_of};
+
 /// What stands before a key of `not` in a one-line spec.
 const NOT: &str = "not.";
 
@@ -104,7 +106,8 @@ impl Keys for Fault {
     const MAPS: &'static [&'static str] = &["not"];
     const LATER: &'static [&'static str] = &[];
     fn elsewhere(key: &str) -> Option<String> {
-        let of_table = ["seed", "enabled", "arm", "protect", "roles", "chaos", "faults", "max_faults", "intensity"];
+        let of_table =
+            ["seed", "enabled", "arm", "protect", "roles", "chaos", "faults", "checks", "max_faults", "intensity"];
         of_table.contains(&key).then(|| format!("`{key}` belongs to the table, beside `faults`"))
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod calls;
 mod check;
+pub mod checks;
 pub mod compile;
 pub mod counts;
 pub mod decide;

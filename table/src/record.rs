@@ -32,6 +32,10 @@ pub mod kind {
     pub const UNSUITABLE: u8 = 5;
     /// A moment worth knowing. Text: what it is.
     pub const MARK: u8 = 6;
+    /// A watched call succeeded again, which ends an episode. `nth`: ring index of the injection that opened it; `op`
+    /// and text: the call and the resource that succeeded, which may be another member of the same role; `rule`: that
+    /// of the opening injection; `at_ns`: when the call was complete; pid, tid and process are those of its caller.
+    pub const RECOVERY: u8 = 7;
 }
 
 /// How far an injection got; value of [`Record::status`].

@@ -1,5 +1,6 @@
 //! A fault table as a user writes it.
 
+use crate::checks::Check;
 use crate::counts::{Count, Number};
 use crate::error::{Problem, TableError, quoted};
 pub use crate::fault::{Fault, Origin};
@@ -39,6 +40,8 @@ pub struct Table {
     pub max_faults: Option<u64>,
     /// The faults, in order: the first that fires wins.
     pub faults: Vec<Fault>,
+    /// What must be true of a run.
+    pub checks: Vec<Check>,
 }
 
 impl Keys for Table {
@@ -61,6 +64,7 @@ impl Keys for Table {
         "intensity",
         "max_faults",
         "faults",
+        "checks",
     ];
     const LATER: &'static [&'static str] = &[];
     fn elsewhere(key: &str) -> Option<String> {
@@ -82,6 +86,7 @@ impl<'de> Visitor<'de> for TableVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Table, A::Error> {
         let mut table = Table::default();
         let (mut roles, mut chaos, mut faults, mut max_faults, mut seed) = (None, None, None, None, None);
+        let mut checks = None;
         while let Some(Key(key, _)) = map.next_key::<Key<Table>>()? {
             match key.as_str() {
                 "seed" | "random_seed" => set_once(&mut seed, map.next_value::<Number>()?.0, "seed"),
@@ -95,6 +100,7 @@ impl<'de> Visitor<'de> for TableVisitor {
                 "intensity" => set_once(&mut table.intensity, map.next_value()?, "intensity"),
                 "max_faults" => set_once(&mut max_faults, map.next_value::<Count>()?.0, "max_faults"),
                 "faults" => set_once(&mut faults, map.next_value::<Faults>()?.0, "faults"),
+                "checks" => set_once(&mut checks, map.next_value()?, "checks"),
                 // "rate" and its aliases: the last of the known keys.
                 _ => set_once(&mut table.rate, map.next_value()?, "rate"),
             }
@@ -103,6 +109,7 @@ impl<'de> Visitor<'de> for TableVisitor {
         table.roles = roles.unwrap_or_default();
         table.chaos = chaos.unwrap_or_default();
         table.faults = faults.unwrap_or_default();
+        table.checks = checks.unwrap_or_default();
         (table.max_faults, table.seed) = (max_faults, seed);
         if table.rate.is_some() && table.intensity.is_some() {
             return Err(Error::custom("`rate` and `intensity` both set the rate of the presets: give one of them"));
@@ -139,6 +146,7 @@ impl Serialize for Table {
             "intensity" &self.intensity;
             "max_faults" &self.max_faults;
             "faults" Some(&self.faults).filter(|faults| !faults.is_empty());
+            "checks" Some(&self.checks).filter(|checks| !checks.is_empty());
         }
         map.end()
     }
@@ -244,6 +252,7 @@ impl Table {
             }
         }
         self.faults.extend(later.faults);
+        self.checks.extend(later.checks);
     }
 
     /// Whether it names no fault and no preset.

@@ -45,6 +45,17 @@ pub(crate) fn parse_in_file(text: &str) -> Result<Fault, Problem> {
     parse_spec(text, "").map_err(|error| Problem { message: error.message, help: error.help })
 }
 
+/// The words of a text in the one-line form: key, where there is one, and value.
+pub(crate) fn words_of(text: &str) -> Result<Vec<(Option<Word>, Word)>, Problem> {
+    let mut specs = split(text).map_err(|located| located.problem)?;
+    if specs.len() > 1 {
+        return Err(
+            Problem::new("a second line or `;` follows").help("one at a time; or put a value with `;` in quotes")
+        );
+    }
+    Ok(specs.pop().unwrap_or_default().into_iter().map(|token| (token.key, token.value)).collect())
+}
+
 fn empty() -> Problem {
     Problem::new("there is no fault").help("such as read=EIO@10%, or error calls=read errno=EIO rate=10%")
 }
@@ -360,7 +371,7 @@ impl fmt::Display for Fault {
 }
 
 /// An item as it must be written so that it reads back: in quotes when a character in it has a meaning.
-fn in_quotes(item: &str) -> String {
+pub(crate) fn in_quotes(item: &str) -> String {
     let special = |c: char| c.is_whitespace() || c.is_control() || ",;=\"{}[]".contains(c);
     if !item.is_empty() && !item.contains(special) {
         return item.to_owned();

@@ -2,6 +2,7 @@
 //! the log as JSON.
 
 pub mod complaints;
+pub mod handmade;
 pub mod server;
 
 use serde_json::Value;

@@ -1,0 +1,92 @@
+//! JUnit XML, for CI servers: a suite for each run, with a case for its end, each check and each rule; and the gate.
+
+use super::{Report, plain};
+use crate::error::{Context, Result};
+use crate::gate::Ruling;
+use crate::judge::{Judged, RuleFigures};
+use crate::pool::RunRow;
+use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
+use std::time::Duration;
+
+/// The whole report.
+pub fn render(report: &Report) -> Result<String> {
+    let mut junit = Junit::new("chaos-exec");
+    if let Some(ruling) = report.ruling {
+        junit.add_test_suite(gate(ruling));
+    }
+    for row in &report.pool.controls {
+        let mut suite = TestSuite::new(format!("control {}", row.session));
+        suite.add_test_case(ending(row));
+        junit.add_test_suite(suite);
+    }
+    for row in &report.pool.runs {
+        let mut suite = TestSuite::new(
+            row.seed.map_or_else(|| row.session.clone(), |seed| format!("{} (seed {seed})", row.session)),
+        );
+        suite.add_test_case(ending(row));
+        if let Some(run) = report.pool.details.iter().find(|run| run.name == row.session) {
+            details(run, &mut suite);
+        }
+        junit.add_test_suite(suite);
+    }
+    junit.to_string().cannot("write the report")
+}
+
+fn gate(ruling: &Ruling) -> TestSuite {
+    let status = match ruling {
+        Ruling::Passed(_) => TestCaseStatus::success(),
+        Ruling::Failed(why) => bad(NonSuccessKind::Failure, why),
+        // Not tested is not passed.
+        Ruling::Inconclusive(why) => bad(NonSuccessKind::Error, why),
+    };
+    let mut suite = TestSuite::new("gate");
+    suite.add_test_case(TestCase::new("gate", status));
+    suite
+}
+
+fn bad(kind: NonSuccessKind, why: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_message(plain(why));
+    status
+}
+
+fn ending(row: &RunRow) -> TestCase {
+    let status = match (row.completed, &row.why) {
+        (Some(true), _) => TestCaseStatus::success(),
+        (Some(false), why) => bad(NonSuccessKind::Failure, why.as_deref().unwrap_or(&row.ended)),
+        (None, _) => bad(NonSuccessKind::Error, "its end was not seen"),
+    };
+    let mut case = TestCase::new("ends as expected", status);
+    case.set_classname(row.session.clone());
+    case.set_time(Duration::from_nanos(row.duration_ns));
+    if let Some(repeat) = row.repeat.as_ref().filter(|_| row.completed != Some(true)) {
+        case.set_system_out(format!("again: {}", plain(repeat)));
+    }
+    case
+}
+
+fn details(run: &Judged, suite: &mut TestSuite) {
+    for check in run.facts.iter().flat_map(|facts| &facts.checks) {
+        let status = if check.passed { TestCaseStatus::success() } else { bad(NonSuccessKind::Failure, &check.why) };
+        let mut case = TestCase::new(plain(&format!("check: {}", check.check)), status);
+        case.set_classname(run.name.clone());
+        suite.add_test_case(case);
+    }
+    for rule in &run.rules {
+        let mut case = TestCase::new(plain(&format!("rule: {}", rule.name)), of_rule(rule));
+        case.set_classname(run.name.clone());
+        suite.add_test_case(case);
+    }
+}
+
+fn of_rule(rule: &RuleFigures) -> TestCaseStatus {
+    if rule.delivered == 0 {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message(rule.hint.unwrap_or("no fault of it was delivered"));
+        return status;
+    }
+    match rule.failed {
+        0 => TestCaseStatus::success(),
+        failed => bad(NonSuccessKind::Failure, &format!("{failed} of {} episodes failed", rule.episodes)),
+    }
+}

@@ -1,0 +1,124 @@
+//! Sessions made by hand: a log of chosen records and the facts beside it, as a run leaves them.
+
+use chaos_table::calls::Op;
+use chaos_table::record::{CONT, CONT_TEXT, Continuation, Record, kind, slots_for, status};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A session that is being written.
+pub struct Handmade {
+    log: Vec<u8>,
+    index: u64,
+    /// `session.json`.
+    pub meta: Value,
+    /// `facts.json`.
+    pub facts: Value,
+}
+
+impl Handmade {
+    /// A run that ended with 0 and whose recoveries were watched, whose rules have these names and faults.
+    pub fn new(name: &str, rules: &[(&str, &str)]) -> Handmade {
+        let rules: Vec<Value> = rules.iter().map(|(name, fault)| json!({"name": name, "fault": fault})).collect();
+        let counted: Vec<Value> =
+            rules.iter().map(|_| json!({"matched": 50, "protected": 0, "unsuitable": 0})).collect();
+        Handmade {
+            log: Vec::new(),
+            index: 0,
+            meta: json!({
+                "version": 1, "id": name, "chaos_exec": "0.1.0", "command": ["./agent", "--fast"], "cwd": "/", "seed": 7,
+                "table": {"seed": 7, "faults": [{"fault": "error", "rate": "30%"}]}, "rules": rules,
+                "recoveries_watched": true, "started": "2026-01-01T00:00:00Z", "session_file": "", "root_pid": 100,
+                "end": {
+                    "ended": "2026-01-01T00:00:09Z", "at_ns": 9_000_000_000u64, "exit_code": 0, "outcome": "exit 0",
+                    "fired": 0, "delivered": 0, "suppressed": 0, "escapes": 0, "processes": 1, "survivors": 0,
+                },
+            }),
+            facts: json!({
+                "version": 1, "root": {"exit": 0}, "expected": [0], "control": false, "deaths": [], "sight": "full",
+                "checks": [], "health": [], "rules": counted, "repeat": "chaos-exec run --seed 7 -- ./agent --fast",
+            }),
+        }
+    }
+
+    /// Writes a record; gives its index.
+    pub fn record(&mut self, mut record: Record, text: &[u8]) -> u64 {
+        let index = self.index;
+        let slots = slots_for(text.len());
+        record.slots = u8::try_from(slots).unwrap();
+        record.commit = index + 1;
+        self.log.extend(bytemuck::bytes_of(&record));
+        for (number, part) in (1u64..).zip(text.chunks(CONT_TEXT)) {
+            let mut slot = Continuation { commit: (index + number + 1) | CONT, text: [0; CONT_TEXT] };
+            slot.text[..part.len()].copy_from_slice(part);
+            self.log.extend(bytemuck::bytes_of(&slot));
+        }
+        self.index += slots as u64;
+        index
+    }
+
+    /// A process image.
+    pub fn process(&mut self, pid: u32, image: u32, lineage: &str, name: &str) {
+        let record = Record { kind: kind::PROCESS, pid, process: image, ..Record::default() };
+        self.record(record, format!("{lineage}\0{name}\0/usr/bin/{name}\0").as_bytes());
+    }
+
+    /// A delivered error; gives its index.
+    pub fn fails(&mut self, rule: u16, call: &str, errno: i32, resource: &[u8], at_ms: u64, pid: u32) -> u64 {
+        self.hits(rule, 1, call, errno, resource, at_ms, pid)
+    }
+
+    /// A delivered fault of any kind; gives its index.
+    #[expect(clippy::too_many_arguments, reason = "one for each column of a record")]
+    pub fn hits(
+        &mut self,
+        rule: u16,
+        fault: u8,
+        call: &str,
+        effect: i32,
+        resource: &[u8],
+        at_ms: u64,
+        pid: u32,
+    ) -> u64 {
+        let record = Record {
+            kind: kind::INJECTION,
+            status: status::DELIVERED,
+            fault,
+            rule,
+            op: Op::by_name(call).unwrap() as u16,
+            effect,
+            result: -1,
+            at_ns: at_ms * 1_000_000,
+            pid,
+            tid: pid,
+            process: pid,
+            nth: 1,
+            ..Record::default()
+        };
+        self.record(record, resource)
+    }
+
+    /// A call that succeeded again.
+    pub fn recovers(&mut self, of: u64, call: &str, resource: &[u8], at_ms: u64, pid: u32) {
+        let record = Record {
+            kind: kind::RECOVERY,
+            op: Op::by_name(call).unwrap() as u16,
+            nth: of,
+            at_ns: at_ms * 1_000_000,
+            pid,
+            tid: pid,
+            process: pid,
+            ..Record::default()
+        };
+        self.record(record, resource);
+    }
+
+    /// Writes the session; gives its directory.
+    pub fn write(&self, dir: &Path) -> PathBuf {
+        fs::create_dir_all(dir).unwrap();
+        fs::write(dir.join("session.json"), self.meta.to_string()).unwrap();
+        fs::write(dir.join("facts.json"), self.facts.to_string()).unwrap();
+        fs::write(dir.join("log.bin"), &self.log).unwrap();
+        dir.to_owned()
+    }
+}

@@ -1,0 +1,429 @@
+//! `chaos-exec report` over sessions whose records are chosen: classes, figures, every form, hostile texts, damage.
+
+#[expect(dead_code, reason = "each topic uses its part of the helpers")]
+mod common;
+
+use common::handmade::Handmade;
+use common::{CHAOS, python};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+fn report(args: &[&str]) -> Output {
+    Command::new(CHAOS).arg("report").args(args).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// One report of a session, as text.
+fn text_of(session: &Path, form: &str) -> String {
+    let file = tempfile::Builder::new().suffix(form).tempfile().unwrap();
+    let done = report(&[session.to_str().unwrap(), "-o", file.path().to_str().unwrap()]);
+    assert!(done.status.success(), "{}", said(&done));
+    fs::read_to_string(file.path()).unwrap()
+}
+
+fn json_of(session: &Path) -> Value {
+    serde_json::from_str(&text_of(session, ".json")).unwrap()
+}
+
+/// A run with an episode of each class but failed ones.
+fn mixed() -> Handmade {
+    let mut made =
+        Handmade::new("mixed", &[("refused", "error"), ("wal", "signal"), ("bits", "corrupt"), ("idle", "dns")]);
+    made.facts["rules"][3] = json!({"matched": 0, "protected": 0, "unsuitable": 0});
+    made.process(100, 100, "0", "agent");
+    made.process(101, 101, "0.1", "store");
+    made.process(102, 102, "0.2", "store");
+    let first = made.fails(0, "connect", libc::ECONNREFUSED, b"10.0.0.1:80", 1000, 100);
+    made.fails(0, "connect", libc::ECONNREFUSED, b"10.0.0.1:80", 1100, 100);
+    made.recovers(first, "connect", b"10.0.0.1:80", 1250, 100);
+    let second = made.fails(0, "connect", libc::ECONNREFUSED, b"10.0.0.2:80", 2000, 100);
+    made.recovers(second, "connect", b"10.0.0.3:80", 2050, 100);
+    let killed = made.hits(1, 10, "write", libc::SIGKILL, b"/data/db.wal", 3000, 101);
+    made.recovers(killed, "write", b"/data/db.wal", 3500, 102);
+    made.hits(2, 5, "read", 0, b"/data/cfg.json", 4000, 100);
+    made.facts["deaths"] = json!([
+        {"at_ns": 3_001_000_000u64, "pid": 101, "process": "store", "signal": 9, "oom": false, "ours": false},
+    ]);
+    made
+}
+
+#[test]
+fn every_class_and_its_figures() {
+    let dir = TempDir::new().unwrap();
+    let value = json_of(&mixed().write(&dir.path().join("s")));
+    let seen: Vec<_> = value["details"][0]["episodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["outcome"].clone(), one["how"].clone(), one["ttr_ns"].clone(), one["injections"].clone()))
+        .collect();
+    let ms = |ms: u64| json!(ms * 1_000_000);
+    let recovered = json!("recovered");
+    let expected = [
+        (recovered.clone(), json!("retry"), ms(250), json!(2)),
+        (recovered.clone(), json!("rerouted"), ms(50), json!(1)),
+        (recovered, json!("restarted"), ms(500), json!(1)),
+        (json!("unknown"), Value::Null, Value::Null, json!(1)),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(value["verdict"]["recovery_rate"], 0.75);
+    assert_eq!(value["verdict"]["survival"], json!({"low": 0.75, "high": 1.0}));
+    let mttr = json!({"n": 3, "mean": 266_666_666u64, "p50": 250_000_000u64, "p95": 500_000_000u64,
+        "p99": 500_000_000u64, "max": 500_000_000u64});
+    assert_eq!(value["verdict"]["mttr_ns"], mttr);
+    assert_eq!((&value["counts"]["crashes"], &value["counts"]["delivered"]), (&json!(0), &json!(5)));
+    let idle = &value["rules"][3];
+    assert!(idle["hint"].as_str().unwrap().contains("no call matched"), "{idle}");
+    assert_eq!(value["version"], 1);
+}
+
+#[test]
+fn recoveries_that_nobody_watched_are_not_measured() {
+    let dir = TempDir::new().unwrap();
+    let mut made = mixed();
+    made.meta["recoveries_watched"] = json!(false);
+    let said_no = made.write(&dir.path().join("false"));
+    made.meta.as_object_mut().unwrap().remove("recoveries_watched");
+    let silent = made.write(&dir.path().join("silent"));
+    for session in [&said_no, &silent] {
+        let value = json_of(session);
+        let all = value["details"][0]["episodes"].as_array().unwrap();
+        // Records of recoveries that such a shim does not write prove nothing.
+        assert!(all.len() == 4 && all.iter().all(|one| one["outcome"] == "unknown" && one["ttr_ns"].is_null()));
+        let verdict = &value["verdict"];
+        for figure in ["recovery_rate", "grade", "mttr_ns"] {
+            assert_eq!(verdict[figure], Value::Null, "{figure}");
+        }
+        assert_eq!(verdict["survival"], json!({"low": null, "high": 1.0}));
+        assert_eq!(verdict["recoveries_watched"], false);
+        for count in ["recovered", "retried", "rerouted"] {
+            assert_eq!(value["counts"][count], Value::Null, "{count}");
+        }
+        assert_eq!((&value["counts"]["unknown"], &value["counts"]["unwatched"]), (&json!(4), &json!(4)));
+        for place in [&value["rules"][0], &value["families"]["network"], &value["runs"][0]] {
+            assert_eq!(place["recovered"], Value::Null, "{place}");
+        }
+        assert!(value["next"][0]["advice"].as_str().unwrap().starts_with("nobody watched"));
+        let session = session.to_str().unwrap();
+        for gate in ["recovery>=1%", "mttr.p95<2s", "production", "mars-rover", "survival>=1%"] {
+            let done = report(&[session, "--gate", gate]);
+            assert_eq!(done.status.code(), Some(123), "{gate}: {}", said(&done));
+            let why = "not measured: this version does not watch recoveries inside the program";
+            assert!(said(&done).lines().any(|line| line.contains("gate inconclusive") && line.contains(why)), "{gate}");
+        }
+        assert_eq!(report(&[session, "--gate", "crashes=0,failed=0"]).status.code(), Some(0));
+    }
+    let markdown = text_of(&said_no, ".md");
+    for part in [
+        "Recovery rate: **not measured**",
+        "> this version does not watch recoveries inside the program",
+        "| Recoveries | not measured |",
+        "| Failed | 0 |",
+        "| Recovery rate | not measured |",
+        "| Survival | at most 100%; at least: not measured |",
+        "| MTTR | not measured |",
+        "| refused | error | 50 | 3 | 3 | 2 | not measured | 0 |",
+    ] {
+        assert!(markdown.contains(part), "{part} in\n{markdown}");
+    }
+    let page = text_of(&said_no, ".html");
+    assert!(page.contains("Recovery rate: not measured") && page.contains("does not watch recoveries"), "{page}");
+    for (name, text) in [("md", &markdown), ("html", &page)] {
+        assert!(!text.contains("0%: needs work") && !text.contains(" 0%"), "{name}: {text}");
+    }
+}
+
+#[test]
+fn checks_and_probes_tell_what_nobody_watched() {
+    let dir = TempDir::new().unwrap();
+    let mut made = Handmade::new("probed", &[("wal", "signal"), ("refused", "error")]);
+    made.meta["recoveries_watched"] = json!(false);
+    made.process(100, 100, "0", "agent");
+    made.hits(0, 10, "write", libc::SIGKILL, b"/data/db.wal", 3000, 101);
+    let ns = |ms: u64| json!(ms * 1_000_000);
+    let streak =
+        |up: bool, from: u64, to: u64| json!({"check": 0, "up": up, "from_ns": ns(from), "to_ns": ns(to), "count": 10});
+    made.facts["checks"] = json!([{"check": "tcp to=:1", "passed": true, "why": ""}]);
+    made.facts["health"] = json!([streak(true, 0, 2900), streak(false, 3050, 3400), streak(true, 3500, 9000)]);
+    let value = json_of(&made.write(&dir.path().join("restarted")));
+    assert_eq!(value["details"][0]["episodes"][0]["how"], "restarted");
+    assert_eq!((&value["verdict"]["recovery_rate"], &value["verdict"]["mttr_ns"]["p50"]), (&json!(1.0), &ns(500)));
+    // With a fault beside it of which nothing is known, one restart is no rate.
+    made.fails(1, "connect", libc::ECONNREFUSED, b"10.0.0.1:80", 4000, 100);
+    let session = made.write(&dir.path().join("both"));
+    let value = json_of(&session);
+    assert_eq!(value["details"][0]["episodes"][1]["outcome"], "tolerated");
+    assert_eq!((&value["verdict"]["recovery_rate"], &value["verdict"]["mttr_ns"]), (&Value::Null, &Value::Null));
+    assert_eq!((&value["counts"]["restarted"], &value["counts"]["recovered"]), (&json!(1), &Value::Null));
+    let markdown = text_of(&session, ".md");
+    for part in
+        ["| Recoveries | 1, the rest not measured (1 restarted) |", "not measured, but for what a probe saw: 500 ms"]
+    {
+        assert!(markdown.contains(part), "{part} in\n{markdown}");
+    }
+}
+
+#[test]
+fn checks_tell_tolerated_from_wrong() {
+    let dir = TempDir::new().unwrap();
+    let mut made = mixed();
+    made.facts["checks"] = json!([{"check": "file out.json json", "passed": true, "why": ""}]);
+    let value = json_of(&made.write(&dir.path().join("tolerated")));
+    assert_eq!(value["details"][0]["episodes"][3]["outcome"], "tolerated");
+    made.facts["checks"][0]["passed"] = json!(false);
+    made.facts["checks"][0]["why"] = json!("it is cut short");
+    let value = json_of(&made.write(&dir.path().join("wrong")));
+    let last = &value["details"][0]["episodes"][3];
+    assert_eq!((&last["outcome"], &last["kind"]), (&json!("failed"), &json!("wrong")));
+    assert_eq!(value["details"][0]["episodes"][0]["outcome"], "recovered");
+    assert_eq!(value["verdict"]["completion"], 0.0);
+    assert!(value["next"][0]["advice"].as_str().unwrap().contains("wrong result"));
+}
+
+#[test]
+fn the_log_shows_recoveries() {
+    let dir = TempDir::new().unwrap();
+    let session = mixed().write(&dir.path().join("s"));
+    let lines = common::read_log(&session);
+    let recovery = lines.iter().find(|line| line["type"] == "recovery").unwrap();
+    assert_eq!((&recovery["injection"], &recovery["resource"]), (&json!(1), &json!("10.0.0.1:80")));
+    assert_eq!((&recovery["call"], &recovery["rule"]), (&json!("connect"), &json!("refused")));
+    let text = Command::new(CHAOS).arg("log").arg(&session).output().unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("connect(10.0.0.1:80) succeeded again"), "{text}");
+}
+
+#[test]
+fn every_form_is_what_it_says() {
+    let dir = TempDir::new().unwrap();
+    let session = mixed().write(&dir.path().join("s"));
+    let markdown = text_of(&session, ".md");
+    for part in ["Recovery rate **75%**: needs work", "| MTTR | 267 ms", "rerouted", "no call matched", "n=3"] {
+        assert!(markdown.contains(part), "{part} in\n{markdown}");
+    }
+    let injections = text_of(&session, ".csv");
+    assert_eq!(injections.lines().count(), 1 + 5, "{injections}");
+    let episodes = text_of(&session, ".episodes.csv");
+    assert_eq!(episodes.lines().count(), 1 + 4, "{episodes}");
+    assert!(episodes.lines().nth(1).unwrap().starts_with("mixed,1,recovered,retry,250000000,1000000000,1250000000,2,"));
+    let sarif: Value = serde_json::from_str(&text_of(&session, ".sarif")).unwrap();
+    assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 1);
+    let page = text_of(&session, ".html");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("75%") && page.contains("<svg"), "{page}");
+    // It asks for nothing from elsewhere.
+    for outside in ["http://", "https://", "<script", "<link", "<img", "url(", "@import"] {
+        assert!(!page.contains(outside), "{outside} in the page");
+    }
+    let parse = "import sys, xml.etree.ElementTree as e; r = e.parse(sys.argv[1]).getroot(); \
+                 print(r.tag, r.get('tests'), r.get('failures'), len(r.findall('.//skipped')))";
+    let file = dir.path().join("r.xml");
+    fs::write(&file, text_of(&session, ".xml")).unwrap();
+    let parsed = Command::new(python()).args(["-c", parse]).arg(&file).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&parsed.stdout).trim(), "testsuites 5 0 1", "{}", said(&parsed));
+}
+
+#[test]
+fn what_the_target_says_stays_text() {
+    const NASTY: &str = "</title></style><script>document.title='gone'</script><img src=x onerror=alert(1)>\"'`|\u{1b}[31m\u{0}\r\n]]>&amp;";
+    let dir = TempDir::new().unwrap();
+    let mut made = Handmade::new("nasty", &[("refused", "error")]);
+    made.meta["command"] = json!([NASTY]);
+    made.meta["id"] = json!("<b>id</b>");
+    made.facts["repeat"] = json!(format!("chaos-exec run -- {NASTY}```"));
+    made.facts["root"] = json!({"exit": 1});
+    made.facts["checks"] = json!([{"check": NASTY, "passed": false, "why": NASTY}]);
+    made.facts["deaths"] = json!([
+        {"at_ns": 5, "pid": 100, "process": NASTY, "signal": 11, "oom": false, "ours": false},
+    ]);
+    let name = NASTY.replace('\0', "");
+    made.process(100, 100, &name, &name);
+    made.fails(0, "open", libc::EIO, NASTY.as_bytes(), 1, 100);
+    made.fails(0, "open", libc::EIO, b"\xff\xfe<script>", 2, 100);
+    let session = made.write(&dir.path().join("s"));
+    let page = text_of(&session, ".html");
+    assert!(page.contains("&lt;script&gt;") && !page.contains("<script") && !page.contains("<img"), "{page}");
+    assert!(!page.contains('\u{1b}') && !page.contains('\0'));
+    // It closes and opens nothing: each title, also of the drawing, has its own end, and there is one style.
+    assert_eq!(page.matches("</title>").count(), page.matches("<title>").count(), "{page}");
+    assert!(page.matches("</style>").count() == 1 && !page.contains("<b>") && !page.contains("alert(1)>"), "{page}");
+    assert!(page.contains("<title>Chaos report: &lt;/title&gt;") && page.contains("default-src 'none'"), "{page}");
+    let markdown = text_of(&session, ".md");
+    assert!(
+        !markdown.contains('\u{1b}') && !markdown.lines().any(|line| line.trim_start().starts_with("<")),
+        "{markdown}"
+    );
+    let table = markdown.lines().skip_while(|line| !line.starts_with("## Episodes")).nth(4).unwrap();
+    assert_eq!(table.replace("\\|", "").matches('|').count(), 10, "{table}");
+    serde_json::from_str::<Value>(&text_of(&session, ".sarif")).unwrap();
+    assert_eq!(json_of(&session)["command"], NASTY);
+    let xml = dir.path().join("r.xml");
+    fs::write(&xml, text_of(&session, ".xml")).unwrap();
+    let parse = "import sys, xml.etree.ElementTree as e; e.parse(sys.argv[1])";
+    let parsed = Command::new(python()).args(["-c", parse]).arg(&xml).output().unwrap();
+    assert!(parsed.status.success(), "{}", said(&parsed));
+}
+
+#[test]
+fn a_gate_judges_afterwards() {
+    let dir = TempDir::new().unwrap();
+    let session = mixed().write(&dir.path().join("s"));
+    let session = session.to_str().unwrap();
+    let none = Handmade::new("none", &[("refused", "error")]).write(&dir.path().join("none"));
+    for (session, gate, code, line) in [
+        (session, "recovery>=75%,crashes=0,mttr.p95<=500ms,injections>=5", 0, "gate passed: recovery 75%"),
+        (session, "recovery>=80%", 122, "gate failed: recovery 75%, wanted >=80%"),
+        (session, "production", 122, "gate failed: recovery 75%, wanted >=80%"),
+        (session, "slowdown<2", 123, "gate inconclusive: there is no figure for slowdown"),
+        (session, "mars-rover", 122, "gate failed: recovery 75%"),
+        (none.to_str().unwrap(), "recovery>=80%,injections>=1", 123, "no fault was delivered"),
+        (none.to_str().unwrap(), "injections>=1", 123, "no fault was delivered"),
+        (session, "recvery>=1%", 125, "unknown figure `recvery`"),
+    ] {
+        let done = report(&[session, "--gate", gate]);
+        let said = said(&done);
+        assert_eq!(done.status.code(), Some(code), "{gate}: {said}");
+        assert!(said.contains(line), "{gate}: {said}");
+    }
+    assert_eq!(report(&[session, "--gate"]).status.code(), Some(122), "without conditions it is `production`");
+}
+
+#[test]
+fn what_cannot_be_read_or_written_is_one_error() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let good = mixed().write(&path("good"));
+    let spoil = |name: &str, spoil: &dyn Fn(&Path)| {
+        let session = mixed().write(&path(name));
+        spoil(&session);
+        session
+    };
+    let garbage = spoil("garbage", &|dir| fs::write(dir.join("facts.json"), "{\"version\": 1, \"root\":").unwrap());
+    let other = spoil("other", &|dir| fs::write(dir.join("facts.json"), "{\"version\": 9}").unwrap());
+    let meta = spoil("meta", &|dir| fs::write(dir.join("session.json"), "[]").unwrap());
+    let log = spoil("log", &|dir| {
+        let mut bytes = fs::read(dir.join("log.bin")).unwrap();
+        bytes[64..192].fill(0xee);
+        fs::write(dir.join("log.bin"), bytes).unwrap();
+    });
+    let runs = path("runs");
+    fs::create_dir(&runs).unwrap();
+    fs::write(runs.join("runs.json"), "[\"../../etc\"]").unwrap();
+    let text = |path: &Path| path.display().to_string();
+    let (good, out) = (text(&good), text(&path("r.md")));
+    for (args, message) in [
+        (vec![text(&path("nothing/here"))], "there is no session"),
+        (vec![text(&garbage)], "facts.json is damaged"),
+        (vec![text(&other)], "is of version 9"),
+        (vec![text(&meta)], "is damaged"),
+        (vec![text(&log), "-o".into(), out.clone()], "damaged"),
+        (vec![text(&runs)], "no run of it"),
+        (vec![good.clone(), "-o".into(), "/proc/r.md".into()], "cannot write /proc/r.md"),
+        (vec![good.clone(), "-o".into(), text(&path("no/r.md"))], "cannot write"),
+        (vec![good.clone(), "-o".into(), text(&path("r.docx"))], "names no form of report"),
+        (vec![good.clone(), "-o".into(), text(&path("r"))], "names no form of report"),
+    ] {
+        let done = report(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        let said = said(&done);
+        assert_eq!(done.status.code(), Some(125), "{args:?}: {said}");
+        let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("chaos-exec: error:")).collect();
+        assert!(errors.len() == 1 && errors[0].contains(message), "{args:?}: {said}");
+    }
+    // What could be read of the damaged log is there, and says so.
+    assert!(fs::read_to_string(path("r.md")).unwrap().contains("places of its log are damaged"));
+    let gated = report(&[&text(&log), "--gate", "recovery>=1%"]);
+    assert!(said(&gated).contains("gate inconclusive"), "{}", said(&gated));
+}
+
+#[test]
+fn a_run_whose_end_nobody_saw_is_never_passed() {
+    let dir = TempDir::new().unwrap();
+    let session = mixed().write(&dir.path().join("s"));
+    fs::remove_file(session.join("facts.json")).unwrap();
+    let done = report(&[session.to_str().unwrap(), "--gate", "recovery>=1%"]);
+    assert_eq!(done.status.code(), Some(123), "{}", said(&done));
+    let value = json_of(&session);
+    assert_eq!((&value["verdict"]["completion"], &value["verdict"]["conclusive"]), (&Value::Null, &json!(false)));
+}
+
+#[test]
+fn a_pool_of_a_thousand_runs_is_right_and_small() {
+    let dir = TempDir::new().unwrap();
+    let mut names = Vec::new();
+    for number in 1..=1000u64 {
+        let name = format!("run-{number:04}");
+        let mut made = Handmade::new(&name, &[("refused", "error")]);
+        made.meta["seed"] = json!(number);
+        made.process(100, 100, "0", "agent");
+        for peer in 0..40u64 {
+            let at = made.fails(0, "connect", libc::ECONNREFUSED, format!("10.0.0.{peer}:80").as_bytes(), 1000, 100);
+            if peer % 4 != 0 {
+                made.recovers(at, "connect", format!("10.0.0.{peer}:80").as_bytes(), 1000 + number, 100);
+            }
+        }
+        made.facts["root"] = json!({"exit": u8::from(number % 10 == 0)});
+        made.write(&dir.path().join(&name));
+        names.push(name);
+    }
+    fs::write(dir.path().join("runs.json"), json!(names).to_string()).unwrap();
+    let out = dir.path().join("pool.json");
+    let script = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); \
+                  print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
+    let done = Command::new(python())
+        .args(["-c", script, CHAOS, "report"])
+        .arg(dir.path())
+        .arg("-o")
+        .arg(&out)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    let kilobytes: u64 = String::from_utf8_lossy(&done.stdout).trim().parse().unwrap();
+    assert!(kilobytes < 100_000, "{kilobytes} KB");
+    let value: Value = serde_json::from_str(&fs::read_to_string(out).unwrap()).unwrap();
+    assert_eq!((&value["counts"]["runs"], &value["counts"]["episodes"]), (&json!(1000), &json!(40_000)));
+    assert_eq!((&value["counts"]["recovered"], &value["verdict"]["completion"]), (&json!(30_000), &json!(0.9)));
+    // Open episodes of the hundred runs that exited with 1 failed; those of the others are unknown.
+    assert_eq!((&value["counts"]["failed"], &value["counts"]["unknown"]), (&json!(1000), &json!(9000)));
+    let mttr = &value["verdict"]["mttr_ns"];
+    assert_eq!((&mttr["n"], &mttr["p50"], &mttr["p95"]), (&json!(30_000), &json!(500_000_000), &json!(950_000_000)));
+    assert_eq!(value["runs"].as_array().unwrap().len(), 1000);
+}
+
+#[test]
+fn the_json_has_the_fields_that_its_page_names() {
+    let dir = TempDir::new().unwrap();
+    let value = json_of(&mixed().write(&dir.path().join("s")));
+    let page = include_str!("../docs/report.md");
+    let named = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let rows: Vec<(Vec<String>, Vec<String>)> = page
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split_once("` | ").map(|(left, right)| (named(&format!("{left}`")), named(right))).unwrap())
+        .collect();
+    let keys = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let fields: Vec<String> = rows.iter().flat_map(|(left, _)| left.clone()).collect();
+    for key in keys(&value).iter().filter(|key| !["schema", "version"].contains(&key.as_str())) {
+        assert!(fields.contains(key), "{key} is not on the page");
+    }
+    for (fields, words) in &rows {
+        for field in fields {
+            assert!(value.get(field).is_some(), "{field} is not in the report");
+            let first = value[field].get(0).unwrap_or(&value[field]);
+            let first = if field == "families" { &first["disk"] } else { first };
+            for key in keys(first) {
+                assert!(words.contains(&key), "{field}: {key} is not on the page");
+            }
+        }
+    }
+    let about = named(page.split("An episode has").nth(1).unwrap());
+    for episode in value["details"][0]["episodes"].as_array().unwrap() {
+        for key in keys(episode) {
+            assert!(about.contains(&key), "episode: {key} is not on the page");
+        }
+    }
+}
