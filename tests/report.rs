@@ -398,7 +398,7 @@ fn a_pool_of_a_thousand_runs_is_right_and_small() {
 fn the_json_has_the_fields_that_its_page_names() {
     let dir = TempDir::new().unwrap();
     let value = json_of(&mixed().write(&dir.path().join("s")));
-    let page = include_str!("../docs/report.md");
+    let page = include_str!("../src/report/schema.md");
     let named = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
     let rows: Vec<(Vec<String>, Vec<String>)> = page
         .lines()

@@ -1,4 +1,4 @@
-//! JSON, for programs. `docs/report.md` describes it; `version` changes when a field changes its meaning or goes.
+//! JSON, for programs. `src/report/schema.md` describes it; `version` changes when a field changes its meaning or goes.
 
 use super::Report;
 use crate::episode::Episode;
