@@ -42,39 +42,21 @@ pub struct Compiled {
     pub warnings: Vec<String>,
 }
 
-/// The operations that change what a descriptor is.
+/// The operations that change what a descriptor is, beside those that make one.
 const IDENTITY: &[Op] = &[
-    Op::Open,
     Op::Close,
     Op::CloseRange,
-    Op::Dup,
     Op::Fcntl,
-    Op::Pipe,
     Op::Opendir,
     Op::Closedir,
-    Op::Fopen,
     Op::Fclose,
     Op::Popen,
     Op::Pclose,
-    Op::Socket,
-    Op::Accept,
     Op::Connect,
     Op::Recvmsg,
     Op::Recvmmsg,
     Op::Listen,
-    // These make a descriptor, or give an open file another name.
-    Op::Eventfd,
-    Op::Signalfd,
-    Op::TimerfdCreate,
-    Op::InotifyInit,
-    Op::MemfdCreate,
-    Op::Openpty,
-    Op::ShmOpen,
-    Op::IoUringSetup,
-    Op::Mkstemp,
-    Op::Tmpfile,
     Op::Rename,
-    Op::EpollCreate,
 ];
 /// The operations that change how much memory is allocated.
 const ALLOCATION: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign, Op::Free];
@@ -330,12 +312,13 @@ impl Compiler<'_> {
 
     fn finish(mut self) -> Result<Compiled, Problem> {
         let tracked = |ops: &mut [u64; OP_ROOM], which: &[Op]| which.iter().for_each(|op| ops[*op as usize] |= TRACK);
-        if self.header.needs_fd != 0 {
-            tracked(&mut self.header.planned, IDENTITY);
-        }
         // A connect that fails later is remembered by its descriptor until its error has been told.
-        if self.header.planned[Op::Connect as usize] & RULE_BITS != 0 {
+        let connects = self.header.planned[Op::Connect as usize] & RULE_BITS != 0;
+        if self.header.needs_fd != 0 || connects {
             tracked(&mut self.header.planned, IDENTITY);
+            tracked(&mut self.header.planned, check::users_of(Resource::Files));
+        }
+        if connects {
             tracked(&mut self.header.planned, &[Op::Getsockopt]);
         }
         if self.rules.iter().any(|rule| rule.what == exhaust::MEMORY) {
