@@ -45,10 +45,11 @@ demo: ## fail three connections in ten of a Python client, and show the log
 dist: setup ## make dist/: launcher and shim for any x86-64 Linux, checked and tested on glibc new and old and on musl
 	scripts/dist
 
-install: build ## install bin/chaos-exec and lib/libchaos_shim.so under PREFIX (/usr/local)
+install: build ## install bin/chaos-exec, lib/libchaos_shim.so and include/chaos.h under PREFIX (/usr/local)
 	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/chaos-exec
 	install -d $(DESTDIR)$(PREFIX)/lib
 	$(BIN) shim -o $(DESTDIR)$(PREFIX)/lib/libchaos_shim.so
+	install -D -m 644 shim/include/chaos.h $(DESTDIR)$(PREFIX)/include/chaos.h
 
 clean: ## remove everything that was built
 	$(CARGO) clean

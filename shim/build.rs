@@ -1,14 +1,26 @@
-//! Links the unwinder statically: loading libgcc_s costs every exec some 100 us.
+//! How the shim is linked: with the unwinder inside, and some names in the versions that glibc has of them.
 //!
-//! Rust's std asks for `-lgcc_s`. A linker script of that name, found first, gives it the static one instead.
+//! Loading libgcc_s costs every exec some 100 us. Rust's std asks for `-lgcc_s`: a linker script of that name, found
+//! first, gives it the static one instead.
 
 use std::path::PathBuf;
 use std::{env, fs, io};
 
+/// The versions that `versions.rs` and the hooks name. The first must come first: what was linked without versions is
+/// bound to it.
+const VERSIONS: &str = "\
+GLIBC_2.2.5 {};
+GLIBC_2.3 {} GLIBC_2.2.5;
+GLIBC_2.3.2 {} GLIBC_2.3;
+GLIBC_2.3.3 {} GLIBC_2.3.2;
+GLIBC_2.15 {} GLIBC_2.3.3;
+GLIBC_2.34 {} GLIBC_2.15;
+";
+
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
-    let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?;
-    let dir = PathBuf::from(out).join("unwinder");
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?);
+    let dir = out.join("unwinder");
     fs::create_dir_all(&dir)?;
     fs::write(dir.join("libgcc_s.so"), "GROUP ( -lgcc_eh -lgcc )\n")?;
     println!("cargo::rustc-link-search=native={}", dir.display());
@@ -20,5 +32,12 @@ fn main() -> io::Result<()> {
     // No read-only relocations: they cost a system call and a split mapping in every exec, 12 us, and protect little
     // here, since the pointers to the real functions must stay writable anyway.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,norelro");
+    println!("cargo::rustc-cdylib-link-arg=-Wl,--no-rosegment");
+    // rustc names what is exported by a script of its own; rust-lld takes this one beside it.
+    let script = out.join("versions.map");
+    fs::write(&script, VERSIONS)?;
+    println!("cargo::rustc-cdylib-link-arg=-Wl,--version-script={}", script.display());
+    // Else the path of the build would stand in the table of versions.
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libchaos_shim.so");
     Ok(())
 }

@@ -90,6 +90,10 @@ impl Actor {
         let tree = descendants();
         let mut acts = std::mem::take(&mut self.acts);
         for act in acts.iter_mut().filter(|act| act.is_open(now) && act.due <= now) {
+            if collector.session().is_removed(act.index).unwrap_or(false) {
+                act.left = 0;
+                continue;
+            }
             let victims = self.victims(act, &tree, collector, root, now);
             if !victims.is_empty() && self.hit(act, &victims, collector) {
                 act.advance(now);

@@ -2,8 +2,9 @@
 //! evidence, makes a pipe of an output: without one the target has the launcher's own.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +22,51 @@ pub enum Stream {
     Stdout,
     /// Descriptor 2.
     Stderr,
+}
+
+impl Stream {
+    /// As files of evidence are named.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        }
+    }
+
+    /// Whether somebody sits before it.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Stream::Stdout => io::stdout().is_terminal(),
+            Stream::Stderr => io::stderr().is_terminal(),
+        }
+    }
+
+    fn path(self) -> &'static str {
+        match self {
+            Stream::Stdout => "/proc/self/fd/1",
+            Stream::Stderr => "/proc/self/fd/2",
+        }
+    }
+
+    /// How long the file is that the launcher's own output goes to; `None` when that is no file.
+    #[must_use]
+    pub fn file_len(self) -> Option<u64> {
+        std::fs::metadata(self.path()).ok().filter(std::fs::Metadata::is_file).map(|meta| meta.len())
+    }
+
+    /// The end of that file, at most so many bytes and nothing of what was there before.
+    #[must_use]
+    pub fn end_of_file(self, before: u64, most: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // A descriptor of its own, so that the target's position stays where it is.
+        let Ok(mut file) = File::open(self.path()) else { return bytes };
+        let len = file.metadata().map_or(0, |meta| meta.len());
+        let from = len.saturating_sub(most as u64).max(before.min(len));
+        let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.take(most as u64).read_to_end(&mut bytes));
+        read.map(|_| bytes).unwrap_or_default()
+    }
 }
 
 /// What came through.
@@ -42,6 +88,18 @@ impl Captured {
             self.last.drain(..old);
             self.left_out += old as u64;
         }
+    }
+
+    /// What stands in a file; nothing when there is none.
+    #[must_use]
+    pub fn of_file(path: &Path) -> Captured {
+        let mut captured = Captured::default();
+        let Ok(mut file) = File::open(path) else { return captured };
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok(count @ 1..) = file.read(&mut buffer) {
+            captured.add(&buffer[..count]);
+        }
+        captured
     }
 
     /// What is kept of it, in order.

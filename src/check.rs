@@ -36,7 +36,8 @@ pub fn run(args: &CheckArgs, out: &mut dyn Write) -> Result<()> {
 }
 
 /// The whole table: one line for the whole, one for each rule.
-fn in_words(plan: &Plan, seed: Option<u64>) -> String {
+#[must_use]
+pub fn in_words(plan: &Plan, seed: Option<u64>) -> String {
     let mut lines = vec![head(plan, seed)];
     if plan.rules.is_empty() {
         lines.push("no rules: nothing will be injected".into());

@@ -1,5 +1,7 @@
 //! The command line.
 
+use crate::experiment::args::ExperimentArgs;
+use crate::scenario::ScenarioArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -35,13 +37,19 @@ pub enum Action {
     Run(Box<RunArgs>),
     /// Say what a fault table will do, or what is wrong with it
     Check(CheckArgs),
+    /// Say whether a program can be reached here, by which engine, and what would escape
+    Doctor(Box<DoctorArgs>),
     /// List what a fault table can name
     List(ListArgs),
     /// Print the log of a run: every injection, process and escape
     Log(LogArgs),
+    /// Run experiments: several targets, a schedule, checks, many runs
+    Experiment(Box<ExperimentArgs>),
+    /// Run experiments from the library on any command
+    Scenario(ScenarioArgs),
     /// Judge runs that are over: outcomes, figures, gates, as Markdown, JSON, CSV, JUnit or a page
     Report(ReportArgs),
-    /// Steer a run that goes on: arm it, switch injection off and on
+    /// Steer a run that goes on: arm it, switch injection off and on, add and change rules, mark moments
     Ctl(CtlArgs),
     /// Write the shim, for LD_PRELOAD without the launcher
     Shim(ShimArgs),
@@ -52,6 +60,19 @@ pub enum Action {
     },
     /// Print the manual page
     Man,
+    /// Internal: let the calls of a tree pass when its launcher has ended
+    #[command(name = "_heir", hide = true)]
+    Heir {
+        /// See `engine::heir`
+        arguments: Vec<OsString>,
+    },
+    /// Internal: come under the seccomp engine, and become a program
+    #[command(name = "_become", hide = true)]
+    Become {
+        /// See `engine::helper`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 /// `chaos-exec run`
@@ -85,6 +106,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "WHAT", default_value = "root", help_heading = "The run")]
     pub wait: Wait,
 
+    /// How faults reach the program: by the shim that is preloaded, or by seccomp, which reaches any program
+    #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "The run")]
+    pub engine: Choice,
+
     /// Keep the session in this directory [default: $XDG_STATE_HOME/chaos-exec/ID]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "The log")]
     pub out: Option<PathBuf>,
@@ -113,13 +138,27 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "The verdict")]
     pub evidence: Option<PathBuf>,
 
+    /// Follow the tree by ptrace, for the backtrace, maps and descriptors of a crash. Signals and forks get slower, and
+    /// nothing in the tree can be debugged or traced
+    #[arg(long, help_heading = "The verdict")]
+    pub backtraces: bool,
+
     /// What this command prints after a failure is evidence as well
     #[arg(long, value_name = "COMMAND", help_heading = "The verdict")]
     pub evidence_command: Option<String>,
 
+    /// Run this experiment file, as `experiment run` does
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "The run", conflicts_with_all =
+        ["tables", "faults", "chaos", "rate", "intensity", "lasting", "max_faults", "timeout", "checks", "controls", "log"])]
+    pub experiment: Option<PathBuf>,
+
     /// Internal: this is one of several runs
     #[arg(long, value_name = "ROLE", hide = true)]
     pub part: Option<Part>,
+
+    /// Internal: what this run of an experiment is to do
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub stage: Option<PathBuf>,
 
     /// Internal: the session of the control to compare with
     #[arg(long, value_name = "DIR", hide = true)]
@@ -129,8 +168,8 @@ pub struct RunArgs {
     #[arg(long, hide = true)]
     pub inventory: bool,
 
-    /// What must hold, such as 'injections>=1,crashes=0,failed=0', or production, or mars-rover; else exit 122. This
-    /// version does not watch recoveries inside the program: gates on them, both names too, are inconclusive (123)
+    /// What must hold, such as 'recovery>=90%,crashes=0,injections>=1', or production, or mars-rover; else exit 122, or 123
+    /// where nothing was delivered or the figure was not measured
     #[arg(long = "gate", value_name = "CONDITIONS", help_heading = "The verdict")]
     pub gates: Vec<String>,
 
@@ -151,7 +190,7 @@ pub struct RunArgs {
     pub verbose: bool,
 
     /// The program and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    #[arg(required_unless_present = "experiment", trailing_var_arg = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
 }
 
@@ -170,7 +209,8 @@ pub struct FaultArgs {
     #[arg(long, value_name = "TYPES", help_heading = "Faults")]
     pub chaos: Vec<String>,
 
-    /// How often presets, and faults that do not say when, hit: 0..1 or a percentage such as 30%
+    /// How often presets, and faults that do not say when, hit: 0..1 or a percentage such as 30%; or 2x, twice as often
+    /// as these calls fail without us, which a first, slow run counts
     #[arg(long, value_name = "RATE", conflicts_with = "intensity", help_heading = "Faults")]
     pub rate: Option<String>,
 
@@ -196,8 +236,21 @@ pub struct FaultArgs {
 pub enum Part {
     /// Without faults.
     Control,
+    /// Without faults, and its system calls are counted.
+    Survey,
     /// With them.
     Run,
+}
+
+/// How faults reach a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    /// By what the program is
+    Auto,
+    /// By the shim: dynamic programs
+    Preload,
+    /// By the kernel, which asks the launcher about system calls: any program
+    Seccomp,
 }
 
 /// When a run is over.
@@ -227,6 +280,30 @@ pub struct CheckArgs {
     /// Print the table as JSON, which the shim reads without the launcher
     #[arg(long)]
     pub json: bool,
+}
+
+/// `chaos-exec doctor`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  chaos-exec doctor ./agent
+  chaos-exec doctor -t faults.yaml -- python3 agent.py    # which of these rules could fire in it
+  chaos-exec doctor --json ./agent
+
+It looks at the program without running it, and tries in a child what this kernel and container allow.
+Exit codes: 0 it can be covered; 1 it cannot, or none of the rules could fire in it; 125 wrong options or a
+wrong table; 126 the command cannot be run; 127 it was not found.")]
+pub struct DoctorArgs {
+    /// What shall fail.
+    #[command(flatten)]
+    pub faults: FaultArgs,
+
+    /// As JSON, with the name of every call
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
 }
 
 /// `chaos-exec list`
@@ -304,6 +381,10 @@ pub struct ReportArgs {
     #[arg(value_name = "SESSION", value_hint = ValueHint::AnyPath)]
     pub sessions: Vec<PathBuf>,
 
+    /// The results of the latest experiment with this id
+    #[arg(long = "experiment-id", value_name = "ID", conflicts_with = "sessions")]
+    pub experiment_id: Option<String>,
+
     /// Write to this file, in the form that its extension names [default: Markdown on stdout]
     #[arg(short, long = "output", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub outputs: Vec<PathBuf>,
@@ -316,13 +397,20 @@ pub struct ReportArgs {
 /// `chaos-exec ctl`
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  chaos-exec ctl arm          # the latest run, whose table says `arm: ctl`, begins to inject
-  chaos-exec ctl disable      # no faults until `chaos-exec ctl enable`
-  chaos-exec ctl ./my-session status
+  chaos-exec ctl arm                  # the run, whose table says `arm: ctl`, begins to inject
+  chaos-exec ctl disable              # no faults until `chaos-exec ctl enable`
+  chaos-exec ctl add 'refuse name=db to=:5432 rate=30%'
+  chaos-exec ctl set db rate=80% times=10
+  chaos-exec ctl rm db                # its counts stay in the report
+  chaos-exec ctl inject 'read=EIO'    # one read fails, the next one somewhere in the tree
+  chaos-exec ctl mark 'load begins'   # stands in the log and in the timeline
+  chaos-exec ctl ./my-session status  # the rules, with their names and numbers
 
-It is in force at once in every process of the tree.")]
+It is in force within a millisecond in every process of the tree, and the log says what was changed when. `from`
+and `for` of a rule count from the moment of the order. What a run does after a change depends on the moment, so
+the same seed gives the same faults only up to there.")]
 pub struct CtlArgs {
-    /// A session: its directory, its mapped file, or its ID [default: the latest]
+    /// A session: its directory, its mapped file, or its ID [default: the one that runs]
     #[arg(value_name = "SESSION", value_hint = ValueHint::AnyPath)]
     pub session: Option<PathBuf>,
 
@@ -332,16 +420,46 @@ pub struct CtlArgs {
 }
 
 /// What `ctl` can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Order {
-    /// Say whether faults are injected now, and what the rules have matched
+    /// Say whether faults are injected now, and list the rules with what they have matched
+    #[command(visible_alias = "list")]
     Status,
     /// Begin to inject, whatever sign the table waits for
     Arm,
-    /// Inject no faults from now on
+    /// Inject no faults from now on; what hangs goes on
     Disable,
     /// Inject again
     Enable,
+    /// Add a rule
+    Add {
+        /// One fault, as for `run`, such as 'read=EIO@10%'
+        spec: String,
+    },
+    /// Take a rule away; its counts stay in the report
+    Rm {
+        /// Its name or number
+        rule: String,
+    },
+    /// Change when a rule fires, or a number of it
+    Set {
+        /// Its name or number
+        rule: String,
+        /// Such as rate=10%, times=3, delay=200ms
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        assignments: Vec<String>,
+    },
+    /// Write a moment into the log
+    Mark {
+        /// What happens then
+        #[arg(required = true)]
+        text: Vec<String>,
+    },
+    /// Let one fault happen, at the next call that matches
+    Inject {
+        /// One fault, as for `run`, such as 'connect=ECONNREFUSED'
+        spec: String,
+    },
 }
 
 /// `chaos-exec shim`

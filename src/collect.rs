@@ -4,6 +4,7 @@
 //! complete when it is read again after its `commit` was seen. Nothing read from the file is believed: a spoiled
 //! session may lose its own log, never the launcher.
 
+use crate::facts::LimitReached;
 use crate::session_file::SessionFile;
 use crate::slots::{Seen, join_record, look, split_record};
 use crate::tally::Tally;
@@ -45,6 +46,8 @@ pub struct Collector {
     log_len: u64,
     /// So many bytes of log end the injection: a fault in a busy loop would fill the disk.
     limit: u64,
+    /// When the log reached its limit, ns since the start of the run.
+    full_ns: Option<u64>,
     tail: u64,
     /// Slots that the launcher itself has written.
     own: u64,
@@ -54,6 +57,8 @@ pub struct Collector {
     tally: Tally,
     damage: Option<String>,
     log_error: Option<String>,
+    /// Whether the launcher itself is telling how an injection ended: for a process that may be gone by then.
+    is_telling: Box<dyn Fn() -> bool>,
 }
 
 impl Collector {
@@ -65,6 +70,7 @@ impl Collector {
             log,
             log_len: 0,
             limit,
+            full_ns: None,
             tail: 0,
             own: 0,
             stuck: None,
@@ -73,7 +79,13 @@ impl Collector {
             tally: Tally::new(),
             damage: None,
             log_error: None,
+            is_telling: Box::new(|| false),
         }
+    }
+
+    /// Another writer of records than the processes in whose names they are.
+    pub fn heed(&mut self, is_telling: Box<dyn Fn() -> bool>) {
+        self.is_telling = is_telling;
     }
 
     /// The session that is being drained.
@@ -105,9 +117,13 @@ impl Collector {
         self.trouble().is_none() && self.session.head().is_ok_and(|head| head == self.tail)
     }
 
-    /// Whether the log has reached its limit, so that injection ended.
+    /// When the log reached its limit, so that injection ended, in ns since the start of the run, and that limit.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub fn limit_reached(&self) -> Option<LimitReached> {
+        self.full_ns.map(|at_ns| LimitReached { bytes: self.limit, at_ns })
+    }
+
+    fn is_full(&self) -> bool {
         self.log_len >= self.limit
     }
 
@@ -209,7 +225,10 @@ impl Collector {
                 // A record that would reach past what is claimed is a spoiled one.
                 Seen::Beyond => return (at, at == 0 && slots as u64 == head - self.tail),
                 Seen::Unfinished(taken, pid) => {
-                    if tree == Tree::Alive && !self.waited_for(self.tail + at as u64) && lives(pid) {
+                    if tree == Tree::Alive
+                        && !self.waited_for(self.tail + at as u64)
+                        && (lives(pid) || (self.is_telling)())
+                    {
                         return (at, true);
                     }
                     at += taken;
@@ -251,9 +270,14 @@ impl Collector {
             let _ = self.session.disarm();
         }
         let mut rest = self.buffer.as_slice();
+        let mut last_ns = 0;
         while let Some((record, text, after)) = split_record(rest) {
             self.tally.count(&record, &text);
+            last_ns = record.at_ns.max(last_ns);
             rest = after;
+        }
+        if self.is_full() {
+            self.full_ns.get_or_insert(last_ns);
         }
         true
     }

@@ -32,6 +32,8 @@ pub struct Deaths {
     swept: Instant,
     /// The launcher kills now, so what dies of it is no death of its own.
     ending: bool,
+    /// Every process of the tree is waited for.
+    told: bool,
 }
 
 impl Deaths {
@@ -47,7 +49,13 @@ impl Deaths {
             oom_kills: oom_kills(),
             swept: now,
             ending: false,
+            told: false,
         }
+    }
+
+    /// The launcher traces the tree, and so is told of every death.
+    pub fn all_are_told(&mut self) {
+        (self.told, self.sight) = (true, Sight::Full);
     }
 
     /// Watches a process of the tree, if it is one.
@@ -81,6 +89,9 @@ impl Deaths {
 
     /// Looks which of the watched have died.
     pub fn look(&mut self) {
+        if self.told {
+            return;
+        }
         let pids: Vec<u32> = self.watched.keys().copied().collect();
         let ready: Vec<u32> = {
             let fds = pids.iter().filter_map(|pid| self.watched.get(pid));

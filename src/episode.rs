@@ -1,7 +1,8 @@
 //! Episodes: what a program had to get over. Injections on one resource are one episode for as long as it stays
 //! unrecovered. Pure: it reads events and knows no process.
 
-use crate::log_events::{Injection, Recovery};
+use crate::log_events::{Attempt, Injection, Recovery};
+use crate::traits::{Calls, Traits};
 use chaos_table::calls::{Op, Subject};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -78,6 +79,13 @@ pub struct Episode {
     pub recovered: Option<(u64, How)>,
     /// The fault blocks its caller, who has not come back.
     pub blocked: bool,
+    /// Nobody could see whether it recovered.
+    pub unwatched: bool,
+    /// How the program behaved; of what no later success can prove, nothing.
+    pub traits: Option<Traits>,
+    /// The calls on the resource.
+    #[serde(skip)]
+    pub calls: Calls,
     /// Processes that were hit.
     #[serde(skip)]
     pub pids: Vec<u32>,
@@ -112,7 +120,7 @@ pub struct Episodes {
     all: Vec<Episode>,
     open: HashMap<Key, usize>,
     /// Index of the first injection's record -> its episode.
-    by_index: HashMap<u64, Key>,
+    by_index: HashMap<u64, usize>,
     /// Recoveries of which no episode is known.
     pub strays: u64,
 }
@@ -124,6 +132,7 @@ impl Episodes {
         let key = key_of(&injection.call, injection.resource.as_deref(), injection.image, proof);
         if let Some(episode) = self.open.get(&key).and_then(|at| self.all.get_mut(*at)) {
             episode.injections += 1;
+            episode.calls.injected(injection.at_ns, injection.ended_ns.unwrap_or(injection.at_ns));
             episode.last_ns = episode.last_ns.max(injection.at_ns);
             episode.blocked |= injection.blocked;
             if episode.pids.len() < MAX_PIDS && !episode.pids.contains(&injection.pid) {
@@ -131,8 +140,10 @@ impl Episodes {
             }
             return;
         }
-        self.open.insert(key.clone(), self.all.len());
-        self.by_index.insert(injection.index, key);
+        self.by_index.insert(injection.index, self.all.len());
+        self.open.insert(key, self.all.len());
+        let mut calls = Calls::default();
+        calls.injected(injection.at_ns, injection.ended_ns.unwrap_or(injection.at_ns));
         let error = injection.errno.as_ref().or(injection.effect.as_ref()).unwrap_or(&injection.fault);
         self.all.push(Episode {
             number: self.all.len() as u64 + 1,
@@ -150,6 +161,9 @@ impl Episodes {
             proof,
             recovered: None,
             blocked: injection.blocked,
+            unwatched: false,
+            traits: None,
+            calls,
             pids: vec![injection.pid],
             image: injection.image,
             index: injection.index,
@@ -158,18 +172,16 @@ impl Episodes {
 
     /// Takes a recovery: it closes the episode whose first injection it names, or that of its call and resource.
     pub fn recovered(&mut self, recovery: &Recovery) {
-        let key = self.by_index.get(&recovery.of).cloned().or_else(|| {
+        let at = self.by_index.get(&recovery.of).copied().or_else(|| {
             let resource = recovery.resource.as_deref();
             let keys =
                 [Proof::Success, Proof::Return].map(|proof| key_of(&recovery.call, resource, recovery.image, proof));
-            keys.into_iter().find(|key| self.open.contains_key(key))
+            keys.iter().find_map(|key| self.open.get(key)).copied()
         });
-        let open = key.and_then(|key| self.open.get(&key).map(|at| (key.clone(), *at)));
-        let Some((key, at)) = open else {
-            self.strays += 1;
-            return;
+        let open = |episode: &&mut Episode| {
+            episode.proof != Proof::Checks && episode.recovered.is_none() && episode.index <= recovery.of
         };
-        let Some(episode) = self.all.get_mut(at).filter(|episode| episode.proof != Proof::Checks) else {
+        let Some(episode) = at.and_then(|at| self.all.get_mut(at)).filter(open) else {
             self.strays += 1;
             return;
         };
@@ -181,8 +193,24 @@ impl Episodes {
             _ => How::Retry,
         };
         episode.recovered = Some((recovery.at_ns, how));
-        self.by_index.remove(&episode.index);
-        self.open.remove(&key);
+        episode.calls.recovered(recovery.at_ns, recovery.tries);
+        self.open.remove(&key_of(&episode.call, episode.resource.as_deref(), episode.image, episode.proof));
+    }
+
+    /// Takes a call that no fault was injected into.
+    pub fn attempted(&mut self, attempt: &Attempt) {
+        let Some(episode) = self.by_index.get(&attempt.of).and_then(|at| self.all.get_mut(*at)) else { return };
+        match episode.recovered {
+            None => episode.calls.failed(attempt.at_ns, attempt.number),
+            Some(_) => episode.calls.after(attempt.at_ns),
+        }
+    }
+
+    /// Nobody will see a recovery from the injection with this record.
+    pub fn unwatched(&mut self, of: u64) {
+        if let Some(episode) = self.by_index.get(&of).and_then(|at| self.all.get_mut(*at)) {
+            episode.unwatched = true;
+        }
     }
 
     /// All of them, in the order in which they began.
@@ -194,7 +222,8 @@ impl Episodes {
 
 fn key_of(call: &str, resource: Option<&str>, image: u32, proof: Proof) -> Key {
     // What a process asks of the system for itself is a resource of that process, whatever the log names.
-    let own = |op: Op| matches!(op.row().subject, Subject::Memory | Subject::Program | Subject::Nothing);
+    let own =
+        |op: Op| matches!(op.row().subject, Subject::Memory | Subject::Program | Subject::Nothing | Subject::Point);
     let of_process = Op::by_name(call).is_some_and(own);
     let place = resource.filter(|_| !of_process).map(str::to_owned).ok_or(image);
     Key { call: call.to_owned(), place, proof: proof as u8 }

@@ -1,82 +1,26 @@
 //! Evidence of a failure, beside its log: what was done last, the ends of the outputs, the state of what still lives,
 //! the table, and the command that repeats it. Bounded in time and size; what cannot be had is left out.
 
+use crate::core_file;
 use crate::error::{Context, Failure, Result, plain};
 use crate::facts::Facts;
 use crate::judge::Judged;
-use crate::log_events::Event;
+use crate::log_events::{Event, Events};
 use crate::log_format::text;
-use crate::process::descendants;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Write;
+use crate::log_reader::Source;
+use crate::scene::Scene;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Name of the directory in a session.
 pub const DIR: &str = "evidence";
-/// Processes that still live and are looked at.
-const MAX_LIVING: usize = 20;
-/// Bytes of one file of /proc.
-const MAX_BYTES: usize = 1 << 20;
+/// Bytes of the log that are copied; the session has all of it.
+const MAX_LOG: usize = 64 << 20;
 /// How long the user's own command may take.
 const COMMAND: Duration = Duration::from_secs(30);
-/// Bytes of the end of an output.
-const TAIL: usize = 64 << 10;
-
-/// What is gathered while the tree may still live, before it is known whether the run failed.
-#[derive(Debug, Default)]
-pub struct Scene {
-    /// Name of a file and its content.
-    files: Vec<(String, Vec<u8>)>,
-}
-
-impl Scene {
-    /// Looks at what still lives of the tree, and at the locks of the machine.
-    #[must_use]
-    pub fn of_the_living() -> Scene {
-        let mut scene = Scene::default();
-        scene.take("locks".into(), Path::new("/proc/locks"));
-        for process in descendants().into_iter().take(MAX_LIVING) {
-            let proc = PathBuf::from(format!("/proc/{}", process.pid));
-            for name in ["maps", "status", "wchan", "stack"] {
-                scene.take(format!("{}-{name}", process.pid), &proc.join(name));
-            }
-            scene.files.push((format!("{}-fds", process.pid), fds(&proc).into_bytes()));
-        }
-        scene
-    }
-
-    /// Adds the end of an output.
-    pub fn output(&mut self, name: &str, bytes: &[u8]) {
-        let from = bytes.len().saturating_sub(TAIL);
-        self.files.push((format!("{name}-tail"), bytes.get(from..).unwrap_or_default().to_vec()));
-    }
-
-    fn take(&mut self, name: String, path: &Path) {
-        if let Ok(mut bytes) = fs::read(path) {
-            bytes.truncate(MAX_BYTES);
-            if !bytes.is_empty() {
-                self.files.push((name, bytes));
-            }
-        }
-    }
-}
-
-/// The open descriptors of a process, one a line.
-fn fds(proc: &Path) -> String {
-    let mut all: Vec<(u32, String)> = fs::read_dir(proc.join("fd"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let number = entry.file_name().to_str()?.parse().ok()?;
-            Some((number, fs::read_link(entry.path()).ok()?.display().to_string()))
-        })
-        .collect();
-    all.sort_unstable();
-    all.iter().map(|(number, target)| format!("{number} -> {target}\n")).collect()
-}
 
 /// Makes sure that evidence can be written, before the program starts.
 ///
@@ -118,6 +62,13 @@ pub fn keep(run: &mut Judged, session: &Path, scene: &Scene, command: Option<&st
         put("files.json", &serde_json::to_vec_pretty(files).cannot(&doing)?)?;
     }
     scene.files.iter().try_for_each(|(name, bytes)| put(name, bytes))?;
+    whole_log(session, &mut create("log.jsonl")?)?;
+    for crash in &run.crashes {
+        let traced = format!("crash-{}-backtrace", crash.pid);
+        if scene.files.iter().all(|(name, _)| *name != traced) {
+            put(&traced, core_file::backtrace(run, crash).as_bytes())?;
+        }
+    }
     if let Some(command) = command {
         let output = create("command.txt")?;
         if let Err(why) = crate::verify::shell(command, &output, COMMAND) {
@@ -126,6 +77,22 @@ pub fn keep(run: &mut Judged, session: &Path, scene: &Scene, command: Option<&st
     }
     run.find_evidence(Some(session));
     Ok(())
+}
+
+/// The log from its start, as far as it is of a size to be kept twice.
+fn whole_log(session: &Path, file: &mut File) -> Result<()> {
+    let doing = "copy the log to the evidence";
+    let mut out = BufWriter::new(file);
+    let mut written = 0;
+    for event in Events::of(&Source::find(Some(session))?)? {
+        let line = serde_json::to_string(&event).cannot(doing)? + "\n";
+        written += line.len();
+        if written > MAX_LOG {
+            break;
+        }
+        out.write_all(line.as_bytes()).cannot(doing)?;
+    }
+    out.flush().cannot(doing)
 }
 
 /// Why it is kept, and how to see it again.

@@ -9,6 +9,8 @@ pub enum Exit {
     Target(u8),
     /// A signal ended the target.
     Signal(i32),
+    /// `doctor`: the program cannot be covered.
+    NotCovered,
     /// The gate does not hold.
     GateFailed,
     /// What the gate asks for is not known, or no fault was delivered.
@@ -31,6 +33,7 @@ impl Exit {
             Exit::Target(code) => code,
             // Signals are 1..=64.
             Exit::Signal(signal) => 128u8.wrapping_add(u8::try_from(signal).unwrap_or(0)),
+            Exit::NotCovered => 1,
             Exit::GateFailed => 122,
             Exit::Inconclusive => 123,
             Exit::Timeout => 124,
@@ -44,7 +47,7 @@ impl Exit {
     #[must_use]
     pub fn gated(self, ruling: Option<&Ruling>) -> Exit {
         match (self, ruling) {
-            (Exit::OurFailure | Exit::Timeout | Exit::CannotRun | Exit::NotFound, _) => self,
+            (Exit::OurFailure | Exit::Timeout | Exit::CannotRun | Exit::NotFound | Exit::NotCovered, _) => self,
             (_, Some(Ruling::Failed(_))) => Exit::GateFailed,
             (_, Some(Ruling::Inconclusive(_))) => Exit::Inconclusive,
             (exit, Some(Ruling::Passed(_)) | None) => exit,
@@ -60,6 +63,7 @@ impl Exit {
                 Some(name) => format!("killed by {name}"),
                 None => format!("killed by signal {signal}"),
             },
+            Exit::NotCovered => "not covered".into(),
             Exit::GateFailed => "gate failed".into(),
             Exit::Inconclusive => "gate inconclusive".into(),
             Exit::Timeout => "ended by --timeout".into(),

@@ -3,6 +3,7 @@
 
 use crate::error::{Context, Failure, Result, plain};
 use crate::session::write_atomically;
+use crate::survey::Surveyed;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::ErrorKind;
@@ -11,7 +12,7 @@ use std::path::Path;
 /// Name of the file in a session directory.
 pub const FACTS: &str = "facts.json";
 /// Version of its layout; another one is not read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What only the launcher saw.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct Facts {
     pub checks: Vec<Checked>,
     /// When the health probes passed and failed.
     pub health: Vec<Streak>,
+    /// System calls that were counted, in a run that is there for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub survey: Option<Surveyed>,
     /// What the tree counted for each rule, in the order of the rules.
     pub rules: Vec<Counted>,
     /// What the run changed in its working directory.
@@ -46,11 +50,54 @@ pub struct Facts {
     /// Threads for which the session had no room.
     #[serde(default)]
     pub lost_threads: u64,
+    /// When the log on disk reached its limit, after which nothing was injected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_limit: Option<LimitReached>,
     /// Where the evidence goes when it is not the session directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
     /// The one command that repeats the run.
     pub repeat: String,
+    /// Why a run of an experiment did not come about; nothing can be said of it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<String>,
+    /// Targets of an experiment that were started again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restarts: Vec<Restarted>,
+}
+
+/// A target that ended and was started again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restarted {
+    /// Its name.
+    pub target: String,
+    /// The process that ended.
+    pub pid: u32,
+    /// When, in ns since the start of the run.
+    pub died_ns: u64,
+    /// When its successor was ready, or had been started when nothing tells that it is.
+    pub back_ns: Option<u64>,
+}
+
+/// The log on disk reached its limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitReached {
+    /// The limit.
+    pub bytes: u64,
+    /// When, in ns since the start of the run: that of the last record before injection ended.
+    pub at_ns: u64,
+}
+
+impl LimitReached {
+    /// What that means for the run.
+    #[must_use]
+    pub fn words(self) -> String {
+        let (bytes, at) = (self.bytes, crate::gate::duration(self.at_ns));
+        format!(
+            "the log reached {bytes} bytes after {at}, and nothing was injected from then on: lower the rate, or see \
+             --log-limit"
+        )
+    }
 }
 
 /// How the first process ended.

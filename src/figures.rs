@@ -5,6 +5,7 @@
 use crate::episode::How;
 use crate::outcome::{Failing, Outcome};
 use crate::recoveries::Recoveries;
+use crate::traits::TraitFigures;
 use serde::Serialize;
 
 /// Fewer recoveries than these make a percentile a guess.
@@ -21,6 +22,8 @@ pub struct Figures {
     pub completed: u64,
     /// Runs in which no fault was delivered.
     pub undelivered_runs: u64,
+    /// Runs whose log reached its limit, after which nothing was injected.
+    pub limited_runs: u64,
     /// Faults that fired.
     pub fired: u64,
     /// Faults that reached the program.
@@ -51,6 +54,8 @@ pub struct Figures {
     pub failed_by_kind: [u64; 5],
     /// Unknown.
     pub unknown: u64,
+    /// How the program behaved.
+    pub traits: TraitFigures,
     /// Times to recovery in ns.
     #[serde(skip)]
     pub ttr_ns: Vec<u64>,
@@ -85,6 +90,7 @@ impl Figures {
         self.ended_runs += other.ended_runs;
         self.completed += other.completed;
         self.undelivered_runs += other.undelivered_runs;
+        self.limited_runs += other.limited_runs;
         self.fired += other.fired;
         self.delivered += other.delivered;
         self.suppressed += other.suppressed;
@@ -103,6 +109,7 @@ impl Figures {
         self.tolerated += other.tolerated;
         self.failed_by_kind.iter_mut().zip(other.failed_by_kind).for_each(|(sum, more)| *sum += more);
         self.unknown += other.unknown;
+        self.traits.add(&other.traits);
         self.ttr_ns.extend(&other.ttr_ns);
     }
 

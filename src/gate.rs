@@ -3,6 +3,7 @@
 use crate::error::{Failure, Result};
 use crate::figures::{Figures, SMALL, Spread};
 use crate::recoveries::NOT_WATCHED;
+use crate::traits::TraitFigures;
 use chaos_table::nearest;
 use chaos_table::quantities::{Rate, Time};
 use std::fmt;
@@ -68,6 +69,15 @@ const FIGURES: &[Row] = &[
     ("mttr.p99", Unit::Time, |on| mttr(on, |spread| spread.p99)),
     ("mttr.max", Unit::Time, |on| mttr(on, |spread| spread.max)),
     ("slowdown", Unit::Factor, |on| on.slowdown),
+    ("traits.attempts", Unit::Count, |on| traits(on, |traits| traits.attempts)),
+    ("traits.rate", Unit::Count, |on| traits(on, |traits| traits.calls_per_second)),
+    ("traits.waited", Unit::Time, |on| traits(on, |traits| traits.waited_ns)),
+    ("traits.unpaced", Unit::Count, |on| traits(on, |traits| traits.unpaced)),
+    ("traits.constant", Unit::Count, |on| traits(on, |traits| traits.constant)),
+    ("traits.growing", Unit::Count, |on| traits(on, |traits| traits.growing)),
+    ("traits.gave_up", Unit::Count, |on| traits(on, |traits| traits.gave_up)),
+    ("traits.hung", Unit::Count, |on| traits(on, |traits| traits.hung)),
+    ("traits.breakers", Unit::Count, |on| traits(on, |traits| traits.breakers)),
 ];
 
 /// Figures that need somebody to watch recoveries; so do those of the time to recovery.
@@ -83,6 +93,10 @@ fn count(count: u64) -> Option<f64> {
 
 fn checks(figures: &Figures, value: u64) -> Option<f64> {
     (figures.checks_passed + figures.checks_failed > 0).then_some(value as f64)
+}
+
+fn traits(on: &Judgement, pick: fn(&TraitFigures) -> u64) -> Option<f64> {
+    (on.figures.traits.episodes > 0).then(|| pick(&on.figures.traits) as f64)
 }
 
 fn mttr(on: &Judgement, pick: fn(&Spread) -> u64) -> Option<f64> {
@@ -234,7 +248,11 @@ impl Clause {
     fn said(&self, value: f64, on: &Judgement) -> String {
         let (name, unit, _) = self.figure;
         let recoveries = on.figures.ttr_ns.len();
-        let few = if *unit == Unit::Time && recoveries < SMALL { format!(" (n={recoveries})") } else { String::new() };
+        let few = if *unit == Unit::Time && name.starts_with("mttr") && recoveries < SMALL {
+            format!(" (n={recoveries})")
+        } else {
+            String::new()
+        };
         format!("{name} {}{few}", shown(value, *unit))
     }
 }

@@ -90,11 +90,11 @@ fn what_nobody_watched_is_inconclusive_and_says_so() {
     {
         let ruling = on(&unwatched, text);
         assert_eq!(ruling.word(), "inconclusive", "{text}: {ruling:?}");
-        let why = "not measured: this version does not watch recoveries inside the program";
+        let why = "not measured: some episodes could not be watched";
         assert!(ruling.words().contains(why) && !ruling.words().contains("there is no figure"), "{text}: {ruling:?}");
     }
     let said = on(&unwatched, "recovery>=80%,mttr.p95<2s,slowdown<2").words();
-    let reason = "this version does not watch recoveries inside the program";
+    let reason = "some episodes could not be watched";
     let expected =
         format!("gate inconclusive: there is no figure for slowdown; recovery, mttr.p95 not measured: {reason}");
     assert_eq!(said, expected);

@@ -109,11 +109,11 @@ fn written(dir: &Path, path: &Path, meta: &fs::Metadata) -> Written {
 
 /// What is wrong with a file, and the digest of a database.
 fn look_inside(path: &Path, size: u64) -> (Option<String>, Option<String>) {
-    if size > MAX_PARSED {
-        return (None, None);
-    }
-    if is_sqlite(path) {
-        return sqlite(path);
+    match (is_sqlite(path), size > MAX_PARSED) {
+        (true, false) => return sqlite(path),
+        (true, true) => return (None, Some("a SQLite database, too large to be looked into".into())),
+        (false, true) => return (None, None),
+        (false, false) => {}
     }
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let Some(form) = Form::of_extension(extension) else { return (None, None) };
@@ -179,19 +179,36 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
+/// Name of the copy of a database.
+const COPY: &str = "copy";
+
+fn copy_of_database(path: &Path) -> Option<tempfile::TempDir> {
+    let dir = tempfile::tempdir().ok()?;
+    fs::copy(path, dir.path().join(COPY)).ok()?;
+    for more in ["-wal", "-journal"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(more);
+        if fs::metadata(&name).is_ok_and(|meta| meta.is_file() && meta.len() <= MAX_PARSED) {
+            fs::copy(&name, dir.path().join(format!("{COPY}{more}"))).ok()?;
+        }
+    }
+    Some(dir)
+}
+
 fn is_sqlite(path: &Path) -> bool {
     const MAGIC: &[u8] = b"SQLite format 3\0";
     let mut start = [0; 16];
     File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == MAGIC
 }
 
-/// Integrity and digest of a database through the sqlite3 program, read-only; nothing without that program.
+/// Integrity and digest of a database through the sqlite3 program; nothing without that program. It looks at a copy, with
+/// what its write-ahead log or rollback journal still holds: opening the database itself would replay that into it.
 fn sqlite(path: &Path) -> (Option<String>, Option<String>) {
+    let Some(dir) = copy_of_database(path) else { return (None, None) };
     let ask = |sql: &str| {
-        let uri = format!("file:{}?mode=ro", path.display());
         let mut command = Command::new("sqlite3");
-        command.args(["-readonly", "-batch", "-noheader", "-cmd", ".timeout 1000", &uri, sql]).stdin(Stdio::null());
-        let output = command.output().ok()?;
+        command.args(["-batch", "-noheader", "-init", "/dev/null"]).arg(dir.path().join(COPY)).arg(sql);
+        let output = command.stdin(Stdio::null()).output().ok()?;
         let text = if output.status.success() { output.stdout } else { output.stderr };
         Some((output.status.success(), String::from_utf8_lossy(&text).trim().to_owned()))
     };

@@ -1,8 +1,9 @@
 //! Judges a session: reads its log and its facts, and derives episodes, outcomes and figures. As often as somebody asks.
 
-use crate::episode::{Episode, Episodes};
+use crate::coverage::{Census, Coverage};
+use crate::episode::{Episode, Episodes, Proof};
 use crate::error::Result;
-use crate::facts::{Counted, Ended, Facts};
+use crate::facts::{Counted, Ended, Facts, LimitReached};
 use crate::figures::Figures;
 use crate::log_events::{Escape, Event, Events, Injection, Mark, Process};
 use crate::log_reader::Source;
@@ -10,10 +11,13 @@ use crate::outcome::{Crash, Failing, Kill, Outcome, classify, crashes, failing};
 use crate::recoveries::{NOT_WATCHED, Recoveries};
 use crate::session::Meta;
 use crate::session_file::RuleLabel;
+use crate::traits::{Ending, Traits};
+use crate::waits::Waits;
 use chaos_table::calls::{Family, Op};
 use chaos_table::errno::signal_by_name;
+use chaos_table::session::engine;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 /// Lines of each sort that a report keeps of one run; `chaos-exec log` has them all.
@@ -51,6 +55,8 @@ pub struct Judged {
     pub latest: VecDeque<Injection>,
     /// Where the evidence of its failure is, and the files there.
     pub evidence: Option<(PathBuf, Vec<String>)>,
+    /// Which engine had its processes.
+    pub coverage: Coverage,
     /// The first of its escapes.
     pub escapes: Vec<Escape>,
     /// The first of its marks.
@@ -86,6 +92,8 @@ pub struct RuleFigures {
     pub recovered: Recoveries,
     /// Those that failed.
     pub failed: u64,
+    /// How long its waits took their callers.
+    pub waited_ns: Waits,
     /// Whether no call triggers it: the launcher does it.
     #[serde(skip)]
     pub by_launcher: bool,
@@ -121,6 +129,18 @@ pub fn hint(counted: Counted, fired: u64, by_launcher: bool) -> Option<&'static 
     }
 }
 
+/// How an episode ended, for its traits.
+fn ending(episode: &Episode, outcome: &Outcome, end_was_seen: bool) -> Ending {
+    match outcome {
+        _ if episode.recovered.is_some() => Ending::Recovered,
+        Outcome::Failed { kind: Failing::Crash, .. } => Ending::Died,
+        Outcome::Failed { kind: Failing::Hang, .. } => Ending::Hung,
+        _ if episode.blocked => Ending::Hung,
+        _ if !end_was_seen || episode.unwatched => Ending::Unseen,
+        Outcome::Recovered { .. } | Outcome::Tolerated | Outcome::Failed { .. } | Outcome::Unknown => Ending::GaveUp,
+    }
+}
+
 /// The family of a call on this resource, by its name.
 #[must_use]
 pub fn family(call: &str, resource: Option<&str>) -> &'static str {
@@ -153,6 +173,13 @@ pub fn judge(source: &Source) -> Result<Judged> {
         0 => None,
         count => Some(format!("{count} places of its log are damaged and were left out")),
     });
+    // A log that was cut between two records looks whole by itself.
+    let logged = judged.figures.fired;
+    let end = source.meta.as_ref().and_then(|meta| meta.end.as_ref());
+    if let Some(end) = end.filter(|end| end.fired > logged) {
+        let gone = format!("its log has {logged} injections, and the run had {}", end.fired);
+        judged.damaged.get_or_insert(gone);
+    }
     judged.trouble.extend(judged.damaged.clone());
     judged.find_evidence(source.dir());
     Ok(judged)
@@ -166,6 +193,9 @@ struct Gathering {
     by_rule: HashMap<String, usize>,
     episodes: Episodes,
     kills: Vec<Kill>,
+    census: Census,
+    /// Images below a filter: the engine does not see what they get over.
+    filtered: HashSet<u32>,
 }
 
 impl Gathering {
@@ -185,6 +215,8 @@ impl Gathering {
             by_rule: source.labels.iter().enumerate().map(|(at, label)| (label.name.clone(), at)).collect(),
             episodes: Episodes::default(),
             kills: Vec::new(),
+            census: Census::default(),
+            filtered: HashSet::new(),
         }
     }
 
@@ -196,20 +228,32 @@ impl Gathering {
         }
         let judged = &mut self.judged;
         match event {
-            Event::Start(_) | Event::Remark(_) => {}
+            Event::Told(told) if told.value.is_none() => keep(&mut judged.marks, told.into()),
+            Event::Start(_) | Event::Told(_) => {}
+            Event::Remark(remark) => {
+                if let Some(of) = remark.of {
+                    self.episodes.unwatched(of);
+                }
+            }
+            Event::Attempt(attempt) => {
+                judged.last_ns = judged.last_ns.max(attempt.at_ns);
+                self.episodes.attempted(&attempt);
+            }
             Event::Process(process) => {
+                self.census.came(process.pid, process.image, process.parent.unwrap_or(0), process.engine_number);
                 judged.last_ns = judged.last_ns.max(process.at_ns);
+                if process.engine_number != engine::PRELOAD {
+                    self.filtered.insert(process.image);
+                }
                 keep(&mut judged.processes, process);
             }
             Event::Injection(injection) => self.injected(*injection),
             Event::Recovery(recovery) => {
                 judged.last_ns = judged.last_ns.max(recovery.at_ns);
-                // Who does not watch has written none: then it is not the shim's.
-                if judged.watched() {
-                    self.episodes.recovered(&recovery);
-                }
+                self.episodes.recovered(&recovery);
             }
             Event::Escape(escape) => {
+                self.census.escaped(escape.pid, escape.what, &escape.reason);
                 judged.figures.escapes += 1;
                 keep(&mut judged.escapes, escape);
             }
@@ -231,6 +275,7 @@ impl Gathering {
         if let Some(rule) = rule {
             rule.fired += 1;
             rule.delivered += seen;
+            rule.waited_ns.add(&injection.fault, injection.at_ns, injection.ended_ns);
         }
         let family = family(&injection.call, injection.resource.as_deref());
         families.entry(family.to_owned()).or_default().delivered += seen;
@@ -240,6 +285,9 @@ impl Gathering {
             self.kills.push(Kill { at_ns: injection.at_ns, pid: injection.pid, signal });
         }
         self.episodes.injected(&injection);
+        if self.filtered.contains(&injection.image) {
+            self.episodes.unwatched(injection.index);
+        }
         if self.judged.latest.len() == LATEST {
             self.judged.latest.pop_front();
         }
@@ -250,19 +298,25 @@ impl Gathering {
     }
 
     fn conclude(self, facts: Option<Facts>) -> Judged {
-        let Gathering { mut judged, labels, counted, by_rule, episodes, kills } = self;
+        let Gathering { mut judged, labels, counted, by_rule, episodes, kills, census, .. } = self;
+        judged.coverage = census.coverage();
         let root = judged.meta.as_ref().and_then(|meta| u32::try_from(meta.root_pid?).ok());
-        let watched = judged.watched();
         let mut episodes = episodes.finish();
         let outcomes = classify(&mut episodes, facts.as_ref(), &kills, root);
-        for (episode, outcome) in episodes.iter().zip(&outcomes) {
+        for (episode, outcome) in episodes.iter_mut().zip(&outcomes) {
             judged.figures.count(outcome);
+            let calls = std::mem::take(&mut episode.calls);
+            if episode.proof == Proof::Success {
+                let traits = Traits::of(&calls, ending(episode, outcome, facts.is_some()));
+                judged.figures.traits.count(&traits);
+                episode.traits = Some(traits);
+            }
             let rule = by_rule.get(&episode.rule).and_then(|at| judged.rules.get_mut(*at));
             let family = family(&episode.call, episode.resource.as_deref());
             let family = judged.families.entry(family.to_owned()).or_default();
             let recovered = Recoveries {
                 seen: u64::from(matches!(outcome, Outcome::Recovered { .. })),
-                unwatched: u64::from(!watched && episode.recovered.is_none()),
+                unwatched: u64::from(episode.unwatched && episode.recovered.is_none()),
             };
             let failed = u64::from(matches!(outcome, Outcome::Failed { .. }));
             judged.figures.unwatched += recovered.unwatched;
@@ -310,15 +364,15 @@ impl Judged {
                 let count = facts.lost_threads;
                 self.trouble.push(format!("{count} threads found no room in the session and met no fault"));
             }
+            self.trouble.extend(facts.log_limit.map(LimitReached::words));
+            figures.limited_runs = u64::from(facts.log_limit.is_some());
             figures.files_broken = facts.files.as_ref().map(crate::inventory::Changes::broken);
         } else {
             self.trouble
                 .push("nobody saw how it ended: it still runs, or its launcher was killed, or it had none".to_owned());
         }
         if figures.unwatched > 0 {
-            self.trouble.push(format!(
-                "{NOT_WATCHED}: a fault on one resource stays one episode, and a failure falls to every episode"
-            ));
+            self.trouble.push(format!("{NOT_WATCHED}: {} of {}", figures.unwatched, figures.episodes()));
         }
         if figures.suppressed > 0 {
             self.trouble.push(format!("{} faults did not happen because the log was full", figures.suppressed));
@@ -334,12 +388,6 @@ impl Judged {
         let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         self.evidence = (!names.is_empty()).then_some((dir, names));
-    }
-
-    /// Whether recoveries inside the program were recorded.
-    #[must_use]
-    pub fn watched(&self) -> bool {
-        self.meta.as_ref().is_some_and(|meta| meta.recoveries_watched)
     }
 
     /// The seed, where it is known.

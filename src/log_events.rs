@@ -9,6 +9,7 @@ use chaos_table::calls::{Failure as Fails, FaultKind, Op};
 use chaos_table::errno::{eai_name, errno_name, signal_name};
 use chaos_table::record::{NO_CALL, Record, kind, status};
 use chaos_table::rule::change;
+use chaos_table::session::engine;
 use serde::Serialize;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub enum Event {
     Injection(Box<Injection>),
     /// A call that had been made to fail succeeded again.
     Recovery(Recovery),
+    /// A call on a resource that was made to fail: one that failed by itself, or one after the recovery.
+    Attempt(Attempt),
     /// A child cannot be followed.
     Escape(Escape),
     /// A moment worth knowing.
@@ -35,6 +38,9 @@ pub enum Event {
     /// Something else worth knowing.
     #[serde(rename = "event")]
     Remark(Remark),
+    /// What the program tells itself.
+    #[serde(rename = "event")]
+    Told(Told),
     /// How the run ended.
     End(End),
 }
@@ -71,6 +77,12 @@ pub struct Process {
     pub image: u32,
     /// Number of the image that made it.
     pub parent: Option<u32>,
+    /// `preload`: the shim, inside it; `seccomp`: the launcher, which the kernel asks about its system calls; `both`: the
+    /// latter, and the shim for what is no system call.
+    pub engine: &'static str,
+    /// As the record has it.
+    #[serde(skip)]
+    pub engine_number: u32,
 }
 
 /// A fault was injected.
@@ -126,6 +138,9 @@ pub struct Injection {
     /// Whether it blocks its caller, who has not come back.
     #[serde(skip)]
     pub blocked: bool,
+    /// When it let its caller go on, of faults that take time, in ns since the start of the run.
+    #[serde(skip)]
+    pub ended_ns: Option<u64>,
 }
 
 /// A call that had been made to fail succeeded again; the fields are those of an injection.
@@ -143,12 +158,36 @@ pub struct Recovery {
     pub resource: Option<String>,
     /// `seq` of the injection that is got over; unknown when that is long ago.
     pub injection: Option<u64>,
+    /// Calls on the resource by then into which no fault was injected, this one included.
+    pub tries: u64,
     /// Index of that injection's record.
     #[serde(skip)]
     pub of: u64,
     /// Number of the process image.
     #[serde(skip)]
     pub image: u32,
+}
+
+/// A call, into which no fault was injected, on a resource that was made to fail; the fields are those of an injection.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Attempt {
+    /// ns since the start of the run.
+    pub at_ns: u64,
+    pub pid: u32,
+    pub tid: u32,
+    pub lineage: Option<String>,
+    pub process: Option<String>,
+    pub rule: String,
+    pub call: String,
+    /// What it failed with; none when it succeeded, after the recovery.
+    pub errno: Option<String>,
+    /// The how manieth such call it is, since the fault or since the recovery; of very many only some are told.
+    pub number: u64,
+    /// `seq` of the injection that began it; unknown when that is long ago.
+    pub injection: Option<u64>,
+    /// Index of that injection's record.
+    #[serde(skip)]
+    pub of: u64,
 }
 
 /// A child cannot be followed; the fields are those of a process.
@@ -162,6 +201,9 @@ pub struct Escape {
     pub reason: String,
     /// What is being run there.
     pub program: String,
+    /// One of [`chaos_table::record::escaped`].
+    #[serde(skip)]
+    pub what: i32,
 }
 
 /// A moment worth knowing, such as that the tree was armed.
@@ -174,10 +216,42 @@ pub struct Mark {
     pub text: String,
 }
 
-/// A fault that fired where no kernel could produce it, so it was not injected; the fields are those of an injection.
+/// What the program tells itself, by the functions of `chaos.h`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Told {
+    /// Its own word, `recovery_begin`, `recovery_end`, or `metric`.
+    pub event: String,
+    pub at_ns: u64,
+    pub pid: u32,
+    pub tid: u32,
+    pub process: Option<String>,
+    /// What of the program it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// `metric`: of what ...
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// ... and how much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+}
+
+impl From<Told> for Mark {
+    /// As it stands in a timeline.
+    fn from(told: Told) -> Mark {
+        let parts = [told.component, Some(told.event), told.data];
+        let text = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        Mark { at_ns: told.at_ns, pid: told.pid, process: told.process, text }
+    }
+}
+
+/// `unsuitable`: a fault that fired where no kernel could produce it, so it was not injected. `unwatched`: nobody will see
+/// a recovery from an injection. The fields are those of an injection.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Remark {
-    /// `unsuitable`.
+    /// Which of them.
     pub event: String,
     pub at_ns: u64,
     pub pid: u32,
@@ -188,6 +262,9 @@ pub struct Remark {
     pub call: String,
     /// Why.
     pub reason: String,
+    /// Index of the injection's record, of what is not watched.
+    #[serde(skip)]
+    pub of: Option<u64>,
 }
 
 /// Reads a session as events.
@@ -195,8 +272,8 @@ pub struct Events {
     reader: LogReader,
     /// Runs ahead to find the ends of slow injections.
     scout: Option<LogReader>,
-    /// Ends that the scout has passed: ring index of the injection -> result.
-    ends: HashMap<u64, i64>,
+    /// Ends that the scout has passed: ring index of the injection -> result and moment.
+    ends: HashMap<u64, (i64, u64)>,
     images: HashMap<u32, (String, String)>,
     labels: Vec<RuleLabel>,
     seq: u64,
@@ -246,7 +323,9 @@ impl Events {
         self.images.insert(record.process, (lineage.clone(), process.clone()));
         let parent = u32::try_from(record.effect).ok().filter(|parent| *parent != 0 && *parent != record.process);
         let (at_ns, pid, image) = (record.at_ns, record.pid, record.process);
-        Event::Process(Process { at_ns, pid, lineage, process, executable, image, parent })
+        let engine_number = u32::from(record.fault);
+        let engine = engine_name(engine_number);
+        Event::Process(Process { at_ns, pid, lineage, process, executable, image, parent, engine, engine_number })
     }
 
     fn injection(&mut self, index: u64, record: &Record, text: &[u8]) -> Event {
@@ -256,10 +335,10 @@ impl Events {
         }
         self.numbers.push_back((index, self.seq));
         let label = self.labels.get(usize::from(record.rule)).cloned().unwrap_or_default();
-        let result = match record.status {
-            status::DELIVERED => Some(record.result),
-            status::PENDING => self.end_of(index),
-            _ => None,
+        let (result, ended_ns) = match record.status {
+            status::DELIVERED => (Some(record.result), None),
+            status::PENDING => self.end_of(index).unzip(),
+            _ => (None, None),
         };
         let (lineage, process) = self.who(record);
         let (errno, effect) = effect_of(record);
@@ -287,6 +366,7 @@ impl Events {
             message: label.message,
             index,
             image: record.process,
+            ended_ns,
             blocked: record.status == status::PENDING && result.is_none(),
         }))
     }
@@ -294,7 +374,6 @@ impl Events {
     fn recovery(&self, record: &Record, text: &[u8]) -> Event {
         let (lineage, process) = self.who(record);
         let resource = String::from_utf8_lossy(text).into_owned();
-        let number = self.numbers.binary_search_by_key(&record.nth, |(index, _)| *index).ok();
         Event::Recovery(Recovery {
             at_ns: record.at_ns,
             pid: record.pid,
@@ -304,24 +383,48 @@ impl Events {
             rule: self.labels.get(usize::from(record.rule)).cloned().unwrap_or_default().name,
             call: call_name(record),
             resource: Some(resource).filter(|resource| !resource.is_empty()),
-            injection: number.and_then(|at| self.numbers.get(at)).map(|(_, seq)| *seq),
+            injection: self.number_of(record.nth),
+            tries: record.requested,
             of: record.nth,
             image: record.process,
         })
     }
 
-    /// What the caller of a slow injection got in the end.
-    fn end_of(&mut self, index: u64) -> Option<i64> {
+    fn attempt(&self, record: &Record) -> Event {
+        let (lineage, process) = self.who(record);
+        Event::Attempt(Attempt {
+            at_ns: record.at_ns,
+            pid: record.pid,
+            tid: record.tid,
+            lineage,
+            process,
+            rule: self.labels.get(usize::from(record.rule)).cloned().unwrap_or_default().name,
+            call: call_name(record),
+            errno: (record.effect != 0).then(|| code_name(record)),
+            number: record.requested,
+            injection: self.number_of(record.nth),
+            of: record.nth,
+        })
+    }
+
+    /// `seq` of the injection with this record.
+    fn number_of(&self, index: u64) -> Option<u64> {
+        let at = self.numbers.binary_search_by_key(&index, |(index, _)| *index).ok()?;
+        self.numbers.get(at).map(|(_, seq)| *seq)
+    }
+
+    /// What the caller of a slow injection got in the end, and when.
+    fn end_of(&mut self, index: u64) -> Option<(i64, u64)> {
         if let Some(result) = self.ends.remove(&index) {
             return Some(result);
         }
         while let Some(scout) = &mut self.scout {
             match scout.next_record() {
                 Some((_, record, _)) if record.kind == kind::DELIVERY && record.nth == index => {
-                    return Some(record.result);
+                    return Some((record.result, record.at_ns));
                 }
                 Some((_, record, _)) if record.kind == kind::DELIVERY => {
-                    self.ends.insert(record.nth, record.result);
+                    self.ends.insert(record.nth, (record.result, record.at_ns));
                 }
                 Some(_) => {}
                 None => self.scout = None,
@@ -334,6 +437,35 @@ impl Events {
         self.images.get(&record.process).cloned().unzip()
     }
 
+    fn told(&self, record: &Record, text: &[u8]) -> Told {
+        let (at_ns, pid, tid, process) = (record.at_ns, record.pid, record.tid, self.who(record).1);
+        let told = Told { at_ns, pid, tid, process, ..Told::default() };
+        if record.kind == kind::METRIC {
+            let name = Some(String::from_utf8_lossy(text).into_owned());
+            let value = Some(f64::from_bits(record.result.cast_unsigned())).filter(|value| value.is_finite());
+            return Told { event: "metric".into(), name, value, ..told };
+        }
+        let [component, event, data] = strings(text);
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        Told { event, component: given(component), data: given(data), ..told }
+    }
+
+    fn remark(&self, event: &str, record: &Record, text: &[u8], of: Option<u64>) -> Event {
+        let label = self.labels.get(usize::from(record.rule)).cloned().unwrap_or_default();
+        Event::Remark(Remark {
+            event: event.into(),
+            at_ns: record.at_ns,
+            pid: record.pid,
+            tid: record.tid,
+            process: self.who(record).1,
+            rule: label.name,
+            fault: if of.is_none() { fault_name(record) } else { label.fault },
+            call: call_name(record),
+            reason: String::from_utf8_lossy(text).into_owned(),
+            of,
+        })
+    }
+
     fn event(&mut self, index: u64, record: &Record, text: &[u8]) -> Option<Event> {
         match record.kind {
             kind::PROCESS => Some(self.process(record, text)),
@@ -343,22 +475,13 @@ impl Events {
                 let (lineage, process) = self.who(record);
                 let [reason, program] = strings(text);
                 let (at_ns, pid) = (record.at_ns, record.pid);
-                Some(Event::Escape(Escape { at_ns, pid, lineage, process, reason, program }))
+                let what = record.effect;
+                Some(Event::Escape(Escape { at_ns, pid, lineage, process, reason, program, what }))
             }
-            kind::UNSUITABLE => {
-                let label = self.labels.get(usize::from(record.rule)).cloned().unwrap_or_default();
-                Some(Event::Remark(Remark {
-                    event: "unsuitable".into(),
-                    at_ns: record.at_ns,
-                    pid: record.pid,
-                    tid: record.tid,
-                    process: self.who(record).1,
-                    rule: label.name,
-                    fault: fault_name(record),
-                    call: call_name(record),
-                    reason: String::from_utf8_lossy(text).into_owned(),
-                }))
-            }
+            kind::ATTEMPT => Some(self.attempt(record)),
+            kind::UNSUITABLE => Some(self.remark("unsuitable", record, text, None)),
+            kind::UNWATCHED => Some(self.remark("unwatched", record, text, Some(record.nth))),
+            kind::EVENT | kind::METRIC => Some(Event::Told(self.told(record, text))),
             kind::MARK => Some(Event::Mark(Mark {
                 at_ns: record.at_ns,
                 pid: record.pid,
@@ -393,6 +516,14 @@ fn strings<const N: usize>(text: &[u8]) -> [String; N] {
     std::array::from_fn(|_| parts.next().map(|part| String::from_utf8_lossy(part).into_owned()).unwrap_or_default())
 }
 
+fn engine_name(engine: u32) -> &'static str {
+    match engine {
+        engine::SECCOMP => "seccomp",
+        engine::BOTH => "both",
+        _ => "preload",
+    }
+}
+
 fn fault_name(record: &Record) -> String {
     FaultKind::from_number(record.fault).map_or_else(|| format!("#{}", record.fault), |fault| fault.name().into())
 }
@@ -404,12 +535,18 @@ fn call_name(record: &Record) -> String {
     Op::from_number(record.op).map_or_else(|| format!("#{}", record.op), |op| op.row().name().into())
 }
 
-/// The errno, or what was done instead.
-fn effect_of(record: &Record) -> (Option<String>, Option<String>) {
+/// The name of an errno, or of a resolver's code.
+fn code_name(record: &Record) -> String {
     let code = record.effect;
     let eai = Op::from_number(record.op).is_some_and(|op| op.row().fails == Fails::Eai);
     let name = if eai { eai_name(code) } else { errno_name(code) };
-    let errno = || Some(name.map_or_else(|| code.to_string(), str::to_owned));
+    name.map_or_else(|| code.to_string(), str::to_owned)
+}
+
+/// The errno, or what was done instead.
+fn effect_of(record: &Record) -> (Option<String>, Option<String>) {
+    let code = record.effect;
+    let errno = || Some(code_name(record));
     let signal = || signal_name(code).map_or_else(|| format!("signal {code}"), str::to_owned);
     match FaultKind::from_number(record.fault) {
         Some(FaultKind::Dns) if code == 0 => (None, Some("hang".into())),
@@ -462,126 +599,5 @@ fn corruption(code: i32) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::Format;
-    use crate::collect::{Collector, Tree};
-    use crate::testing::{Fake, injection};
-
-    fn read(fake: &Fake) -> Vec<serde_json::Value> {
-        let source = Source::find(Some(fake.dir.path())).unwrap();
-        let mut out = Vec::new();
-        crate::log_format::write(Format::Jsonl, &mut Events::of(&source).unwrap(), &mut out).unwrap();
-        out.split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(|line| serde_json::from_slice(line).unwrap())
-            .collect()
-    }
-
-    fn injections(fake: &Fake) -> Vec<serde_json::Value> {
-        read(fake).into_iter().filter(|line| line["type"] == "injection").collect()
-    }
-
-    fn process(fake: &mut Fake) {
-        let record = Record { kind: kind::PROCESS, process: 1, pid: 7, ..Record::default() };
-        fake.write(record, b"0.2\0worker\0/usr/bin/worker\0");
-    }
-
-    #[test]
-    fn an_injection_has_every_field_with_its_names() {
-        let mut fake = Fake::new();
-        fake.describe();
-        process(&mut fake);
-        fake.write(injection(3), b"/data/x");
-        let lines = read(&fake);
-        assert_eq!(lines[0]["type"], "start");
-        assert_eq!(lines[1]["executable"], "/usr/bin/worker");
-        let expected = serde_json::json!({
-            "type": "injection", "seq": 1, "at_ns": 0, "pid": std::process::id(), "tid": std::process::id(),
-            "lineage": "0.2", "process": "worker", "rule": "rule-a", "fault": "error", "call": "read", "errno": "EIO",
-            "effect": null, "resource": "/data/x", "nth": 3, "requested": 0, "result": -1, "delivered": true,
-        });
-        assert_eq!(lines[2], expected);
-    }
-
-    #[test]
-    fn a_resource_that_is_no_utf8_keeps_its_bytes() {
-        let mut fake = Fake::new();
-        fake.describe();
-        fake.write(injection(1), b"/\xff\n");
-        assert_eq!(injections(&fake)[0]["resource_hex"], "2fff0a");
-    }
-
-    #[test]
-    fn a_slow_injection_is_joined_with_its_end_across_log_and_ring() {
-        let mut fake = Fake::new();
-        fake.describe();
-        let mut collector = Collector::new(fake.open(), fake.log(), u64::MAX);
-        let pending = Record { status: status::PENDING, fault: 2, effect: 0, requested: 5, ..injection(1) };
-        let first = fake.write(pending, b"");
-        let second = fake.write(pending, b"");
-        fake.write(injection(2), b"");
-        collector.drain(Tree::Alive);
-        let end = |nth, result| Record { kind: kind::DELIVERY, status: status::DELIVERED, nth, result, ..injection(0) };
-        fake.write(end(second, 22), b"");
-        collector.drain(Tree::Alive);
-        fake.write(end(first, 11), b"");
-        let seen: Vec<_> = injections(&fake).iter().map(|line| line["result"].as_i64()).collect();
-        assert_eq!(seen, [Some(11), Some(22), Some(-1)]);
-        assert_eq!(collector.tally().delivered[0], 2);
-    }
-
-    #[test]
-    fn a_launcher_that_died_while_it_wrote_lost_nothing() {
-        let mut fake = Fake::new();
-        fake.describe();
-        let mut collector = Collector::new(fake.open(), fake.log(), u64::MAX);
-        for nth in 0..10 {
-            fake.write(injection(nth), &[b'x'; 300]);
-        }
-        collector.drain(Tree::Alive);
-        for nth in 10..20 {
-            fake.write(injection(nth), b"in the ring");
-        }
-        // It was killed after writing part of what it had read, and before it moved the tail.
-        let log = std::fs::read(fake.log_path()).unwrap();
-        fake.open().set_tail(0).unwrap();
-        for cut in [log.len(), log.len() - 64, log.len() - 100, 1000, 64, 0] {
-            std::fs::write(fake.log_path(), &log[..cut]).unwrap();
-            let nths: Vec<_> = injections(&fake).iter().map(|line| line["nth"].as_u64().unwrap()).collect();
-            assert_eq!(nths, (0..20).collect::<Vec<_>>(), "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn a_damaged_log_gives_what_it_can() {
-        let mut fake = Fake::new();
-        fake.describe();
-        let mut collector = Collector::new(fake.open(), fake.log(), u64::MAX);
-        for nth in 0..10 {
-            fake.write(injection(nth), b"");
-        }
-        collector.drain(Tree::Alive);
-        let mut log = std::fs::read(fake.log_path()).unwrap();
-        log[128..192].fill(0xee);
-        std::fs::write(fake.log_path(), &log).unwrap();
-        let source = Source::find(Some(fake.dir.path())).unwrap();
-        let mut events = Events::of(&source).unwrap();
-        assert_eq!(events.by_ref().filter(|event| matches!(event, Event::Injection(_))).count(), 9);
-        assert_eq!(events.damaged(), 1);
-    }
-
-    #[test]
-    fn a_session_file_alone_is_a_log() {
-        let mut fake = Fake::new();
-        process(&mut fake);
-        fake.write(injection(3), b"/data/x");
-        let source = Source::find(Some(&fake.dir.path().join("session"))).unwrap();
-        assert_eq!(source.seed, Some(42));
-        let rules: Vec<_> = Events::of(&source)
-            .unwrap()
-            .filter_map(|event| if let Event::Injection(injection) = event { Some(injection.rule) } else { None })
-            .collect();
-        assert_eq!(rules, ["rule-a"]);
-    }
-}
+#[path = "log_events_tests.rs"]
+mod tests;

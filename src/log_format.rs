@@ -1,7 +1,7 @@
 //! The three ways in which a log is written: text for reading, JSON Lines and CSV for programs.
 
 use crate::cli::Format;
-use crate::log_events::{Escape, Event, Events, Injection, Mark, Process, Recovery};
+use crate::log_events::{Attempt, Escape, Event, Events, Injection, Mark, Process, Recovery};
 use std::io::{self, Write};
 
 /// The columns of the CSV, which has a row for each injection.
@@ -32,7 +32,7 @@ pub const COLUMNS: [&str; 18] = [
 /// What the output says; a closed pipe is the caller's to judge.
 pub fn write(format: Format, events: &mut Events, out: &mut dyn Write) -> io::Result<()> {
     match format {
-        Format::Text => events.try_for_each(|event| writeln!(out, "{}", text(&event))),
+        Format::Text => events.filter(is_for_reading).try_for_each(|event| writeln!(out, "{}", text(&event))),
         Format::Jsonl => events.try_for_each(|event| {
             serde_json::to_writer(&mut *out, &event)?;
             out.write_all(b"\n")
@@ -77,6 +77,12 @@ pub fn row(injection: &Injection) -> [String; 18] {
     ]
 }
 
+/// Whether a reader wants to know: not that what was got over goes on to work.
+#[must_use]
+pub fn is_for_reading(event: &Event) -> bool {
+    !matches!(event, Event::Attempt(Attempt { errno: None, .. }))
+}
+
 /// One event as a line for reading.
 #[must_use]
 pub fn text(event: &Event) -> String {
@@ -94,6 +100,11 @@ pub fn text(event: &Event) -> String {
             let (process, resource) = (process.as_deref().unwrap_or("?"), resource.as_deref().unwrap_or(""));
             format!("{}  pid {pid} {process}  {call}({resource}) succeeded again", seconds(*at_ns))
         }
+        Event::Attempt(Attempt { at_ns, pid, call, process, errno, .. }) => {
+            let process = process.as_deref().unwrap_or("?");
+            let how = errno.as_ref().map_or("succeeded once more".into(), |errno| format!("-> {errno}, not injected"));
+            format!("{}  pid {pid} {process}  {call} {how}", seconds(*at_ns))
+        }
         Event::Escape(Escape { at_ns, pid, reason, program, process, .. }) => {
             let process = process.as_deref().unwrap_or("?");
             format!("{}  pid {pid} {process}  ESCAPE {program}: {reason}", seconds(*at_ns))
@@ -101,11 +112,20 @@ pub fn text(event: &Event) -> String {
         Event::Remark(remark) => {
             let process = remark.process.as_deref().unwrap_or("?");
             let (at, pid) = (seconds(remark.at_ns), remark.pid);
+            let what = if remark.of.is_none() { "not injected" } else { "not watched" };
             format!(
-                "{at}  pid {pid} {process}  {}: {} not injected: {}  [{}]",
+                "{at}  pid {pid} {process}  {}: {} {what}: {}  [{}]",
                 remark.call, remark.fault, remark.reason, remark.rule
             )
         }
+        Event::Told(told) => {
+            let process = told.process.as_deref().unwrap_or("?");
+            let value = told.value.map(|value| value.to_string());
+            let parts = [told.component.as_ref(), told.name.as_ref(), told.data.as_ref(), value.as_ref()];
+            let rest: String = parts.into_iter().flatten().map(|part| format!(" {part}")).collect();
+            format!("{}  pid {} {process}  {}:{rest}", seconds(told.at_ns), told.pid, told.event)
+        }
+        Event::Mark(Mark { at_ns, pid, process: None, text }) => format!("{}  pid {pid}  {text}", seconds(*at_ns)),
         Event::Mark(Mark { at_ns, pid, process, text }) => {
             format!("{}  pid {pid} {}  {text}", seconds(*at_ns), process.as_deref().unwrap_or("?"))
         }

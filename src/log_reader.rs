@@ -3,7 +3,7 @@
 
 use crate::error::{Failure, Result, plain};
 use crate::facts::Counted;
-use crate::session::{LATEST, LOG, META, Meta, RUNS, state_dir};
+use crate::session::{LATEST, LOG, META, META_VERSION, Meta, RUNS, state_dir};
 use crate::session_file::{RuleLabel, SessionFile};
 use crate::slots::{MAX_SLOTS, Seen, commit_of, look, split_record};
 use chaos_table::record::{CONT, OWN, Record, SLOT};
@@ -69,6 +69,11 @@ impl Source {
             Failure::new(format!("{} is damaged: {error}", meta_path.display()))
                 .help("the mapped file itself can be given instead: chaos-exec log DIR/session")
         })?;
+        if meta.version != META_VERSION {
+            let (path, version) = (meta_path.display(), meta.version);
+            return Err(Failure::new(format!("{path} is of version {version}, not {META_VERSION}"))
+                .help("read it with the chaos-exec that wrote it"));
+        }
         let file = dir.join(&meta.session_file);
         let log = Some(dir.join(LOG)).filter(|log| log.exists());
         if meta.session_file.is_empty() {
@@ -82,7 +87,12 @@ impl Source {
             Err(why) => Some(damaged(&file, &why).message),
         };
         let file = Some(file).filter(|_| trouble.is_none());
-        let (labels, seed, dir) = (meta.rules.clone(), Some(meta.seed), Some(dir.to_owned()));
+        let mut labels = meta.rules.clone();
+        if let Some(now) = file.as_ref().filter(|_| meta.end.is_none()).and_then(|file| SessionFile::open(file).ok()) {
+            // Rules that were added while the run goes on.
+            labels.extend(now.labels().unwrap_or_default().into_iter().skip(meta.rules.len()));
+        }
+        let (seed, dir) = (Some(meta.seed), Some(dir.to_owned()));
         Ok(Source { labels, seed, meta: Some(meta), trouble, dir, log, file })
     }
 

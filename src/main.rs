@@ -2,19 +2,27 @@
 
 #![deny(unsafe_code)]
 
+mod ability;
 mod actor;
+mod backtrace;
 mod capture;
 mod check;
+mod choice;
 mod cli;
 mod collect;
 mod command;
 mod console;
+mod core_file;
+mod coverage;
 mod ctl;
 mod deaths;
+mod doctor;
+mod engine;
 mod episode;
 mod error;
 mod evidence;
 mod exit_code;
+mod experiment;
 mod facts;
 mod figures;
 mod gate;
@@ -31,20 +39,30 @@ mod pool;
 mod preload;
 mod probe;
 mod process;
+mod program;
+mod reach;
 mod recoveries;
 mod repeat;
 mod report;
 mod run;
+mod scenario;
+mod scene;
 mod session;
 mod session_file;
 mod slots;
 mod summary;
+mod survey;
 #[expect(unsafe_code, reason = "the one file that may: fork and exec, the robust mutex, what was inherited")]
 mod sys;
 mod tally;
 #[cfg(test)]
 mod testing;
+mod tracer;
+mod traits;
+#[expect(unsafe_code, reason = "tries what only system calls can: a filter, its listener, another process")]
+mod trial;
 mod verify;
+mod waits;
 mod witness;
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
@@ -71,8 +89,12 @@ fn main() -> ExitCode {
 fn act(action: Action) -> Result<Exit> {
     let out = &mut Stdout::new();
     match action {
+        Action::Run(args) if args.experiment.is_some() => return experiment::command::run_one(&args, out),
         Action::Run(args) => return run::run(&args),
+        Action::Experiment(args) => return experiment::command::run(&args, out),
+        Action::Scenario(args) => return scenario::run(&args, out),
         Action::Check(args) => check::run(&args, out)?,
+        Action::Doctor(args) => return doctor::run(&args, out),
         Action::List(args) => list::run(&args, out)?,
         Action::Log(args) => log::run(&args, out)?,
         Action::Report(args) => return report::command::run(&args, out),
@@ -82,6 +104,8 @@ fn act(action: Action) -> Result<Exit> {
             session::write_atomically(&args.output, preload::SHIM, 0o755).cannot(doing)?;
         }
         Action::Completions { shell } => clap_complete::generate(shell, &mut Cli::command(), "chaos-exec", out),
+        Action::Heir { arguments } => return engine::heir(&arguments),
+        Action::Become { arguments } => return engine::helper(&arguments),
         Action::Man => manual(out).cannot("write to stdout")?,
     }
     out.flush().cannot("write to stdout")?;

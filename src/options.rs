@@ -1,8 +1,9 @@
 //! What a run is to do, from the environment, the tables and the options: in this order, the later wins.
 
-use crate::cli::{FaultArgs, Part, RunArgs, Wait};
+use crate::cli::{Choice, FaultArgs, Part, RunArgs, Wait};
 use crate::console::Level;
 use crate::error::{Context, Failure, Result};
+use crate::experiment::Stage;
 use crate::gate::Gate;
 use crate::verify::refuse_bad_patterns;
 use chaos_table::checks::parse_check;
@@ -30,6 +31,8 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// When the run is over.
     pub wait: Wait,
+    /// How faults reach the program.
+    pub engine: Choice,
     /// The session directory.
     pub out: Option<PathBuf>,
     /// Where the JSON Lines go.
@@ -38,6 +41,8 @@ pub struct Options {
     pub gate: Option<Gate>,
     /// Where evidence of a failure goes.
     pub evidence: Option<PathBuf>,
+    /// The rate as a multiple of what fails without us.
+    pub rate_factor: Option<f64>,
     /// How often it is run with faults.
     pub runs: u64,
     /// How often without, first.
@@ -48,6 +53,8 @@ pub struct Options {
     pub log_limit: u64,
     /// The command that repeats the run.
     pub repeat: String,
+    /// What this run of an experiment is to do.
+    pub stage: Option<Stage>,
     /// What the user should know before it starts.
     pub warnings: Vec<String>,
 }
@@ -72,8 +79,13 @@ impl Options {
             let source = if args.checks.len() == 1 { "--check".to_owned() } else { format!("--check {}", index + 1) };
             table.checks.push(parse_check(check, &source)?);
         }
+        let stage = args.stage.as_deref().map(Stage::read).transpose()?;
+        if let Some(stage) = &stage {
+            table = stage.table.clone();
+            table.merge(table_of(&args.faults)?);
+        }
         refuse_bad_patterns(&table.checks)?;
-        if args.part == Some(Part::Control) {
+        if matches!(args.part, Some(Part::Control | Part::Survey)) {
             table.enabled = Some(false);
         }
         let seed_is_random = table.seed.is_none();
@@ -85,10 +97,12 @@ impl Options {
             seed_is_random,
             timeout: args.timeout.as_deref().map(|text| duration(text, "--timeout")).transpose()?,
             wait: args.wait,
+            engine: args.engine,
             out: args.out.clone(),
             log: args.log.clone(),
             gate: Gate::parse(&args.gates)?,
             evidence: args.evidence.as_deref().map(std::path::absolute).transpose().cannot("use --evidence")?,
+            rate_factor: args.faults.rate.as_deref().map_or(Ok(None), rate_factor)?,
             runs: args.runs.as_deref().map_or(Ok(1), |text| how_often(text, "--runs", 1))?,
             controls: args.controls.as_deref().map_or(Ok(0), |text| how_often(text, "--controls", 0))?,
             log_size: args
@@ -99,7 +113,8 @@ impl Options {
                 .log_limit
                 .as_deref()
                 .map_or(Ok(LOG_LIMIT), |text| size(text, "--log-limit", SIZE_MIN, 1 << 50, "1MB up"))?,
-            repeat: repeat(args, seed),
+            repeat: stage.as_ref().map_or_else(|| repeat(args, seed), |stage| stage.repeat.clone()),
+            stage,
             warnings,
         })
     }
@@ -136,7 +151,7 @@ pub fn table_of(args: &FaultArgs) -> Result<Table> {
         table.merge(one_key("chaos", &json!(types), "--chaos")?);
     }
     let scalars = [
-        ("rate", &args.rate, "--rate"),
+        ("rate", &args.rate.clone().filter(|rate| !is_factor(rate)), "--rate"),
         ("intensity", &args.intensity, "--intensity"),
         ("seed", &args.seed, "--seed"),
         ("for", &args.lasting, "--for"),
@@ -161,10 +176,28 @@ fn one_key(key: &str, value: &serde_json::Value, option: &str) -> Result<Table> 
     })
 }
 
-fn duration(text: &str, option: &str) -> Result<Duration> {
+/// A duration that an option gives.
+///
+/// # Errors
+/// When it is none.
+pub fn duration(text: &str, option: &str) -> Result<Duration> {
     let lasting = one_key("for", &json!(text), option)?.r#for;
     // A table that has the key gives it back.
     Ok(lasting.map_or(Duration::MAX, |lasting| Duration::from_nanos(lasting.0.0)))
+}
+
+/// Whether a rate is a multiple: of what is known only after a run.
+fn is_factor(rate: &str) -> bool {
+    rate.ends_with('x')
+}
+
+fn rate_factor(rate: &str) -> Result<Option<f64>> {
+    let Some(factor) = rate.strip_suffix('x') else { return Ok(None) };
+    let factor = factor.trim().parse::<f64>().ok().filter(|factor| *factor > 0.0 && *factor <= 1000.0);
+    factor.map(Some).ok_or_else(|| {
+        Failure::new(format!("--rate: '{rate}' is no multiple of a rate"))
+            .help("such as 2x: twice as often as these calls fail without us")
+    })
 }
 
 /// A number of runs.
@@ -200,7 +233,11 @@ fn size(text: &str, option: &str, smallest: u64, largest: u64, range: &str) -> R
 }
 
 /// Short enough to be typed, and exact in every JSON reader.
-fn random_seed() -> Result<u64> {
+/// A seed that nobody gave.
+///
+/// # Errors
+/// When the system's random numbers cannot be read.
+pub fn random_seed() -> Result<u64> {
     let digits = crate::session::random_hex(4)?;
     u64::from_str_radix(&digits, 16).cannot("make a seed")
 }
@@ -230,7 +267,7 @@ pub fn words_of(args: &RunArgs, seed: u64) -> Vec<OsString> {
     faults.faults.iter().for_each(|spec| option("-f", OsStr::new(spec)));
     faults.chaos.iter().for_each(|types| option("--chaos", OsStr::new(types)));
     let given = [
-        ("--rate", &faults.rate),
+        ("--rate", &faults.rate.clone().filter(|rate| !is_factor(rate))),
         ("--intensity", &faults.intensity),
         ("--for", &faults.lasting),
         ("--max-faults", &faults.max_faults),
@@ -249,7 +286,8 @@ pub fn words_of(args: &RunArgs, seed: u64) -> Vec<OsString> {
 }
 
 /// A word as a shell reads it back.
-fn quoted(word: &OsStr) -> OsString {
+#[must_use]
+pub fn quoted(word: &OsStr) -> OsString {
     let text = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,=@%+".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

@@ -1,14 +1,14 @@
 //! What became of each episode, and of the run: the words of the design, derived from episodes and facts. Pure.
 
 use crate::episode::{Episode, How, Proof};
-use crate::facts::{Ended, Facts, Streak};
+use crate::facts::{Ended, Facts, Restarted, Streak};
 use chaos_table::errno::signal_name;
 use serde::Serialize;
 
 /// Probes in a row that must pass before a service counts as restarted.
 pub const PASSES: u64 = 3;
 /// Signals that a program dies of by its own fault.
-const CRASHES: [i32; 5] = [libc::SIGSEGV, libc::SIGABRT, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
+pub const CRASHES: [i32; 5] = [libc::SIGSEGV, libc::SIGABRT, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
 
 /// What became of an episode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -173,7 +173,8 @@ pub fn classify(episodes: &mut [Episode], facts: Option<&Facts>, kills: &[Kill],
         return episodes.iter().map(|episode| settled(episode).unwrap_or(Outcome::Unknown)).collect();
     };
     for episode in episodes.iter_mut().filter(|episode| episode.proof == Proof::Return) {
-        let back = restored(&facts.health, episode.last_ns).filter(|_| episode.recovered.is_none());
+        let back = restored(&facts.health, episode.last_ns).or_else(|| started_again(&facts.restarts, episode));
+        let back = back.filter(|_| episode.recovered.is_none());
         episode.recovered = episode.recovered.or(back.map(|at| (at, How::Restarted)));
     }
     let crashes = crashes(facts, kills);
@@ -202,6 +203,13 @@ pub fn classify(episodes: &mut [Episode], facts: Option<&Facts>, kills: &[Kill],
 fn settled(episode: &Episode) -> Option<Outcome> {
     let (_, how) = episode.recovered?;
     Some(Outcome::Recovered { how, ttr_ns: episode.ttr_ns()? })
+}
+
+/// When the targets that an episode ended were back: the last of them; `None` when one is not.
+fn started_again(restarts: &[Restarted], episode: &Episode) -> Option<u64> {
+    let hit = |back: &&Restarted| episode.pids.contains(&back.pid) && back.died_ns >= episode.opened_ns;
+    let all: Option<Vec<u64>> = restarts.iter().filter(hit).map(|back| back.back_ns).collect();
+    all?.into_iter().max()
 }
 
 /// When the service was back after it was killed: the first of so many probes in a row that passed.

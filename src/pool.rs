@@ -1,5 +1,6 @@
 //! Runs put together: what a report and a gate speak of. One run is a pool of one. Pure.
 
+use crate::coverage::Coverage;
 use crate::episode::Episode;
 use crate::facts::{Checked, Facts, Sight};
 use crate::figures::{Figures, Spread};
@@ -7,6 +8,7 @@ use crate::gate::Judgement;
 use crate::judge::{FamilyFigures, Judged, RuleFigures, family, hint};
 use crate::outcome::{Crash, Failing, Outcome};
 use crate::recoveries::Recoveries;
+use crate::survey::Surveyed;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,6 +38,8 @@ pub struct Pool {
     pub crashes: Vec<(String, Crash)>,
     /// Checks of the runs with faults, with how often each passed and failed.
     pub checks: Vec<CheckRow>,
+    /// Which engine had the processes.
+    pub coverage: Coverage,
     /// What could not be followed, and how often.
     pub escapes: BTreeMap<String, u64>,
     /// Faults that fired where no kernel could produce them, and calls that were protected.
@@ -46,6 +50,8 @@ pub struct Pool {
     pub damaged: Option<String>,
     /// The first runs in full.
     pub details: Vec<Judged>,
+    /// System calls that were counted without faults.
+    pub survey: Option<Surveyed>,
     /// How far deaths could be seen, at worst.
     pub sight: Option<Sight>,
 }
@@ -133,6 +139,10 @@ impl Pool {
         let facts = run.facts.as_ref();
         self.trouble.extend(run.trouble.iter().take(LISTED.saturating_sub(self.trouble.len())).cloned());
         self.damaged = self.damaged.take().or(run.damaged.clone());
+        if let Some(survey) = facts.and_then(|facts| facts.survey) {
+            self.survey = Some(survey);
+            return;
+        }
         if facts.is_some_and(|facts| facts.control) {
             self.control_figures.add(&run.figures);
             self.controls.push(row);
@@ -154,6 +164,7 @@ impl Pool {
             sum.recovered += more.recovered;
             sum.failed += more.failed;
         }
+        self.coverage.add(&run.coverage);
         for escape in &run.escapes {
             let what = format!("{} ({})", escape.program, escape.reason);
             if self.escapes.len() < LISTED || self.escapes.contains_key(&what) {
@@ -194,6 +205,7 @@ impl Pool {
         sum.episodes += more.episodes;
         sum.recovered += more.recovered;
         sum.failed += more.failed;
+        sum.waited_ns.extend(&more.waited_ns);
     }
 
     fn group(&mut self, run: &Judged, episode: &Episode, outcome: &Outcome) {
@@ -218,7 +230,7 @@ impl Pool {
                 count: 1,
                 example: episode.resource.clone(),
                 session: run.name.clone(),
-                advice: advice(episode, outcome, run.watched()),
+                advice: advice(episode, outcome),
             });
         }
     }
@@ -255,11 +267,22 @@ impl Pool {
         tables.reduce(|one, other| Some(one?.min(other?))).flatten()
     }
 
+    /// How long the runs took.
+    #[must_use]
+    pub fn run_time(&self) -> Option<Spread> {
+        Spread::of(self.runs.iter().map(|row| row.duration_ns).collect())
+    }
+
+    /// How long the controls took.
+    #[must_use]
+    pub fn control_time(&self) -> Option<Spread> {
+        Spread::of(self.controls.iter().map(|row| row.duration_ns).collect())
+    }
+
     /// Median duration of the runs over that of the controls; `None` without controls.
     #[must_use]
     pub fn slowdown(&self) -> Option<f64> {
-        let median = |rows: &[RunRow]| Spread::of(rows.iter().map(|row| row.duration_ns).collect());
-        let (runs, controls) = (median(&self.runs)?, median(&self.controls)?);
+        let (runs, controls) = (self.run_time()?, self.control_time()?);
         // Durations far below 2^52 ns, and never zero for a program that was started.
         (controls.p50 > 0).then(|| runs.p50 as f64 / controls.p50 as f64)
     }
@@ -324,7 +347,7 @@ fn row_of(run: &Judged) -> RunRow {
 }
 
 /// What to look at for an episode that was not got over.
-fn advice(episode: &Episode, outcome: &Outcome, watched: bool) -> String {
+fn advice(episode: &Episode, outcome: &Outcome) -> String {
     let Episode { call, error, .. } = episode;
     match outcome {
         Outcome::Failed { kind: Failing::Crash, .. } => {
@@ -342,8 +365,8 @@ fn advice(episode: &Episode, outcome: &Outcome, watched: bool) -> String {
         Outcome::Failed { kind: Failing::Wrong, .. } => {
             format!("after {call} met {error} it went on with a wrong result: verify what was read or written")
         }
-        Outcome::Unknown if !watched => {
-            format!("nobody watched whether it got over {error} of {call}: add a check")
+        Outcome::Unknown if episode.unwatched => {
+            format!("nobody could see whether it got over {error} of {call}: add a check")
         }
         Outcome::Recovered { .. } | Outcome::Tolerated | Outcome::Unknown => {
             format!("no success of {call} was seen after {error}, and nothing says whether that matters: add a check")

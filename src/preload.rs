@@ -31,9 +31,16 @@ const LD_PRELOAD: &[u8] = b"LD_PRELOAD";
 
 /// The target's environment: the launcher's own in its order, without what the launcher has read from it, with the
 /// shim before what the user preloads, but behind a library that has to be first: what the target needs of that kind
-/// (`first`), or what the user preloads of it.
+/// (`first`), or what the user preloads of it. With the seed of a run whose first process the seccomp engine has, shims
+/// below it find out that they are.
 #[must_use]
-pub fn target_environment(inherited: &[CString], shim: &Path, session: &Path, first: Option<&First>) -> Vec<CString> {
+pub fn target_environment(
+    inherited: &[CString],
+    shim: &Path,
+    session: &Path,
+    first: Option<&First>,
+    supervised: Option<u64>,
+) -> Vec<CString> {
     let shim = shim.as_os_str().as_bytes();
     let users = inherited.iter().find(|entry| name_of(entry.as_bytes()) == LD_PRELOAD);
     let users = users.map_or(&b""[..], |entry| &entry.as_bytes()[LD_PRELOAD.len() + 1..]);
@@ -62,7 +69,18 @@ pub fn target_environment(inherited: &[CString], shim: &Path, session: &Path, fi
         None => environment.push(c_string([&preload[..], &ours].concat())),
     }
     environment.push(c_string([env::SESSION.as_bytes(), b"=", session.as_os_str().as_bytes()].concat()));
+    if let Some(seed) = supervised {
+        // A place as shims tell it, with no slot, and the sign that the seccomp engine knows better.
+        let place = format!("{}=0,{:016x},0,-,-,s", env::LINEAGE, chaos_table::lineage::root(seed));
+        environment.push(c_string(place.into_bytes()));
+    }
     environment
+}
+
+/// The environment of a target without a shim: the launcher's own, without what the launcher has read from it.
+#[must_use]
+pub fn own_environment(inherited: &[CString]) -> Vec<CString> {
+    inherited.iter().filter(|entry| !is_ours(name_of(entry.as_bytes()))).cloned().collect()
 }
 
 /// The name of an entry; empty for what is no `NAME=value`.
@@ -86,7 +104,7 @@ mod tests {
 
     fn environment(inherited: &[&str]) -> Vec<String> {
         let inherited: Vec<CString> = inherited.iter().map(|entry| CString::new(*entry).unwrap()).collect();
-        let made = target_environment(&inherited, Path::new("/s/shim.so"), Path::new("/s/session"), None);
+        let made = target_environment(&inherited, Path::new("/s/shim.so"), Path::new("/s/session"), None, None);
         made.into_iter().map(|entry| entry.into_string().unwrap()).collect()
     }
 

@@ -50,6 +50,18 @@ impl Question {
     }
 }
 
+/// Whether a check is a health probe.
+#[must_use]
+pub fn asks(check: &Check) -> bool {
+    matches!(check.check, Some(CheckKind::Http | CheckKind::Tcp))
+}
+
+/// Whether a check that is a health probe passes now.
+#[must_use]
+pub fn passes(check: &Check) -> bool {
+    Question::of(check).is_some_and(|question| question.passes())
+}
+
 fn connect(to: &str) -> Option<TcpStream> {
     to.to_socket_addrs().ok()?.find_map(|address| TcpStream::connect_timeout(&address, PATIENCE).ok())
 }

@@ -5,15 +5,21 @@ use crate::cli::Wait;
 use crate::collect::{Collector, Tree};
 use crate::command::{Command, exec_failed};
 use crate::deaths::Deaths;
-use crate::error::{Context, Result};
-use crate::evidence::Scene;
+use crate::engine::Filtered;
+use crate::error::{Context, Result, plain};
 use crate::exit_code::Exit;
+use crate::experiment::{Crew, Ground, Stage};
 use crate::facts::{Death, Ended, Sight};
-use crate::sys;
+use crate::scene::Scene;
+use crate::survey::Surveyed;
+use crate::sys::{self, Change, Setting};
+use crate::tracer::{Trace, Tracer};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -63,8 +69,12 @@ pub struct Outcome {
     pub deaths: Vec<Death>,
     /// How far that could be seen.
     pub sight: Sight,
-    /// What lived at the end, or when the launcher began to end it.
+    /// What lived at the end, or when the launcher began to end it; and what was about to crash.
     pub scene: Scene,
+    /// The processes of an experiment.
+    pub crew: Option<Crew>,
+    /// System calls that were counted.
+    pub surveyed: Option<Surveyed>,
 }
 
 /// The running target.
@@ -73,12 +83,16 @@ pub struct Target {
     signals: SignalFd,
     status: Option<Exit>,
     deaths: Deaths,
-    scene: Option<Scene>,
+    crew: Option<Crew>,
+    scene: Scene,
+    tracer: Option<Tracer>,
+    /// What the user should know about tracing that did not work.
+    pub untraced: Option<String>,
 }
 
 impl Target {
     /// Starts the command in this process group, with the standard fds and everything else that the launcher has, but
-    /// for the outputs that are given.
+    /// for the outputs that are given. With `trace`, it and all that it makes is followed by ptrace.
     ///
     /// # Errors
     /// Exit 126 or 127 when exec fails; nothing runs then.
@@ -86,23 +100,45 @@ impl Target {
         command: &Command,
         environment: &[CString],
         outputs: [Option<&OwnedFd>; 2],
-        deaths: Deaths,
+        filtered: Option<&Filtered>,
+        mut deaths: Deaths,
+        trace: Trace,
     ) -> Result<Target> {
-        // Orphans of the tree become children of the launcher, which can then wait for them.
-        set_child_subreaper(true).cannot("become the reaper of the target's tree")?;
-        sys::expect_children();
-        let taken: SigSet = TAKEN.into_iter().collect();
-        let mask = SigSet::thread_get_mask().cannot("read the signal mask")?;
-        taken.thread_block().cannot("block signals")?;
-        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        let signals = SignalFd::with_flags(&taken, flags).cannot("wait for signals")?;
+        let (signals, mask) = take_signals()?;
         let (program, arguments) = command.c_strings()?;
-        let pid = sys::spawn(&program, &arguments, environment, &mask, outputs)
+        let mut tracer = None;
+        let is_traced = !matches!(trace, Trace::Nothing);
+        let mut survey = if let Trace::Calls(survey) = trace { Some(survey) } else { None };
+        let mut follow = |pid| tracer = Some(Tracer::of(pid, survey.take()));
+        let first = is_traced.then_some(&mut follow as &mut dyn FnMut(i32));
+        let setting = Setting { outputs, ..Setting::default() };
+        let pid = sys::spawn(&program, &arguments, environment, &mask, &setting, filtered, first)
             .map_err(|error| exec_failed(&command.path, &error))?;
+        let (tracer, untraced) = match tracer {
+            Some(Ok(tracer)) => (Some(tracer), None),
+            Some(Err(error)) => (None, Some(format!("it cannot be traced: {}", plain(&error)))),
+            None => (None, None),
+        };
+        if tracer.is_some() {
+            deaths.all_are_told();
+        }
         let name = command.path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let mut deaths = deaths;
         deaths.watch(u32::try_from(pid).unwrap_or(0), name);
-        Ok(Target { root: Pid::from_raw(pid), signals, status: None, deaths, scene: None })
+        Ok(Target { tracer, untraced, ..Target::of(pid, signals, deaths, None) })
+    }
+
+    /// Prepares to start the targets of an experiment, each when its time comes.
+    ///
+    /// # Errors
+    /// When signals cannot be taken.
+    pub fn stage(stage: Stage, ground: Ground, deaths: Deaths) -> Result<Target> {
+        let (signals, mask) = take_signals()?;
+        Ok(Target::of(0, signals, deaths, Some(Crew::new(stage, ground, mask))))
+    }
+
+    fn of(pid: i32, signals: SignalFd, deaths: Deaths, crew: Option<Crew>) -> Target {
+        let root = Pid::from_raw(pid);
+        Target { root, signals, status: None, deaths, crew, scene: Scene::default(), tracer: None, untraced: None }
     }
 
     /// Pid of the first process.
@@ -128,12 +164,22 @@ impl Target {
                 actor.release();
                 break self.end_tree(collector);
             }
+            if let Some(crew) = &mut self.crew {
+                let over = crew.tick(collector);
+                self.root = Pid::from_raw(crew.pid());
+                for (pid, name) in crew.newcomers() {
+                    self.deaths.watch(u32::try_from(pid).unwrap_or(0), Some(name));
+                }
+                if let Some(exit) = over {
+                    break exit;
+                }
+            }
             if self.status.is_none() || wait == Wait::Tree {
                 actor.act(collector, self.pid());
             }
             let next = [left, actor.next()].into_iter().flatten().min();
             let children = self.step(collector, next);
-            match (self.status, wait) {
+            match (self.status.filter(|_| self.crew.is_none()), wait) {
                 (Some(status), Wait::Root) => break status,
                 (Some(status), Wait::Tree) if !children => break status,
                 _ => {}
@@ -142,14 +188,22 @@ impl Target {
         actor.release();
         let root = match exit {
             Exit::Timeout => Ended::Timeout,
+            _ if self.crew.as_ref().is_some_and(|crew| crew.setup().is_some()) => Ended::Unseen,
             Exit::Target(code) => Ended::Exit(code),
             Exit::Signal(signal) => Ended::Signal(signal),
             _ => Ended::Unseen,
         };
         self.watch(collector);
+        if let Some(tracer) = &mut self.tracer {
+            tracer.release();
+        }
         let (deaths, sight) = self.deaths.finish();
-        let scene = self.scene.unwrap_or_else(Scene::of_the_living);
-        Outcome { exit, survivors: descendants(), root, deaths, sight, scene }
+        let survivors = descendants();
+        if exit != Exit::Timeout {
+            self.scene.look();
+        }
+        let surveyed = self.tracer.and_then(|tracer| tracer.surveyed());
+        Outcome { exit, survivors, root, deaths, sight, scene: self.scene, surveyed, crew: self.crew }
     }
 
     /// Waits for a signal or the collector's pause, then reaps, forwards and drains. Whether there are children left.
@@ -183,9 +237,12 @@ impl Target {
 
     /// Hands on what a process sent to the launcher. What the kernel sent - a terminal's Ctrl-C, SIGWINCH, SIGHUP -
     /// reaches the target by itself, and so does what the tree sends to its own process group.
-    fn forward(&self, signal: u32, code: i32, sender: u32) {
+    fn forward(&mut self, signal: u32, code: i32, sender: u32) {
         let from_process = code <= 0;
         let Some(signal) = i32::try_from(signal).ok().and_then(|signal| Signal::try_from(signal).ok()) else { return };
+        if let Some(crew) = &mut self.crew {
+            return crew.abort(signal);
+        }
         if signal == Signal::SIGCHLD || !from_process || self.status.is_some() {
             return;
         }
@@ -199,9 +256,17 @@ impl Target {
     /// Reaps every child that has ended; false when there is none left at all.
     fn reap(&mut self) -> bool {
         loop {
-            match sys::wait_any() {
-                Ok(Some((pid, status))) => {
-                    self.deaths.reaped(pid, status);
+            match sys::wait_any(self.tracer.is_some()) {
+                Ok(Some((tid, Change::Stopped(stop)))) => {
+                    if let Some(tracer) = &mut self.tracer {
+                        tracer.stopped(tid, stop, &mut self.scene);
+                    }
+                }
+                Ok(Some((pid, Change::Ended(status)))) => {
+                    if self.tracer.as_mut().is_none_or(|tracer| tracer.ended(pid)) {
+                        self.deaths.reaped(pid, status);
+                        self.crew.iter_mut().for_each(|crew| crew.reaped(pid, status));
+                    }
                     if pid == self.root.as_raw() {
                         self.status = Some(status);
                     }
@@ -214,7 +279,7 @@ impl Target {
 
     /// TERM to the whole tree, some grace, then KILL until nothing is left.
     fn end_tree(&mut self, collector: &mut Collector) -> Exit {
-        self.scene = Some(Scene::of_the_living());
+        self.scene.look_at_what_hangs();
         self.deaths.ending();
         for process in descendants() {
             let pid = Pid::from_raw(process.pid);
@@ -240,9 +305,28 @@ impl Target {
     }
 }
 
+/// Orphans become children of the launcher, which can then wait for them, and signals come to it. Gives the mask that
+/// was there before, too.
+fn take_signals() -> Result<(SignalFd, SigSet)> {
+    set_child_subreaper(true).cannot("become the reaper of the target's tree")?;
+    sys::expect_children();
+    let taken: SigSet = TAKEN.into_iter().collect();
+    let mask = SigSet::thread_get_mask().cannot("read the signal mask")?;
+    taken.thread_block().cannot("block signals")?;
+    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+    let signals = SignalFd::with_flags(&taken, flags).cannot("wait for signals")?;
+    Ok((signals, mask))
+}
+
 /// Every process below the launcher that has not ended. As it is a subreaper, none can leave.
 #[must_use]
 pub fn descendants() -> Vec<Survivor> {
+    // Most runs leave nothing: without a child of its own there is nothing below the launcher, and no need to ask of all
+    // the processes of the machine.
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    if waitid(Id::All, look) == Err(Errno::ECHILD) {
+        return Vec::new();
+    }
     let mut children: HashMap<i32, Vec<Survivor>> = HashMap::new();
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {

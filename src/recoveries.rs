@@ -4,11 +4,8 @@ use serde::{Serialize, Serializer};
 use std::fmt;
 use std::ops::AddAssign;
 
-/// Whether the shim records the later success of a call that it failed. Without that, only what a health probe sees
-/// of a restart is known of recoveries.
-pub const WATCHED: bool = false;
 /// Why a figure is not measured.
-pub const NOT_WATCHED: &str = "this version does not watch recoveries inside the program";
+pub const NOT_WATCHED: &str = "some episodes could not be watched";
 /// What stands in the place of such a figure.
 pub const NOT_MEASURED: &str = "not measured";
 

@@ -1,12 +1,14 @@
 //! `run --runs N --controls N`: the same program again and again, first without faults, then with seeds derived from
 //! one. Each run is a launcher of its own, so nothing of one - memory, locks, orphans - is left for the next.
 
+use crate::choice::choose;
 use crate::cli::{Part, RunArgs};
 use crate::command::Command as Target;
 use crate::console::{Console, Tone};
 use crate::error::{Context, Failure, Result, plain};
 use crate::exit_code::Exit;
 use crate::facts::Ended;
+use crate::gate::percent;
 use crate::judge::judge;
 use crate::log_reader::Source;
 use crate::options::{Options, words_of};
@@ -16,6 +18,7 @@ use crate::recoveries::NOT_MEASURED;
 use crate::report::{Report, Wanted};
 use crate::session::{RUNS, link_latest, new_dir, write_atomically};
 use crate::summary::{say_ruling, verdict};
+use crate::survey::Surveyed;
 use crate::witness::asks_for_files;
 use chaos_table::compile::{Context as Place, compile};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -46,10 +49,11 @@ pub fn run(args: &RunArgs, options: &Options, console: Console) -> Result<Exit> 
     let reports = args.reports.iter().map(|path| Wanted::create(path, "--report")).collect::<Result<Vec<_>>>()?;
     crate::evidence::refuse_bad_place(options.evidence.as_deref())?;
     options.warnings.iter().chain(&compiled.warnings).for_each(|warning| console.warning(warning));
-    command.out_of_reach().iter().for_each(|why| console.warning(why));
+    choose(options.engine, &command.program)?.warnings.iter().for_each(|why| console.warning(why));
 
     let dir = new_dir(options.out.as_deref())?;
-    let mut series = Series { args, options, console, dir, names: Vec::new(), pool: Pool::default(), stopped: None };
+    let mut series =
+        Series { args, options, console, dir, names: Vec::new(), pool: Pool::default(), rate: None, stopped: None };
     series.write_list()?;
     link_latest(&series.dir);
     let exit = series.go()?;
@@ -74,6 +78,21 @@ fn refuse_passing_tables(tables: &[PathBuf]) -> Result<()> {
     }
 }
 
+/// What one of several runs does first: the launcher that started it waits for these signals with its mask, which was
+/// inherited; a target must not find them blocked.
+///
+/// # Errors
+/// What sigprocmask says.
+pub fn unblock() -> nix::Result<()> {
+    waited_for().thread_unblock()
+}
+
+/// The signals that a launcher of several runs waits for.
+#[must_use]
+pub fn waited_for() -> SigSet {
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD].into_iter().collect()
+}
+
 /// Runs that follow each other.
 struct Series<'a> {
     args: &'a RunArgs,
@@ -82,6 +101,8 @@ struct Series<'a> {
     dir: PathBuf,
     names: Vec<String>,
     pool: Pool,
+    /// The rate, where the options say it as a multiple.
+    rate: Option<f64>,
     /// The signal that ended the series.
     stopped: Option<Signal>,
 }
@@ -89,7 +110,7 @@ struct Series<'a> {
 impl Series<'_> {
     /// All of them; what the launcher exits with when no gate says otherwise.
     fn go(&mut self) -> Result<Exit> {
-        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD].into_iter().collect();
+        let signals = waited_for();
         signals.thread_block().cannot("block signals")?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let signals = SignalFd::with_flags(&signals, flags).cannot("wait for signals")?;
@@ -102,6 +123,10 @@ impl Series<'_> {
         if failed > 0 {
             let all = format!("{failed} of {done} controls failed: the program fails without any fault");
             self.console.say(Tone::Loud, &all);
+        }
+        if let Some(factor) = self.options.rate_factor {
+            self.one(Part::Survey, 1, 1, &signals)?;
+            self.rate = self.stopped.is_none().then(|| self.multiple(factor)).transpose()?;
         }
         for number in 1..=runs {
             let ended = self.one(Part::Run, number, runs, &signals)?;
@@ -122,18 +147,39 @@ impl Series<'_> {
         Ok(exit)
     }
 
+    /// So many times the rate at which calls failed without us.
+    fn multiple(&self, factor: f64) -> Result<f64> {
+        let surveyed = self.pool.survey.unwrap_or_default();
+        let Surveyed { calls, failed } = surveyed;
+        let Some(rate) = surveyed.rate().filter(|rate| *rate > 0.0) else {
+            let none = match calls {
+                0 => "no call that the rules fail was seen, or nothing can be traced here".to_owned(),
+                _ => format!("of {calls} calls that the rules fail none failed without us"),
+            };
+            let help = "say the rate itself, such as --rate 5%";
+            return Err(Failure::new(format!("--rate {factor}x: {none}")).help(help));
+        };
+        let rate = (rate * factor).min(1.0);
+        let said =
+            format!("{failed} of {calls} calls that the rules fail failed without us; the rate is {}", percent(rate));
+        self.console.say(Tone::Plain, &said);
+        Ok(rate)
+    }
+
     /// One run, judged and added up.
     fn one(&mut self, part: Part, number: u64, all: u64, signals: &SignalFd) -> Result<Exit> {
         if self.stopped.is_some() {
             return Ok(Exit::Target(0));
         }
-        let (role, what) = match part {
-            Part::Control => ("control", "control"),
-            Part::Run => ("run", "run"),
+        let role = match part {
+            Part::Control => "control",
+            Part::Survey => "survey",
+            Part::Run => "run",
         };
+        let what = role;
         let name = format!("{role}-{number:0width$}", width = all.to_string().len());
         let seed = if part == Part::Run { derived(self.options.seed, number) } else { self.options.seed };
-        let mut child = self.command(part, &name, seed)?.spawn().cannot("start a run")?;
+        let mut child = self.command(part, role, &name, seed)?.spawn().cannot("start a run")?;
         let status = self.wait(&mut child, signals)?;
         let dir = self.dir.join(&name);
         if !dir.join(crate::session::META).exists() {
@@ -156,7 +202,11 @@ impl Series<'_> {
             Ended::Unseen => Exit::OurFailure,
         };
         self.pool.add(run);
-        let rows = if part == Part::Run { &self.pool.runs } else { &self.pool.controls };
+        let rows = match part {
+            Part::Run => &self.pool.runs,
+            Part::Control => &self.pool.controls,
+            Part::Survey => return Ok(ended),
+        };
         if let Some(row) = rows.last().filter(|_| all <= LINES || number.is_multiple_of(all / LINES) || number == all) {
             let faint = if row.completed == Some(true) { Tone::Faint } else { Tone::Loud };
             self.console.say(faint, &progress(what, number, all, row));
@@ -164,11 +214,14 @@ impl Series<'_> {
         Ok(ended)
     }
 
-    fn command(&self, part: Part, name: &str, seed: u64) -> Result<Command> {
+    fn command(&self, part: Part, role: &str, name: &str, seed: u64) -> Result<Command> {
         let own = std::env::current_exe().cannot("find chaos-exec itself")?;
         let mut command = Command::new(own);
-        command.args(["run", "--quiet", "--part", if part == Part::Run { "run" } else { "control" }]);
+        command.args(["run", "--quiet", "--part", role]);
         command.args(words_of(self.args, seed)).arg("--out").arg(self.dir.join(name));
+        if let Some(rate) = self.rate.filter(|_| part == Part::Run) {
+            command.args(["--rate", &rate.to_string()]);
+        }
         if asks_for_files(self.args, self.options.gate.as_ref()) {
             command.arg("--inventory");
         }
@@ -177,6 +230,9 @@ impl Series<'_> {
         }
         if let Some(evidence) = &self.options.evidence {
             command.arg("--evidence").arg(evidence.join(name));
+        }
+        if self.args.backtraces {
+            command.arg("--backtraces");
         }
         if let Some(own) = &self.args.evidence_command {
             command.arg("--evidence-command").arg(own);
@@ -243,7 +299,7 @@ pub fn derived(seed: u64, number: u64) -> u64 {
 /// Whether the options ask for more than one run.
 #[must_use]
 pub fn asked_for(options: &Options) -> bool {
-    options.runs > 1 || options.controls > 0
+    options.runs > 1 || options.controls > 0 || options.rate_factor.is_some()
 }
 
 /// The name of a run that is one of several: that of its directory.

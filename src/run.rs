@@ -2,14 +2,17 @@
 //! target starts, and everything is written down when it is over.
 
 use crate::actor::Actor;
-use crate::cli::{Format, RunArgs};
+use crate::choice::{Way, choose};
+use crate::cli::{Format, Part, RunArgs};
 use crate::collect::{Collector, Tree};
 use crate::command::Command;
 use crate::console::Console;
 use crate::deaths::Deaths;
+use crate::engine::{self, Engine};
 use crate::error::{Context, Failure, Result};
 use crate::evidence;
 use crate::exit_code::Exit;
+use crate::experiment::{Crew, Ground};
 use crate::gate::Ruling;
 use crate::judge::judge;
 use crate::log::Output;
@@ -19,22 +22,25 @@ use crate::options::{Options, level_of};
 use crate::pool::Pool;
 use crate::preload;
 use crate::process::{Outcome, Target};
-use crate::recoveries;
 use crate::repeat;
 use crate::report::{Report, Wanted};
-use crate::session::{End, Files, Meta, Session, hex, link_latest};
+use crate::session::{End, Files, META_VERSION, Meta, Session, hex, link_latest};
 use crate::session_file::{RuleLabel, SessionFile};
 use crate::summary::{Summary, print_events};
+use crate::survey::Survey;
 use crate::sys;
+use crate::tracer::Trace;
 use crate::witness::Witness;
 use chaos_table::calls::FaultKind;
 use chaos_table::compile::{Compiled, Context as Place, compile};
 use chaos_table::rule::{Plan, flag};
 use chaos_table::session::{Header, Start, image};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 const SPOILED: &str = "the program wrote over the session: what was counted and logged from then on cannot be trusted";
 
@@ -43,6 +49,9 @@ const SPOILED: &str = "the program wrote over the session: what was counted and 
 /// # Errors
 /// When the command, the table or the session's place is no good; the target was not started then.
 pub fn run(args: &RunArgs) -> Result<Exit> {
+    if args.part.is_some() {
+        repeat::unblock().cannot("unblock signals")?;
+    }
     let console = Console::new(level_of(args));
     let options = Options::gather(args)?;
     if repeat::asked_for(&options) {
@@ -50,12 +59,13 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     }
     let command = Command::find(&args.command)?;
     preload::refuse_to_nest()?;
+    let way = choose(options.engine, &command.program)?;
     let work_dir = std::env::current_dir().cannot("find the working directory")?;
     let compiled = compile(&options.table, &Place { work_dir: &work_dir, seed: options.seed })?;
     let log = options.log.as_deref().map(|path| Output::create(path, "--log")).transpose()?;
     let reports = args.reports.iter().map(|path| Wanted::create(path, "--report")).collect::<Result<Vec<_>>>()?;
     evidence::refuse_bad_place(options.evidence.as_deref())?;
-    announce(console, &options, &command, &compiled);
+    announce(console, &options, &way, &compiled);
 
     let mut session = Session::create(options.out.as_deref(), preload::SHIM)?;
     if let Some(name) = repeat::name_of(&session.dir).filter(|_| args.part.is_some()) {
@@ -69,19 +79,44 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     session.write_meta(&meta)?;
     // Held until the launcher ends: its death, however it comes, disarms the tree.
     let _armed = sys::hold_mutex(&file).cannot("lock the session")?;
+    let engine = way.door.then(|| Engine::start(&file, &session.file, &compiled.plan)).transpose();
+    let engine = without_if_need_be(console, &way, engine)?;
+    if engine.is_some() && way.shim {
+        session.link_helper();
+    }
     let opened =
         SessionFile::from_file(file).map_err(|why| Failure::new(format!("the new session is no good: {why}")))?;
     let mut collector = Collector::new(opened, drained, options.log_limit);
+    if let Some(engine) = &engine {
+        collector.heed(engine.is_answering());
+    }
 
-    let environment = preload::target_environment(
-        &sys::environment(),
-        &session.shim,
-        &session.file,
-        command.first_library().as_ref(),
-    );
+    let inherited = sys::environment();
+    let environment = if way.shim {
+        let first = command.program.first_library();
+        let seed = way.filtered.then_some(options.seed);
+        preload::target_environment(&inherited, &session.shim, &session.file, first.as_ref(), seed)
+    } else {
+        preload::own_environment(&inherited)
+    };
+    let filtered = engine.as_ref().filter(|_| way.filtered).map(Engine::filtered).transpose()?;
+    if options.stage.is_some() {
+        // The runner may be killed: then nobody else would end the targets.
+        set_pdeathsig(Signal::SIGTERM).cannot("follow the runner")?;
+    }
     let (mut witness, outputs) = Witness::new(args, &options, &work_dir, since(&start)?)?;
     let ends = outputs.each_ref().map(Option::as_ref);
-    let target = Target::start(&command, &environment, ends, Deaths::new(since(&start)?))?;
+    let trace = match (args.part, args.backtraces) {
+        (Some(Part::Survey), _) => Trace::Calls(Survey::of(&compiled.plan)),
+        (_, true) => Trace::Crashes,
+        (_, false) => Trace::Nothing,
+    };
+    let deaths = Deaths::new(since(&start)?);
+    let target = match options.stage.clone() {
+        Some(stage) => Target::stage(stage, ground(&session, &options, &work_dir, since(&start)?), deaths)?,
+        None => Target::start(&command, &environment, ends, filtered.as_ref(), deaths, trace)?,
+    };
+    target.untraced.iter().for_each(|why| console.warning(why));
     drop(outputs);
     witness.begin();
     session.keep();
@@ -93,15 +128,27 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let _ = session.write_meta(&meta);
     let mut actor = Actor::new(&compiled.plan, start.mono_ns);
     let mut outcome = target.follow(&mut collector, &mut actor, options.timeout, options.wait);
+    if let Some(engine) = &engine {
+        engine.settle();
+    }
 
-    let counted = finish(&mut session, &mut meta, &mut collector, &outcome, &image)?;
+    let over_ns = start_now()?.mono_ns;
+    meta.root_pid = outcome.crew.as_ref().map_or(meta.root_pid, Crew::main_pid);
+    // Before the checks, which look at services of an experiment that still run, unharmed. A session that the target has
+    // spoiled cannot be disarmed; the lock does it when the launcher ends.
+    let _ = collector.session().disarm();
     let temporary = reports.iter().filter_map(Wanted::temporary).chain(log.as_ref().and_then(Output::temporary));
     let ours: Vec<PathBuf> =
         temporary.chain([session.dir.as_path()]).filter_map(|path| std::path::absolute(path).ok()).collect();
     let mut facts = witness.facts(&mut outcome, &collector, &session, &ours);
+    if outcome.crew.take().is_some() {
+        outcome.survivors = Crew::end();
+    }
+    let counted = finish(&mut session, &mut meta, &mut collector, &outcome, (&image, over_ns))?;
     facts.spoiled = collector.trouble().or(counted.is_none().then_some(SPOILED)).map(str::to_owned);
     facts.unmapped = counted.as_ref().map_or(0, |header| header.unmapped);
     facts.lost_threads = counted.as_ref().map_or(0, |header| header.lost_threads);
+    facts.log_limit = collector.limit_reached();
     facts.write(&session.dir)?;
     if args.part.is_some() && collector.is_drained() && outcome.survivors.is_empty() {
         session.forget_file();
@@ -130,13 +177,28 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
 }
 
 /// What the user should know before the target starts.
-fn announce(console: Console, options: &Options, command: &Command, compiled: &Compiled) {
-    for warning in options.warnings.iter().chain(&compiled.warnings) {
+fn announce(console: Console, options: &Options, way: &Way, compiled: &Compiled) {
+    for warning in options.warnings.iter().chain(&compiled.warnings).chain(&way.warnings) {
         console.warning(warning);
     }
-    if let Some(why) = command.out_of_reach() {
-        console.warning(&why);
+    if way.filtered {
+        for engine::Unreachable { rule, whole, why } in engine::unreachable(&compiled.plan) {
+            let what = if whole { "cannot happen" } else { "happens in part" };
+            console.warning(&format!("{}: {what} under the seccomp engine: {why}", compiled.plan.rule_name(rule)));
+        }
     }
+}
+
+/// A run whose first process needs no supervisor goes on without one, where there is no room for it.
+fn without_if_need_be(console: Console, way: &Way, engine: Result<Option<Engine>>) -> Result<Option<Engine>> {
+    engine.or_else(|failure| {
+        if way.filtered {
+            return Err(failure);
+        }
+        console
+            .warning(&format!("static and Go programs will escape, since there is no supervisor: {}", failure.message));
+        Ok(None)
+    })
 }
 
 fn start_now() -> Result<Start> {
@@ -153,6 +215,18 @@ fn start_now() -> Result<Start> {
     })
 }
 
+/// Where the targets of an experiment find the session.
+fn ground(session: &Session, options: &Options, work_dir: &Path, since_start: Duration) -> Ground {
+    let now = Instant::now();
+    Ground {
+        work_dir: work_dir.to_owned(),
+        shim: session.shim.clone(),
+        session: session.file.clone(),
+        seed: options.seed,
+        start: now.checked_sub(since_start).unwrap_or(now),
+    }
+}
+
 /// How long ago the run started.
 fn since(start: &Start) -> Result<Duration> {
     Ok(Duration::from_nanos(start_now()?.mono_ns.saturating_sub(start.mono_ns)))
@@ -162,7 +236,7 @@ fn describe(session: &Session, options: &Options, command: &Command, plan: &Plan
     let odd = command.arguments.iter().any(|argument| argument.to_str().is_none());
     let command_hex = odd.then(|| command.arguments.iter().map(|argument| hex(argument.as_bytes())).collect());
     Ok(Meta {
-        version: 1,
+        version: META_VERSION,
         id: session.id.clone(),
         chaos_exec: env!("CARGO_PKG_VERSION").into(),
         command: command.arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
@@ -171,7 +245,6 @@ fn describe(session: &Session, options: &Options, command: &Command, plan: &Plan
         seed: options.seed,
         table: serde_json::from_str(&options.table.to_json()).cannot("describe the table")?,
         rules: labels(plan),
-        recoveries_watched: recoveries::WATCHED,
         started: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         session_file: session.file_for_meta(),
         root_pid: None,
@@ -198,19 +271,21 @@ fn finish(
     meta: &mut Meta,
     collector: &mut Collector,
     outcome: &Outcome,
-    image: &[u8],
+    (image, over_ns): (&[u8], u64),
 ) -> Result<Option<Header>> {
-    // A session that the target has spoiled cannot be disarmed; the lock does it when the launcher ends.
-    let _ = collector.session().disarm();
     let tree = if outcome.survivors.is_empty() { Tree::Gone } else { Tree::Alive };
     collector.drain_to_the_end(tree);
     if outcome.survivors.is_empty() {
         meta.session_file = session.settle();
     }
-    let now = start_now()?;
     let file = collector.session();
-    let at_ns = file.since_start(now.mono_ns);
+    let at_ns = file.since_start(over_ns);
     let header = file.header_now().ok().filter(|_| !file.is_spoiled(image));
+    if header.is_some() {
+        // Those that were added while it ran.
+        let labels = file.labels().unwrap_or_default();
+        meta.rules.extend(labels.into_iter().skip(meta.rules.len()));
+    }
     let tally = collector.tally();
     meta.end = Some(End {
         ended: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
@@ -254,6 +329,7 @@ fn summarise(
         suppressed: counted.map_or(0, |header| header.suppressed),
         unmapped: counted.map_or(0, |header| header.unmapped),
         lost_threads: counted.map_or(0, |header| header.lost_threads),
+        changes: counted.map_or(0, |header| header.changes),
         survivors: &outcome.survivors,
         outcome: outcome.exit.in_words(),
         attached: !collector.tally().processes.is_empty() || file.anyone_attached().unwrap_or(false),
@@ -263,7 +339,7 @@ fn summarise(
         seed: options.seed,
         seed_is_random: options.seed_is_random,
         disabled: options.table.enabled == Some(false),
-        log_limit: collector.is_full().then_some(options.log_limit),
+        log_limit: collector.limit_reached(),
         repeat: &options.repeat,
         pool,
         ruling,

@@ -5,6 +5,7 @@
 
 use crate::error::{Context, Failure, Result, plain};
 use crate::session_file::RuleLabel;
+use chaos_table::session::HELPER;
 use nix::fcntl::posix_fallocate;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ use std::time::SystemTime;
 
 /// Name of the description in a session directory; its presence marks one.
 pub const META: &str = "session.json";
+/// Version of its layout; another one is not read.
+pub const META_VERSION: u32 = 1;
 /// Name of the drained log in a session directory.
 pub const LOG: &str = "log.bin";
 /// Name of the list of runs, in a directory that holds several.
@@ -48,9 +51,6 @@ pub struct Meta {
     pub table: serde_json::Value,
     /// Names and labels of the rules.
     pub rules: Vec<RuleLabel>,
-    /// Whether recoveries inside the program are recorded; older descriptions do not say so, and there they are not.
-    #[serde(default)]
-    pub recoveries_watched: bool,
     /// When the run started, RFC 3339.
     pub started: String,
     /// The mapped file: a name in the session directory, or an absolute path.
@@ -141,6 +141,14 @@ impl Session {
         session.shim = session.live.join("libchaos_shim.so");
         session.write_new(&session.shim.clone(), if is_root() { 0o755 } else { 0o700 }, shim)?;
         Ok(session)
+    }
+
+    /// Lets shims find the launcher, to hand programs over to it. Where that cannot be, they let them go.
+    pub fn link_helper(&mut self) {
+        let link = self.live.join(HELPER);
+        if std::env::current_exe().is_ok_and(|launcher| symlink(launcher, &link).is_ok()) {
+            self.made.push(link);
+        }
     }
 
     fn make_dir(&mut self) -> Result<()> {
@@ -247,6 +255,7 @@ impl Session {
     /// Returns the mapped file as `session.json` names it from now on.
     pub fn settle(&mut self) -> String {
         let _ = fs::remove_file(&self.shim);
+        let _ = fs::remove_file(self.live.join(HELPER));
         if self.live != self.dir {
             let home = self.dir.join("session");
             let moved = fs::rename(&self.file, &home).or_else(|_| copy_private(&self.file, &home));

@@ -3,6 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 use chaos_table::calls::FaultKind;
+use chaos_table::live::keeps_table;
 use chaos_table::record::{CONT, SLOT};
 use chaos_table::rule::{PlanHeader, Rule, flag, text_of};
 use chaos_table::session::{Header, OWNER_DIED, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters, slot_state};
@@ -12,6 +13,9 @@ use std::io;
 use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+/// Letters of a rule's name or label that are shown.
+const MAX_NAME: usize = 200;
 
 /// What the log says about a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,20 +180,49 @@ impl SessionFile {
         Ok(now.disarmed != 0 || futex & OWNER_DIED != 0)
     }
 
-    /// Puts rules in force, or all out of force, at once in every process.
-    ///
-    /// `armed_ns`: the moment of arming, ns since the start of the run, when this arms the tree.
+    /// The file itself, and its length.
+    #[must_use]
+    pub fn raw(&self) -> (&File, u64) {
+        (&self.file, self.header.file_len)
+    }
+
+    /// Whether the launcher that drained it has ended without a word; false where there was none.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub fn set_force(&self, plan: &PlanHeader, armed_ns: Option<u64>) -> io::Result<()> {
-        let at = |field: usize| u64::from(self.header.layout.plan) + field as u64;
-        if let Some(ns) = armed_ns {
-            self.file.write_all_at(&ns.to_ne_bytes(), at(offset_of!(PlanHeader, armed_ns)))?;
-        }
-        self.file.write_all_at(&plan.enabled.to_ne_bytes(), at(offset_of!(PlanHeader, enabled)))?;
-        self.file.write_all_at(bytemuck::bytes_of(&plan.ops), at(offset_of!(PlanHeader, ops)))?;
-        self.file.write_all_at(&plan.armed.to_ne_bytes(), at(offset_of!(PlanHeader, armed)))
+    /// When the file has been cut short.
+    pub fn is_orphaned(&self) -> io::Result<bool> {
+        let futex = self.header_now()?.mutex.first_chunk::<4>().map_or(0, |word| u32::from_ne_bytes(*word));
+        Ok(futex & OWNER_DIED != 0)
+    }
+
+    /// Whether a launcher drains it.
+    #[must_use]
+    pub fn has_launcher(&self) -> bool {
+        self.header.has_launcher != 0
+    }
+
+    /// Pids of the processes that came under the table and have not been found dead, as they see themselves.
+    ///
+    /// # Errors
+    /// When the file has been cut short.
+    pub fn pids(&self) -> io::Result<Vec<u32>> {
+        let layout = &self.header.layout;
+        let slot = |index: u32| {
+            let at = u64::from(layout.processes) + u64::from(index) * u64::from(layout.process_stride);
+            read_pod::<ProcessSlot>(&self.file, at)
+        };
+        let slots = (0..layout.process_room).map(slot).collect::<io::Result<Vec<_>>>()?;
+        Ok(slots.iter().filter(|slot| slot.state != slot_state::FREE && slot.pid != 0).map(|slot| slot.pid).collect())
+    }
+
+    /// Whether a rule has been taken away meanwhile.
+    ///
+    /// # Errors
+    /// When the file has been cut short.
+    pub fn is_removed(&self, rule: usize) -> io::Result<bool> {
+        let rule = rule.min(self.header.layout.rule_room as usize - 1);
+        let at = u64::from(self.header.layout.rules) + (rule * size_of::<Rule>()) as u64;
+        Ok(read_pod::<u32>(&self.file, at + offset_of!(Rule, enabled) as u64)? == 0)
     }
 
     /// ns between the start of the run and a moment of CLOCK_MONOTONIC.
@@ -199,19 +232,14 @@ impl SessionFile {
     }
 
     /// Whether somebody has written over what nobody changes while a program runs, `image` being what the file began with:
-    /// the head of the header, and the rules with their matchers and text.
+    /// the head of the header, and the rules with their matchers and text, but for what `ctl` changes.
     #[must_use]
     pub fn is_spoiled(&self, image: &[u8]) -> bool {
-        let layout = &self.header.layout;
-        let fixed = [
-            0..offset_of!(Header, clock),
-            offset_of!(Header, layout)..offset_of!(Header, room),
-            layout.rules as usize..layout.names as usize,
-        ];
-        fixed.into_iter().any(|range| {
-            let mut now = vec![0; range.len()];
-            self.file.read_exact_at(&mut now, range.start as u64).is_err() || image.get(range) != Some(&now[..])
-        })
+        let mut now = vec![0; image.len()];
+        let fixed = [0..offset_of!(Header, clock), offset_of!(Header, layout)..offset_of!(Header, tsc)];
+        self.file.read_exact_at(&mut now, 0).is_err()
+            || fixed.into_iter().any(|range| image.get(range.clone()) != now.get(range))
+            || !keeps_table(image, &now, true)
     }
 
     /// The header as it is now, for its counters.
@@ -251,11 +279,11 @@ impl SessionFile {
         self.file.read_exact_at(bytemuck::cast_slice_mut(&mut rules), u64::from(layout.rules))?;
         let mut text = vec![0u8; layout.text_room as usize];
         self.file.read_exact_at(&mut text, u64::from(layout.text))?;
-        let label = |span| Some(text_of(&text, span).to_owned()).filter(|label| !label.is_empty());
+        let label = |span| Some(shown(text_of(&text, span))).filter(|label| !label.is_empty());
         Ok(rules
             .iter()
             .map(|rule| RuleLabel {
-                name: text_of(&text, rule.name).to_owned(),
+                name: shown(text_of(&text, rule.name)),
                 fault: FaultKind::from_number(rule.fault).map_or("?", FaultKind::name).to_owned(),
                 component: label(rule.component),
                 message: label(rule.message),
@@ -310,6 +338,11 @@ impl SessionFile {
         let first: ProcessSlot = read_pod(&self.file, u64::from(self.header.layout.processes))?;
         Ok(first.state != slot_state::FREE || self.header_now()?.last_process > 0)
     }
+}
+
+/// A name that a target may have written: on one line, and not endless.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect()
 }
 
 fn read_pod<T: Pod + Zeroable>(file: &File, at: u64) -> io::Result<T> {

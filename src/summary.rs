@@ -1,13 +1,14 @@
 //! What a run says on stderr when it is over.
 
 use crate::console::{Console, Level, Tone};
-use crate::facts::Counted;
+use crate::facts::{Counted, LimitReached};
 use crate::figures::Figures;
 use crate::gate::{Ruling, duration, percent};
-use crate::judge::hint;
+use crate::judge::{Judged, hint};
 use crate::log_events::{Event, Events};
-use crate::log_format::text;
+use crate::log_format::{is_for_reading, text};
 use crate::log_reader::Source;
+use crate::outcome::Outcome;
 use crate::pool::Pool;
 use crate::process::Survivor;
 use crate::recoveries::{NOT_MEASURED, NOT_WATCHED};
@@ -30,6 +31,8 @@ pub struct Summary<'a> {
     pub suppressed: u64,
     /// Programs that had no address space for the session.
     pub unmapped: u64,
+    /// How often the table was changed while it ran.
+    pub changes: u32,
     /// Threads for which the session had no room.
     pub lost_threads: u64,
     /// What outlived the root process.
@@ -51,7 +54,7 @@ pub struct Summary<'a> {
     /// Whether the table, or a variable, switched injection off.
     pub disabled: bool,
     /// The limit of the log, when it was reached.
-    pub log_limit: Option<u64>,
+    pub log_limit: Option<LimitReached>,
     /// The command that repeats the run.
     pub repeat: &'a str,
     /// The judged run.
@@ -84,7 +87,12 @@ impl Summary<'_> {
         let show = if self.log.is_none() { " (chaos-exec log)" } else { "" };
         console.say(Tone::Faint, &format!("log: {}{log}{show}", self.dir.display()));
         let seed = if self.seed_is_random { format!(" (seed {} was random)", self.seed) } else { String::new() };
-        console.say(Tone::Faint, &format!("again{seed}: {}", self.repeat));
+        let steered = match self.changes {
+            0 => String::new(),
+            1 => " (but for the change that was made while it ran)".into(),
+            count => format!(" (but for the {count} changes that were made while it ran)"),
+        };
+        console.say(Tone::Faint, &format!("again{seed}: {}{steered}", self.repeat));
     }
 
     fn rule(&self, index: usize, label: &RuleLabel, counters: RuleCounters, width: usize) -> (Tone, String) {
@@ -114,12 +122,15 @@ impl Summary<'_> {
         } else if self.labels.is_empty() {
             console.say(Tone::Loud, "the fault table is empty: nothing was to be injected");
         }
+        let coverage = self.tally.census.coverage();
+        let tone = if coverage.escaped.is_empty() { Tone::Plain } else { Tone::Loud };
+        console.say(tone, &format!("coverage: {}", coverage.words()));
+        coverage.caveats().iter().for_each(|line| console.say(Tone::Loud, line));
         for ((reason, program), count) in &self.tally.escapes {
             console.say(Tone::Loud, &format!("escaped: {program} ({reason}), {count} times"));
         }
-        if let Some(limit) = self.log_limit {
-            let end = "nothing was injected from then on: lower the rate, or see --log-limit";
-            console.say(Tone::Loud, &format!("the log reached {limit} bytes, and {end}"));
+        if let Some(reached) = self.log_limit {
+            console.say(Tone::Loud, &reached.words());
         }
         for (count, what) in [
             (self.suppressed, "faults did not happen because the log was full: try a larger --log-size"),
@@ -157,6 +168,9 @@ pub fn verdict(console: Console, pool: &Pool) {
         console.say(Tone::Loud, &printable(&format!("check failed: {}: {why}", check.check)));
     }
     episodes(console, figures);
+    if console.level() >= Level::Verbose {
+        pool.details.iter().for_each(|run| behaviour(console, run));
+    }
     for (dir, _) in pool.details.iter().filter_map(|run| run.evidence.as_ref()).take(3) {
         console.say(Tone::Faint, &printable(&format!("evidence: {}", dir.display())));
     }
@@ -192,6 +206,23 @@ fn episodes(console: Console, figures: &Figures) {
     }
 }
 
+/// Each episode of a run, what became of it, and how the program behaved.
+fn behaviour(console: Console, run: &Judged) {
+    for (episode, outcome) in run.episodes.iter().take(MAX_LINES) {
+        let resource = episode.resource.as_deref().unwrap_or_default();
+        let traits = episode.traits.as_ref().map(|traits| format!("; {}", traits.words())).unwrap_or_default();
+        let ttr = match outcome {
+            Outcome::Recovered { ttr_ns, .. } => format!(" after {}", duration(*ttr_ns)),
+            Outcome::Tolerated | Outcome::Failed { .. } | Outcome::Unknown => String::new(),
+        };
+        let line = format!("  {}({resource}) {}: {}{ttr}{traits}", episode.call, episode.error, outcome.words());
+        console.say(Tone::Plain, &printable(&line));
+    }
+    if let Some(more) = run.episodes.len().checked_sub(MAX_LINES).filter(|more| *more > 0) {
+        console.say(Tone::Faint, &format!("  ... and {more} more episodes: chaos-exec report -o FILE.episodes.csv"));
+    }
+}
+
 /// What the gate says, in one line.
 pub fn say_ruling(console: Console, ruling: &Ruling) {
     let tone = if matches!(ruling, Ruling::Passed(_)) { Tone::Plain } else { Tone::Loud };
@@ -209,7 +240,7 @@ pub fn print_events(console: Console, dir: &Path) {
         return;
     }
     let Ok(events) = Source::find(Some(dir)).and_then(|source| Events::of(&source)) else { return };
-    let mut lines = events.filter(|event| !matches!(event, Event::Start(_) | Event::End(_)));
+    let mut lines = events.filter(|event| is_for_reading(event) && !matches!(event, Event::Start(_) | Event::End(_)));
     for event in lines.by_ref().take(MAX_LINES) {
         console.say(Tone::Plain, &text(&event));
     }

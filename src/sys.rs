@@ -1,6 +1,11 @@
 //! The launcher's only unsafe code: what was inherited before Rust's runtime changed it, the robust mutex in the
-//! session, and fork with exec.
+//! session, the mapping of one that is steered, and fork with exec.
 
+mod mapping;
+
+pub use mapping::Mapping;
+
+use crate::engine::Filtered;
 use crate::exit_code::Exit;
 use chaos_table::session::Header;
 use nix::sys::signal::SigSet;
@@ -13,6 +18,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+pub mod ptrace;
+
 const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= 64);
 const _: () = assert!(offset_of!(Header, mutex) + 64 <= PAGE);
 
@@ -22,12 +29,25 @@ const PAGE: usize = 4096;
 static SIGPIPE_IGNORED: AtomicBool = AtomicBool::new(false);
 static SIGCHLD_IGNORED: AtomicBool = AtomicBool::new(false);
 static CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
+/// Signals that glibc keeps for itself, and takes when there is a second thread; whether they were ignored.
+static KEPT: [(i32, AtomicBool); 2] = [(32, AtomicBool::new(false)), (33, AtomicBool::new(false))];
+
+/// `struct sigaction` as the kernel has it: handler, flags, restorer, mask. libc's function refuses its own signals.
+type KernelAction = [usize; 4];
+const KERNEL_SIGSET: usize = 8;
 
 /// Before main: Rust's runtime ignores SIGPIPE and opens /dev/null on a closed fd 0, 1 or 2; the target must not see it.
 #[ctor::ctor(unsafe)]
 fn remember_what_was_inherited() {
     SIGPIPE_IGNORED.store(is_ignored(libc::SIGPIPE), Relaxed);
     SIGCHLD_IGNORED.store(is_ignored(libc::SIGCHLD), Relaxed);
+    for (signal, ignored) in &KEPT {
+        let mut action: KernelAction = [0; 4];
+        let none = std::ptr::null::<KernelAction>();
+        // SAFETY: without a new action the kernel only writes the old one, which has that size.
+        let asked = unsafe { libc::syscall(libc::SYS_rt_sigaction, *signal, none, &raw mut action, KERNEL_SIGSET) };
+        ignored.store(asked == 0 && action[0] == libc::SIG_IGN, Relaxed);
+    }
     for (fd, closed) in (0..).zip(&CLOSED) {
         // SAFETY: F_GETFD only asks whether the descriptor is open.
         closed.store(unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0, Relaxed);
@@ -91,8 +111,8 @@ pub fn environment() -> Vec<CString> {
         static environ: *const *const libc::c_char;
     }
     let mut all = Vec::new();
-    // SAFETY: `environ` is NULL or an array of C strings that ends with NULL; the launcher has one thread and never
-    // changes its environment.
+    // SAFETY: `environ` is NULL or an array of C strings that ends with NULL; the launcher never changes its
+    // environment.
     unsafe {
         let mut entry = environ;
         while !entry.is_null() && !(*entry).is_null() {
@@ -103,8 +123,20 @@ pub fn environment() -> Vec<CString> {
     all
 }
 
-/// Starts a program with nothing of the launcher's, but for the `outputs` that take the place of stdout and stderr: signal mask, SIGPIPE, SIGCHLD and closed standard fds are as the
-/// launcher found them. A script without `#!` is given to /bin/sh, as execvp does. Returns its pid.
+/// What a program gets in the place of the launcher's own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Setting<'a> {
+    /// stdin.
+    pub stdin: Option<&'a OwnedFd>,
+    /// stdout and stderr.
+    pub outputs: [Option<&'a OwnedFd>; 2],
+    /// The working directory.
+    pub cwd: Option<&'a CStr>,
+}
+
+/// Starts a program with nothing of the launcher's but what the `setting` says: signal mask, SIGPIPE, SIGCHLD and closed
+/// standard fds are as the launcher found them. A script without `#!` is given to /bin/sh, as execvp does. `filtered`: it
+/// comes under the seccomp engine first. `first` is called with the pid before the program is there. Returns the pid.
 ///
 /// # Errors
 /// What fork or exec says; after an error there is no child.
@@ -113,23 +145,38 @@ pub fn spawn(
     arguments: &[CString],
     environment: &[CString],
     mask: &SigSet,
-    outputs: [Option<&OwnedFd>; 2],
+    setting: &Setting,
+    filtered: Option<&Filtered>,
+    first: Option<&mut dyn FnMut(i32)>,
 ) -> io::Result<i32> {
     let argv = pointers(arguments.iter().map(CString::as_c_str));
     let shell = [c"/bin/sh", program];
     let shell_argv = pointers(shell.into_iter().chain(arguments.iter().skip(1).map(CString::as_c_str)));
     let envp = pointers(environment.iter().map(CString::as_c_str));
-    let outputs = outputs.map(|output| output.map(AsRawFd::as_raw_fd));
+    let [out, err] = setting.outputs;
+    let fds = [setting.stdin, out, err].map(|fd| fd.map(AsRawFd::as_raw_fd));
     let (mut result, report) = pipe()?;
+    let held = if first.is_some() { Some(pipe()?) } else { None };
+    let hold = held.as_ref().map(|(wait, go)| (wait.as_raw_fd(), go.as_raw_fd()));
     // SAFETY: whatever other threads do, the child only makes async-signal-safe calls on memory that was prepared
     // before, and never returns.
     let pid = unsafe { libc::fork() };
     match pid {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: this is the child; the arrays end with NULL and their strings live.
-        0 => unsafe { become_target(program, &argv, &shell_argv, &envp, mask, outputs, report.as_raw_fd()) },
+        0 => unsafe {
+            wait_for_word(hold);
+            become_target(program, &argv, &shell_argv, &envp, mask, (fds, setting.cwd), filtered, report.as_raw_fd())
+        },
         _ => {
             drop(report);
+            if let Some(first) = first {
+                first(pid);
+            }
+            if let Some((_, mut go)) = held {
+                // A child that has been killed meanwhile waits no more.
+                let _ = io::Write::write_all(&mut go, b"!");
+            }
             let mut code = [0u8; 4];
             if result.read_exact(&mut code).is_ok() {
                 let mut status = 0;
@@ -140,6 +187,61 @@ pub fn spawn(
             Ok(pid)
         }
     }
+}
+
+/// Whether a program gives capabilities to whoever starts it.
+#[must_use]
+pub fn has_capabilities(program: &File) -> bool {
+    let name = c"security.capability".as_ptr();
+    // SAFETY: the name is a C string; with no room the kernel only tells the size of the value.
+    unsafe { libc::fgetxattr(program.as_raw_fd(), name, std::ptr::null_mut(), 0) > 0 }
+}
+
+/// Becomes another program, as [`spawn`] starts one: signals and standard fds are as they were found. Comes back only when
+/// that fails, with why.
+#[must_use]
+pub fn exec(program: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let argv = pointers(arguments.iter().map(CString::as_c_str));
+    let envp = pointers(environment.iter().map(CString::as_c_str));
+    put_back();
+    // SAFETY: both arrays end with NULL and point to strings that live.
+    unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Ends this process although a filter may keep it from exiting: nobody answers for it.
+pub fn end_at_once(code: u8) -> ! {
+    // SAFETY: plain system calls; kill ends the process where exiting waits for an answer. It is in no filter of a table
+    // that is not about kill itself.
+    unsafe {
+        libc::kill(libc::getpid(), libc::SIGKILL);
+        libc::_exit(code.into())
+    }
+}
+
+/// Leaves the tree of whoever started this process: goes on as an orphan in a session of its own.
+///
+/// # Errors
+/// When there can be no other process.
+pub fn leave() -> io::Result<()> {
+    // SAFETY: this process has one thread, and its child goes on where it is.
+    let result = unsafe { libc::daemon(1, 1) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes a descriptor that has just come with a message.
+#[must_use]
+pub fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has made it for us, and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Whether the process behind a pidfd has ended.
+#[must_use]
+pub fn has_ended(pidfd: &OwnedFd) -> bool {
+    let mut wait = libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one pollfd, no wait.
+    unsafe { libc::poll(&raw mut wait, 1, 0) > 0 }
 }
 
 /// kill(2): whether the process was there and may be sent it. The number may be a real-time signal's.
@@ -178,7 +280,7 @@ impl Keeper {
 /// What pipe or fork says; nothing is stopped then.
 pub fn freeze(pids: &[i32], length: Duration) -> io::Result<(Keeper, Vec<i32>)> {
     let (release, mut held) = pipe()?;
-    // SAFETY: the launcher has one thread; the child makes async-signal-safe calls only, and never returns.
+    // SAFETY: whatever other threads do, the child makes async-signal-safe calls only, and never returns.
     let pid = unsafe { libc::fork() };
     match pid {
         -1 => return Err(io::Error::last_os_error()),
@@ -225,20 +327,40 @@ unsafe fn keep(pids: &[i32], length: Duration, release: RawFd, held: RawFd) -> !
     }
 }
 
-/// Reaps one child that has ended: its pid and how it ended. `None` when none has yet.
+/// What has become of a child, or of a thread that is traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It has ended.
+    Ended(Exit),
+    /// It is traced, and stands still.
+    Stopped(ptrace::Stop),
+}
+
+/// Reaps one child that has ended, or finds a `traced` thread that ended or stands still: its pid and what became of
+/// it. `None` when there is none yet.
 ///
 /// # Errors
 /// When there is no child at all.
-pub fn wait_any() -> io::Result<Option<(i32, Exit)>> {
+pub fn wait_any(traced: bool) -> io::Result<Option<(i32, Change)>> {
     let mut status = 0;
+    let threads = if traced { libc::__WALL } else { 0 };
     // SAFETY: waitpid only writes the status.
-    match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) } {
+    match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | threads) } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(None),
-        pid if libc::WIFSIGNALED(status) => Ok(Some((pid, Exit::Signal(libc::WTERMSIG(status))))),
-        // The kernel keeps the lowest eight bits of a code.
-        pid => Ok(Some((pid, Exit::Target((libc::WEXITSTATUS(status) & 0xff) as u8)))),
+        pid => Ok(Some((pid, status_of(status)))),
     }
+}
+
+fn status_of(status: i32) -> Change {
+    if libc::WIFSTOPPED(status) {
+        return Change::Stopped(ptrace::Stop { signal: libc::WSTOPSIG(status), event: status >> 16 });
+    }
+    if libc::WIFSIGNALED(status) {
+        return Change::Ended(Exit::Signal(libc::WTERMSIG(status)));
+    }
+    // The kernel keeps the lowest eight bits of a code.
+    Change::Ended(Exit::Target((libc::WEXITSTATUS(status) & 0xff) as u8))
 }
 
 /// How a process ended, as far as a death is concerned.
@@ -320,38 +442,80 @@ pub fn pipe() -> io::Result<(File, File)> {
     }
 }
 
+/// Puts back what Rust's runtime has changed, before an exec.
+fn put_back() {
+    let disposition = |ignored: &AtomicBool| if ignored.load(Relaxed) { libc::SIG_IGN } else { libc::SIG_DFL };
+    // SAFETY: async-signal-safe calls; the fds were not open when this process began, and nothing of ours uses them.
+    unsafe {
+        libc::signal(libc::SIGPIPE, disposition(&SIGPIPE_IGNORED));
+        libc::signal(libc::SIGCHLD, disposition(&SIGCHLD_IGNORED));
+        for (signal, _) in KEPT.iter().filter(|(_, ignored)| ignored.load(Relaxed)) {
+            let action: KernelAction = [libc::SIG_IGN, 0, 0, 0];
+            let none = std::ptr::null_mut::<KernelAction>();
+            libc::syscall(libc::SYS_rt_sigaction, *signal, &raw const action, none, KERNEL_SIGSET);
+        }
+        for (fd, closed) in (0..).zip(&CLOSED) {
+            if closed.load(Relaxed) {
+                libc::close(fd);
+            }
+        }
+    }
+}
+
+/// In the child: waits for the launcher's word, or its end.
+///
+/// # Safety
+/// Only between fork and exec.
+unsafe fn wait_for_word(hold: Option<(RawFd, RawFd)>) {
+    let Some((wait, go)) = hold else { return };
+    let mut word = [0u8; 1];
+    // SAFETY: async-signal-safe calls on the child's own descriptors and memory.
+    unsafe {
+        libc::close(go);
+        while libc::read(wait, word.as_mut_ptr().cast(), 1) == -1 && *libc::__errno_location() == libc::EINTR {}
+    }
+}
+
 /// In the child: puts everything back, then execs; reports the errno and ends when that fails.
 ///
 /// # Safety
 /// Only between fork and exec; every array ends with NULL and points to live C strings.
+#[expect(clippy::too_many_arguments, reason = "all that a target is")]
 unsafe fn become_target(
     program: &CStr,
     argv: &[*const libc::c_char],
     shell_argv: &[*const libc::c_char],
     envp: &[*const libc::c_char],
     mask: &SigSet,
-    outputs: [Option<RawFd>; 2],
+    (fds, cwd): ([Option<RawFd>; 3], Option<&CStr>),
+    filtered: Option<&Filtered>,
     report: RawFd,
 ) -> ! {
-    let disposition = |ignored: &AtomicBool| if ignored.load(Relaxed) { libc::SIG_IGN } else { libc::SIG_DFL };
+    put_back();
     // SAFETY: async-signal-safe calls on arguments that the caller vouches for.
     unsafe {
-        libc::signal(libc::SIGPIPE, disposition(&SIGPIPE_IGNORED));
-        libc::signal(libc::SIGCHLD, disposition(&SIGCHLD_IGNORED));
         libc::sigprocmask(libc::SIG_SETMASK, mask.as_ref(), std::ptr::null_mut());
-        for (fd, closed) in (0..).zip(&CLOSED) {
-            if closed.load(Relaxed) {
-                libc::close(fd);
+        for (fd, from) in (0..).zip(fds) {
+            if let Some(from) = from {
+                libc::dup2(from, fd);
             }
         }
-        for (fd, output) in (1..).zip(outputs) {
-            if let Some(output) = output {
-                libc::dup2(output, fd);
-            }
+        let moved = cwd.is_none_or(|cwd| libc::chdir(cwd.as_ptr()) == 0);
+        if !moved {
+            let code = (*libc::__errno_location()).to_ne_bytes();
+            libc::write(report, code.as_ptr().cast(), code.len());
+            libc::_exit(127)
         }
-        libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr());
-        if *libc::__errno_location() == libc::ENOEXEC {
-            libc::execve(c"/bin/sh".as_ptr(), shell_argv.as_ptr(), envp.as_ptr());
+        let entered = filtered.map_or(Ok(()), |filtered| filtered.enter(libc::getpid() as u32));
+        match entered {
+            Ok(()) => {
+                libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr());
+                if *libc::__errno_location() == libc::ENOEXEC {
+                    libc::execve(c"/bin/sh".as_ptr(), shell_argv.as_ptr(), envp.as_ptr());
+                }
+            }
+            Err(libc::ETIMEDOUT) => end_at_once(125),
+            Err(errno) => *libc::__errno_location() = errno,
         }
         let code = (*libc::__errno_location()).to_ne_bytes();
         libc::write(report, code.as_ptr().cast(), code.len());

@@ -1,5 +1,6 @@
 //! What a run has collected, for its summary.
 
+use crate::coverage::Census;
 use chaos_table::record::{Record, kind, status};
 use chaos_table::rule::MAX_RULES;
 use std::collections::{BTreeMap, HashMap};
@@ -20,6 +21,8 @@ pub struct Tally {
     pub newcomers: Vec<(u32, String)>,
     /// (reason, program) and how often.
     pub escapes: BTreeMap<(String, String), u64>,
+    /// Which engine had whom.
+    pub census: Census,
     /// Escapes in all.
     pub escape_count: u64,
     /// Slots that were claimed and never published.
@@ -36,6 +39,7 @@ impl Tally {
             processes: HashMap::new(),
             newcomers: Vec::new(),
             escapes: BTreeMap::new(),
+            census: Census::default(),
             escape_count: 0,
             skipped: 0,
         }
@@ -67,6 +71,7 @@ impl Tally {
                 let program = String::from_utf8_lossy(program).into_owned();
                 self.newcomers.push((record.pid, program.clone()));
                 self.processes.insert(record.pid, (record.process, program));
+                self.census.came(record.pid, record.process, record.effect.cast_unsigned(), record.fault.into());
             }
             kind::INJECTION => {
                 add(&mut self.fired);
@@ -78,7 +83,8 @@ impl Tally {
             kind::ESCAPE => {
                 self.escape_count += 1;
                 let mut parts = text.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned());
-                let key = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+                let key: (String, String) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+                self.census.escaped(record.pid, record.effect, &key.0);
                 if self.escapes.len() < MAX_ESCAPES || self.escapes.contains_key(&key) {
                     *self.escapes.entry(key).or_default() += 1;
                 }

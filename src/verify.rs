@@ -44,6 +44,24 @@ pub struct Left<'a> {
     pub as_control: Option<&'a Path>,
 }
 
+impl<'a> Left<'a> {
+    /// What there is while nothing has ended yet.
+    #[must_use]
+    pub fn before(work_dir: &'a Path, stdout: &'a Captured) -> Left<'a> {
+        Left {
+            root: Ended::Unseen,
+            expected: &[0],
+            end_ns: 0,
+            work_dir,
+            stdout: Some(stdout),
+            stderr: None,
+            health: &[],
+            control: None,
+            as_control: None,
+        }
+    }
+}
+
 /// Makes sure that regular expressions are some, before the program starts.
 ///
 /// # Errors

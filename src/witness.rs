@@ -5,12 +5,14 @@ use crate::capture::{Capture, Captured, Pipe, Stream};
 use crate::cli::{Part, RunArgs};
 use crate::collect::Collector;
 use crate::error::{Context, Result};
+use crate::experiment::Crew;
 use crate::facts::{Counted, Ended, Facts};
 use crate::gate::Gate;
 use crate::inventory::Changes;
 use crate::options::Options;
 use crate::probe::Probes;
 use crate::process::Outcome;
+use crate::scene::TAIL;
 use crate::session::Session;
 use crate::verify::{Left, captures, expected, verify};
 use std::os::fd::OwnedFd;
@@ -29,6 +31,8 @@ pub struct Witness<'a> {
     is_control: bool,
     pipes: Vec<(Stream, Pipe)>,
     captures: Vec<(Stream, Capture)>,
+    /// Outputs that are files of the user's, with what they held before.
+    files: Vec<(Stream, u64)>,
     probes: Option<Probes>,
 }
 
@@ -54,13 +58,24 @@ impl<'a> Witness<'a> {
             start: now.checked_sub(since_start).unwrap_or(now),
             inventory: args.inventory || asks_for_files(args, options.gate.as_ref()),
             control: args.control_session.as_deref(),
-            is_control: args.part == Some(Part::Control),
+            is_control: matches!(args.part, Some(Part::Control | Part::Survey)),
             pipes: Vec::new(),
             captures: Vec::new(),
+            files: Vec::new(),
             probes: None,
         };
         let mut outputs = [None, None];
-        for stream in captures(&options.table.checks) {
+        let by_checks = captures(&options.table.checks);
+        // The targets of an experiment write to files of their own.
+        let both = [Stream::Stdout, Stream::Stderr].into_iter().filter(|_| args.stage.is_none());
+        for stream in both {
+            let held = stream.file_len();
+            witness.files.extend(held.map(|len| (stream, len)));
+            // A program may behave differently when it writes to no terminal.
+            let for_evidence = options.evidence.is_some() && held.is_none() && !stream.is_terminal();
+            if !by_checks.contains(&stream) && !for_evidence {
+                continue;
+            }
             let (pipe, end) = Capture::pipe().cannot("capture the output")?;
             witness.pipes.push((stream, pipe));
             let at = match stream {
@@ -85,14 +100,23 @@ impl<'a> Witness<'a> {
     pub fn facts(self, outcome: &mut Outcome, collector: &Collector, session: &Session, ours: &[PathBuf]) -> Facts {
         let end_ns = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let health = self.probes.map(Probes::finish).unwrap_or_default();
-        let captured: Vec<(Stream, Captured)> =
+        let mut captured: Vec<(Stream, Captured)> =
             self.captures.into_iter().map(|(stream, capture)| (stream, capture.finish())).collect();
+        let crew = outcome.crew.as_ref();
+        let setup = crew.and_then(Crew::setup);
+        let both = [("stdout", Stream::Stdout), ("stderr", Stream::Stderr)];
+        let written = crew
+            .into_iter()
+            .flat_map(|crew| both.map(|(name, stream)| (stream, Captured::of_file(&crew.output(name)))));
+        captured.extend(written);
+        let restarts = crew.map(Crew::restarts).unwrap_or_default();
         for (stream, captured) in &captured {
-            let name = match stream {
-                Stream::Stdout => "stdout",
-                Stream::Stderr => "stderr",
-            };
-            outcome.scene.output(name, &captured.bytes());
+            outcome.scene.output(stream.name(), &captured.bytes());
+        }
+        for (stream, before) in &self.files {
+            if captured.iter().all(|(other, _)| other != stream) {
+                outcome.scene.output(stream.name(), &stream.end_of_file(*before, TAIL));
+            }
         }
         let of = |wanted: Stream| captured.iter().find(|(stream, _)| *stream == wanted).map(|(_, captured)| captured);
         let checks = &self.options.table.checks;
@@ -108,7 +132,7 @@ impl<'a> Witness<'a> {
             control: self.control,
             as_control: self.is_control.then_some(session.dir.as_path()),
         };
-        let checked = verify(checks, &left);
+        let checked = if setup.is_some() { Vec::new() } else { verify(checks, &left) };
         let rules = collector.session().labels().map_or(0, |labels| labels.len());
         let counters = collector.session().counters(rules).unwrap_or_default();
         let fine = matches!(outcome.root, Ended::Exit(code) if expected.contains(&code))
@@ -126,7 +150,10 @@ impl<'a> Witness<'a> {
             rules: counters.into_iter().map(Counted::from).collect(),
             files: inventory.then(|| Changes::since(self.work_dir, self.began, ours)),
             evidence: self.options.evidence.as_ref().map(|dir| dir.display().to_string()),
+            survey: outcome.surveyed,
             repeat: self.options.repeat.clone(),
+            setup,
+            restarts,
             ..Facts::default()
         }
     }

@@ -3,7 +3,7 @@
 #[expect(dead_code, reason = "each topic uses its part of the helpers")]
 mod common;
 
-use common::{CHAOS, Running, Scene, python};
+use common::{CHAOS, Running, Scene, program, python};
 use std::process::{Command, Output};
 
 /// Reads a byte of data.bin whenever it is told to by a line on stdin, and says whether that worked.
@@ -131,6 +131,48 @@ fn a_sign_arms_without_the_launcher_too() {
         .go(&[&python(), "-c", &script])
         .ended(0);
     assert_eq!(done.out, "ok\n5\n", "{}", done.story());
+}
+
+#[test]
+fn a_program_on_the_command_line_shows_itself_by_what_it_does() {
+    let (perl, node) = (program("perl", "perl"), program("node", "nodejs"));
+    let scene = Scene::new();
+    let python = python();
+    for (command, fault, code) in [
+        (&[&*python, "-c", "import os; os.fork()"][..], "fork=EAGAIN", 1),
+        (&[&python, "-c", "import subprocess; subprocess.run('true')"], "fork,vfork=EAGAIN", 1),
+        (&[&python, "-c", "import socket; socket.socket()"], "socket=EMFILE", 1),
+        (&[&python, "-c", "import socket; socket.gethostbyname('localhost')"], "dns", 1),
+        (&[&python, "-c", "print('hello')"], "error calls=write errno=ENOSPC fd=1", 120),
+        (&[&python, "-"], "error calls=stdio,read errno=EIO fd=0 nth=2", 0),
+        (&[&python, "-c", "import time; time.sleep(0.01)"], "signal calls=clock_nanosleep signal=KILL", 137),
+        (&[&perl, "-e", "system('true') == -1 and exit 7"], "fork,vfork=ENOMEM", 7),
+        (&[&perl, "-e", "print 'x'; close(STDOUT) or exit 7"], "error calls=write errno=ENOSPC fd=1", 7),
+        (&[&node, "-e", "process.exit(child_process.spawnSync('true').error ? 7 : 0)"], "fork,spawn=EAGAIN", 7),
+        (
+            &[&node, "-e", "require('net').connect(9, '127.0.0.1').on('error', () => process.exit(7))"],
+            "socket=EMFILE",
+            7,
+        ),
+    ] {
+        let done = scene.under(&[fault]).stdin("pass\n").go(command).ended(code);
+        assert!(!done.injections().is_empty(), "{fault}: {}", done.story());
+    }
+}
+
+/// Python is left out: where it looks for a build of itself counts as a file of the program's (README, Limits).
+#[test]
+fn a_boot_is_no_sign() {
+    let scene = Scene::new();
+    for command in [
+        &[&*program("perl", "perl"), "-e", "1"][..],
+        &[&program("node", "nodejs"), "-e", "0"],
+        &[&program("java", "default-jdk-headless"), "-version"],
+    ] {
+        let faults = ["error calls=disk,network rate=100%", "memory=ENOMEM", "error calls=process,stdio rate=100%"];
+        let done = scene.under(&faults).options(&["--fault", "latency calls=time delay=1us"]).go(command).ended(0);
+        assert!(done.injections().is_empty(), "{}", done.story());
+    }
 }
 
 fn ctl(scene: &Scene, args: &[&str]) -> Output {

@@ -108,7 +108,7 @@ fn wrong_options_are_refused_with_the_nearest_right_word() {
         ),
         (&["--log", "/"], "it is a directory", "name a file"),
         (&["--out", "/proc/x"], "cannot make the session directory /proc/x", "--out DIR"),
-        (&["--engine", "seccomp"], "'--engine'", ""),
+        (&["--engine", "ptrace"], "[possible values: auto, preload, seccomp]", "--help"),
     ] {
         let args = with_touch(args);
         let output = place.launcher().args(&args).output().unwrap();
@@ -220,7 +220,7 @@ fn a_directory_that_holds_a_session_is_not_used_again() {
 fn a_directory_that_is_full_is_said_to_be() {
     let place = Place::new();
     fs::create_dir(place.path("small")).unwrap();
-    let script = "mount -t tmpfs -o size=2m tmpfs ../small && \"$0\" run --out ../small/s -- touch started; \
+    let script = "mount -t tmpfs -o size=3m tmpfs ../small && \"$0\" run --out ../small/s -- touch started; \
                   code=$?; ls -A ../small >&2; exit $code";
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_chaos-exec")]);

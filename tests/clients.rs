@@ -70,6 +70,7 @@ fn told(done: &Done, port: u16) -> String {
     let text = format!("{}\n{}", done.out, done.err).replace(&port.to_string(), "PORT");
     let lines = text.lines().filter(|line| !line.starts_with("chaos-exec:"));
     let plain = |line: &str| {
+        let line = line.replace(" 0 ms", " N ms").replace(" 1 ms", " N ms");
         let words = line.split(' ').map(|word| if word.parse::<u32>().is_ok_and(|n| n > 1) { "N" } else { word });
         words.collect::<Vec<_>>().join(" ")
     };

@@ -340,4 +340,13 @@ print('done')
     // What the ring still held comes on top.
     assert!((1 << 20..8 << 20).contains(&size), "{size}");
     assert_eq!(done.injections().len() as u64, done.injections().last().unwrap()["nth"].as_u64().unwrap());
+    // Every report says it afterwards, too.
+    for form in ["md", "json", "html", "xml", "sarif"] {
+        let name = scene.text(&format!("r.{form}"));
+        let session = done.session.as_ref().unwrap().display().to_string();
+        scene.chaos().go(&["report", &session, "-o", &name]).ended(0);
+        let text = String::from_utf8(scene.read(&name)).unwrap();
+        let end = "nothing was injected from then on";
+        assert!(text.contains("the log reached 1048576 bytes after ") && text.contains(end), "{form}: {text}");
+    }
 }

@@ -4,6 +4,8 @@
 mod common;
 
 use common::{Done, Scene, compile, compile_by, guest, program, shim};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,6 +33,10 @@ fn old_glibc() -> PathBuf {
 }
 
 fn on_old_glibc(name: &str, flags: &[&str]) -> String {
+    on_old_glibc_as(name, &format!("{name}.old"), flags)
+}
+
+fn on_old_glibc_as(name: &str, output: &str, flags: &[&str]) -> String {
     let root = old_glibc().display().to_string();
     let (objects, libraries) = (format!("{root}/usr/lib/x86_64-linux-gnu"), format!("{root}/lib/x86_64-linux-gnu"));
     let own: [&str; 6] = [
@@ -42,7 +48,14 @@ fn on_old_glibc(name: &str, flags: &[&str]) -> String {
         // The old tag holds for what libc itself loads, too.
         &format!("-Wl,--disable-new-dtags,-rpath,{libraries}"),
     ];
-    compile(name, &format!("{name}.old"), &[&own, flags].concat())
+    compile(name, output, &[&own, flags].concat())
+}
+
+/// This system's libc, which a guest uses.
+fn libc_of(guest: &str) -> String {
+    let listed = Command::new("ldd").arg(guest).output().unwrap();
+    let text = String::from_utf8(listed.stdout).unwrap();
+    text.split_whitespace().find(|word| word.ends_with("/libc.so.6")).expect("the guest uses libc").to_owned()
 }
 
 /// What must not depend on the libc.
@@ -171,6 +184,108 @@ fn the_real_functions_are_those_that_dlsym_finds() {
         let count = u32::from_str_radix(&size[2..], 16).unwrap() / 16;
         done.said(&format!("of {count}: wrong 0"));
     }
+}
+
+#[test]
+fn a_stream_fails_where_the_libc_would_ask_the_kernel() {
+    let fault = "error calls=fwrite,fputs,putc,fprintf errno=ENOSPC path=out.txt";
+    for libc in LIBCS {
+        let scene = Scene::new();
+        let stdio = (libc.build)("stdio");
+        for (call, buffers) in [
+            ("fwrite", &["usual", "small", "none", "lines"][..]),
+            ("fputs", &["usual", "lines"]),
+            ("fprintf", &["usual", "small", "none"]),
+            ("putc", &["usual", "small", "none", "lines"]),
+        ] {
+            for buffer in buffers {
+                let kernel = scene.bare().go(&[&stdio, "until", buffer, call, "/dev/full"]).ended(0);
+                assert!(kernel.out.starts_with("failed at "), "{}", kernel.story());
+                scene.under(&[fault]).go(&[&stdio, "until", buffer, call, "out.txt"]).said(&kernel.out);
+            }
+        }
+    }
+}
+
+/// Builds a guest, by its name, as an output, with flags.
+type Build = fn(&str, &str, &[&str]) -> String;
+
+/// The guest as it calls what glibc has two of: bound to the default versions, to the first ones, and, from a library, to
+/// none, for which the first one is taken.
+fn bound(build: Build) -> [Vec<String>; 3] {
+    let plain = build("versions", "versions", &["-ldl", "-lrt"]);
+    let first = build("versions", "versions.first", &["-DFIRST", "-ldl", "-lrt"]);
+    let part = build("versions", "versions.so", &["-DPART", "-shared", "-fPIC", "-nodefaultlibs"]);
+    [vec![plain.clone()], vec![first], vec![plain, part]]
+}
+
+/// What a guest said on a bare run.
+fn said_bare(scene: &Scene, command: &[&str]) -> String {
+    scene.bare().go(command).ended(0).out
+}
+
+const GLIBCS: [Build; 2] = [compile, |name, output, flags| on_old_glibc_as(name, &format!("{output}.old"), flags)];
+
+#[test]
+fn each_program_gets_the_version_that_it_is_bound_to() {
+    let wanted = [
+        ["timer pointer", "realpath allocates", "spawned ENOEXEC"],
+        ["timer number", "realpath EINVAL", "spawned 0"],
+        ["timer number", "realpath EINVAL", "spawned 0"],
+    ];
+    for build in GLIBCS {
+        for (command, wanted) in bound(build).iter().zip(wanted) {
+            let scene = Scene::new();
+            std::fs::set_permissions(scene.write("script", "true\n"), PermissionsExt::from_mode(0o755)).unwrap();
+            let command: Vec<&str> = command.iter().map(String::as_str).collect();
+            let bare = said_bare(&scene, &command);
+            assert!(wanted.iter().all(|line| bare.contains(line)), "{command:?}: {bare}");
+            let armed = ["timedwait=latency:1ms@0%", "realpath,spawn,timer_create=EAGAIN@0%"];
+            // An hour ahead: the waits last as long as they did.
+            for faults in [&[][..], &armed, &["clock offset=+1h"]] {
+                scene.under(faults).go(&command).followed().said(&bare);
+            }
+            let failing = ["timer_create=EAGAIN", "realpath=EIO", "spawn=ENOMEM"];
+            let done = scene.under(&failing).go(&command);
+            done.said("signalled 0\nwaited ETIMEDOUT\ntimer EAGAIN\nrealpath EIO\nspawned ENOMEM\nspawned ENOMEM");
+        }
+    }
+}
+
+/// The names that a library defines, with the versions and addresses of each.
+fn versions_in(library: &str) -> BTreeMap<String, BTreeMap<String, String>> {
+    let command = ["-D", "--defined-only", "--with-symbol-versions", "--format=posix", library];
+    let listed = Command::new(program("nm", "binutils")).args(command).output().unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let mut found: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for line in String::from_utf8(listed.stdout).unwrap().lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (name, version) = words[0].split_once('@').unwrap_or((words[0], ""));
+        let of_name = found.entry(name.to_owned()).or_default();
+        of_name.insert(version.trim_start_matches('@').to_owned(), words[2].to_owned());
+    }
+    found
+}
+
+#[test]
+fn a_name_that_stands_for_several_functions_is_exported_in_all_its_versions() {
+    let exported = versions_in(&shim());
+    let ours = libc_of(&guest("hello"));
+    let old = old_glibc().join("lib/x86_64-linux-gnu").display().to_string();
+    let libraries = [ours, format!("{old}/libc.so.6"), format!("{old}/libpthread.so.0"), format!("{old}/librt.so.1")];
+    let mut several = BTreeSet::new();
+    for library in &libraries {
+        for (name, versions) in versions_in(library) {
+            let functions: BTreeSet<&String> = versions.values().collect();
+            let Some(own) = exported.get(&name).filter(|_| functions.len() > 1) else { continue };
+            let missing: Vec<_> = versions.keys().filter(|version| !own.contains_key(*version)).collect();
+            assert!(missing.is_empty(), "{library}: {name} is {versions:?}, and the shim lacks {missing:?}");
+            several.insert(name);
+        }
+    }
+    assert!(several.contains("pthread_cond_timedwait") && several.contains("timer_create"), "{several:?}");
+    let versioned = exported.iter().filter(|(_, versions)| !versions.contains_key(""));
+    assert_eq!(versioned.map(|(name, _)| name.clone()).collect::<BTreeSet<_>>(), several);
 }
 
 #[test]

@@ -114,3 +114,15 @@ fn the_log_has_the_fields_that_the_readme_names() {
         cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
     assert_eq!(named, written);
 }
+
+#[test]
+fn every_experiment_is_taken() {
+    let all: Vec<String> = blocks(README, "yml").into_iter().filter(|text| text.contains("targets:")).collect();
+    assert!(!all.is_empty(), "README.md shows no experiment");
+    for text in all {
+        let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+        std::fs::write(file.path(), &text).unwrap();
+        let done = Command::new(common::CHAOS).args(["experiment", "check"]).arg(file.path()).output().unwrap();
+        assert!(done.status.success(), "{}\nin\n{text}", String::from_utf8_lossy(&done.stderr));
+    }
+}

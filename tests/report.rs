@@ -83,19 +83,27 @@ fn every_class_and_its_figures() {
     assert_eq!(value["version"], 1);
 }
 
+/// As `mixed`, but nothing recovers, and nobody could see whether it did.
+fn unwatched() -> Handmade {
+    let mut made = Handmade::new("unwatched", &[("refused", "error"), ("bits", "corrupt")]);
+    made.process(100, 100, "0", "agent");
+    for (at, peer) in [(1000, &b"10.0.0.1:80"[..]), (2000, b"10.0.0.2:80")] {
+        let fault = made.fails(0, "connect", libc::ECONNREFUSED, peer, at, 100);
+        made.unwatched(fault);
+    }
+    made.hits(1, 5, "read", 0, b"/data/cfg.json", 4000, 100);
+    made
+}
+
 #[test]
 fn recoveries_that_nobody_watched_are_not_measured() {
     let dir = TempDir::new().unwrap();
-    let mut made = mixed();
-    made.meta["recoveries_watched"] = json!(false);
-    let said_no = made.write(&dir.path().join("false"));
-    made.meta.as_object_mut().unwrap().remove("recoveries_watched");
-    let silent = made.write(&dir.path().join("silent"));
-    for session in [&said_no, &silent] {
+    let said_no = unwatched().write(&dir.path().join("s"));
+    {
+        let session = &said_no;
         let value = json_of(session);
         let all = value["details"][0]["episodes"].as_array().unwrap();
-        // Records of recoveries that such a shim does not write prove nothing.
-        assert!(all.len() == 4 && all.iter().all(|one| one["outcome"] == "unknown" && one["ttr_ns"].is_null()));
+        assert!(all.len() == 3 && all.iter().all(|one| one["outcome"] == "unknown" && one["ttr_ns"].is_null()));
         let verdict = &value["verdict"];
         for figure in ["recovery_rate", "grade", "mttr_ns"] {
             assert_eq!(verdict[figure], Value::Null, "{figure}");
@@ -105,16 +113,16 @@ fn recoveries_that_nobody_watched_are_not_measured() {
         for count in ["recovered", "retried", "rerouted"] {
             assert_eq!(value["counts"][count], Value::Null, "{count}");
         }
-        assert_eq!((&value["counts"]["unknown"], &value["counts"]["unwatched"]), (&json!(4), &json!(4)));
+        assert_eq!((&value["counts"]["unknown"], &value["counts"]["unwatched"]), (&json!(3), &json!(2)));
         for place in [&value["rules"][0], &value["families"]["network"], &value["runs"][0]] {
             assert_eq!(place["recovered"], Value::Null, "{place}");
         }
-        assert!(value["next"][0]["advice"].as_str().unwrap().starts_with("nobody watched"));
+        assert!(value["next"][0]["advice"].as_str().unwrap().starts_with("nobody could see"));
         let session = session.to_str().unwrap();
         for gate in ["recovery>=1%", "mttr.p95<2s", "production", "mars-rover", "survival>=1%"] {
             let done = report(&[session, "--gate", gate]);
             assert_eq!(done.status.code(), Some(123), "{gate}: {}", said(&done));
-            let why = "not measured: this version does not watch recoveries inside the program";
+            let why = "not measured: some episodes could not be watched";
             assert!(said(&done).lines().any(|line| line.contains("gate inconclusive") && line.contains(why)), "{gate}");
         }
         assert_eq!(report(&[session, "--gate", "crashes=0,failed=0"]).status.code(), Some(0));
@@ -122,18 +130,18 @@ fn recoveries_that_nobody_watched_are_not_measured() {
     let markdown = text_of(&said_no, ".md");
     for part in [
         "Recovery rate: **not measured**",
-        "> this version does not watch recoveries inside the program",
+        "> some episodes could not be watched: 2 of 3",
         "| Recoveries | not measured |",
         "| Failed | 0 |",
         "| Recovery rate | not measured |",
         "| Survival | at most 100%; at least: not measured |",
         "| MTTR | not measured |",
-        "| refused | error | 50 | 3 | 3 | 2 | not measured | 0 |",
+        "| refused | error | 50 | 2 | 2 | 2 | not measured | 0 |",
     ] {
         assert!(markdown.contains(part), "{part} in\n{markdown}");
     }
     let page = text_of(&said_no, ".html");
-    assert!(page.contains("Recovery rate: not measured") && page.contains("does not watch recoveries"), "{page}");
+    assert!(page.contains("Recovery rate: not measured") && page.contains("could not be watched"), "{page}");
     for (name, text) in [("md", &markdown), ("html", &page)] {
         assert!(!text.contains("0%: needs work") && !text.contains(" 0%"), "{name}: {text}");
     }
@@ -143,7 +151,6 @@ fn recoveries_that_nobody_watched_are_not_measured() {
 fn checks_and_probes_tell_what_nobody_watched() {
     let dir = TempDir::new().unwrap();
     let mut made = Handmade::new("probed", &[("wal", "signal"), ("refused", "error")]);
-    made.meta["recoveries_watched"] = json!(false);
     made.process(100, 100, "0", "agent");
     made.hits(0, 10, "write", libc::SIGKILL, b"/data/db.wal", 3000, 101);
     let ns = |ms: u64| json!(ms * 1_000_000);
@@ -155,7 +162,8 @@ fn checks_and_probes_tell_what_nobody_watched() {
     assert_eq!(value["details"][0]["episodes"][0]["how"], "restarted");
     assert_eq!((&value["verdict"]["recovery_rate"], &value["verdict"]["mttr_ns"]["p50"]), (&json!(1.0), &ns(500)));
     // With a fault beside it of which nothing is known, one restart is no rate.
-    made.fails(1, "connect", libc::ECONNREFUSED, b"10.0.0.1:80", 4000, 100);
+    let fault = made.fails(1, "connect", libc::ECONNREFUSED, b"10.0.0.1:80", 4000, 100);
+    made.unwatched(fault);
     let session = made.write(&dir.path().join("both"));
     let value = json_of(&session);
     assert_eq!(value["details"][0]["episodes"][1]["outcome"], "tolerated");
@@ -167,6 +175,78 @@ fn checks_and_probes_tell_what_nobody_watched() {
     {
         assert!(markdown.contains(part), "{part} in\n{markdown}");
     }
+}
+
+#[test]
+fn traits_stand_beside_the_outcome_and_a_gate_may_ask_for_them() {
+    let dir = TempDir::new().unwrap();
+    let mut made = Handmade::new("traits", &[("refused", "error"), ("bits", "corrupt")]);
+    made.process(100, 100, "0", "agent");
+    // A back-off: two faults, a failure of its own, a success.
+    let first = made.fails(0, "connect", libc::ECONNREFUSED, b"10.0.0.1:80", 1000, 100);
+    made.fails(0, "connect", libc::ECONNREFUSED, b"10.0.0.1:80", 1100, 100);
+    made.tries(first, "connect", libc::ETIMEDOUT, 1, 1300, 100);
+    made.recovers(first, "connect", b"10.0.0.1:80", 1700, 100);
+    // A breaker: failures in a row, silence, a probe, and calls as before.
+    let second = made.fails(0, "connect", libc::ECONNREFUSED, b"10.0.0.2:80", 3000, 100);
+    for at in [3010, 3020, 3030] {
+        made.fails(0, "connect", libc::ECONNREFUSED, b"10.0.0.2:80", at, 100);
+    }
+    made.recovers(second, "connect", b"10.0.0.2:80", 3530, 100);
+    made.tries(second, "connect", 0, 1, 3540, 100);
+    made.fails(0, "connect", libc::ECONNREFUSED, b"10.0.0.3:80", 5000, 100);
+    made.hits(1, 5, "read", 0, b"/data/cfg.json", 6000, 100);
+    let session = made.write(&dir.path().join("s"));
+    let value = json_of(&session);
+    let traits = |at: usize| value["details"][0]["episodes"][at]["traits"].clone();
+    assert_eq!((&traits(0)["attempts"], &traits(0)["backoff"]), (&json!(4), &json!("growing")), "{value}");
+    assert_eq!((&traits(1)["attempts"], &traits(1)["breaker"]), (&json!(5), &json!(true)));
+    assert_eq!((&traits(2)["attempts"], &traits(2)["gave_up"]), (&json!(1), &json!(true)));
+    assert_eq!(traits(3), Value::Null, "of what no success can prove");
+    let all = json!({"episodes": 3, "attempts": 5, "calls_per_second": 5, "waited_ns": 0, "unpaced": 0, "constant": 0,
+        "growing": 1, "gave_up": 1, "hung": 0, "breakers": 1});
+    assert_eq!(value["traits"], all);
+    let passing = "traits.attempts<=5,traits.rate=5,traits.growing>=1,traits.breakers=1,traits.gave_up<2,traits.hung=0";
+    let path = session.to_str().unwrap();
+    assert_eq!(report(&[path, "--gate", passing]).status.code(), Some(0));
+    let failing = report(&[path, "--gate", "traits.attempts<=3"]);
+    assert_eq!(failing.status.code(), Some(122));
+    assert!(said(&failing).contains("traits.attempts 5, wanted <=3"), "{}", said(&failing));
+    for (gate, message) in [
+        ("traits.atempts<=3", "did you mean `traits.attempts`?"),
+        ("traits=3", "unknown figure `traits`"),
+        ("traits.attempts<=few", "`few` is no count"),
+        ("traits.attempts<=-1", "`-1` is no count"),
+        ("traits.waited<5", "traits.waited<5"),
+        ("traits.backoff=growing", "unknown figure `traits.backoff`"),
+    ] {
+        let done = report(&[path, "--gate", gate]);
+        assert_eq!(done.status.code(), Some(125), "{gate}: {}", said(&done));
+        assert!(said(&done).contains(message), "{gate}: {}", said(&done));
+    }
+    let markdown = text_of(&session, ".md");
+    assert!(markdown.contains("5 attempts, circuit breaker, at most 5 a second"), "{markdown}");
+    assert!(text_of(&session, ".html").contains("4 attempts, growing pauses"));
+    let rows = text_of(&session, ".episodes.csv");
+    assert!(
+        rows.lines()
+            .next()
+            .unwrap()
+            .ends_with("attempts,backoff,longest_pause_ns,calls_per_second,waited_ns,gave_up,hung,breaker")
+    );
+    assert!(rows.lines().nth(1).unwrap().ends_with(",4,growing,400000000,4,,false,false,false"), "{rows}");
+}
+
+#[test]
+fn no_trait_is_no_number() {
+    let dir = TempDir::new().unwrap();
+    let mut made = Handmade::new("none", &[("bits", "corrupt")]);
+    made.process(100, 100, "0", "agent");
+    made.hits(0, 5, "read", 0, b"/data/cfg.json", 6000, 100);
+    let session = made.write(&dir.path().join("s"));
+    assert_eq!(json_of(&session)["traits"], Value::Null);
+    let done = report(&[session.to_str().unwrap(), "--gate", "traits.attempts<=3"]);
+    assert_eq!(done.status.code(), Some(123), "{}", said(&done));
 }
 
 #[test]
@@ -259,7 +339,7 @@ fn what_the_target_says_stays_text() {
         "{markdown}"
     );
     let table = markdown.lines().skip_while(|line| !line.starts_with("## Episodes")).nth(4).unwrap();
-    assert_eq!(table.replace("\\|", "").matches('|').count(), 10, "{table}");
+    assert_eq!(table.replace("\\|", "").matches('|').count(), 11, "{table}");
     serde_json::from_str::<Value>(&text_of(&session, ".sarif")).unwrap();
     assert_eq!(json_of(&session)["command"], NASTY);
     let xml = dir.path().join("r.xml");

@@ -19,6 +19,67 @@ for name in sys.argv[1:]:
     os.close(fd)
 ";
 
+/// Opens one file in as many ways as there are, names changing meanwhile, and reads it: prints the ways that failed.
+const WAYS: &str = "
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def way(name, fd):
+    try:
+        os.read(fd, 4)
+        print(name, 'ok')
+    except OSError:
+        print(name, 'EIO')
+    os.close(fd)
+def openat2(at, path, resolve):
+    how = (ctypes.c_uint64 * 3)(os.O_RDONLY, 0, resolve)
+    return libc.syscall(437, at, path.encode(), ctypes.byref(how), 24)
+here, target = os.getcwd(), 'real/deep/data.bin'
+at = os.open('real', os.O_RDONLY)
+for turn in '12':
+    way('plain' + turn, os.open(target, os.O_RDONLY))
+    way('up' + turn, os.open('real/deep/../deep/./data.bin', os.O_RDONLY))
+    way('link' + turn, os.open('link/data.bin', os.O_RDONLY))
+    way('last' + turn, os.open('last', os.O_RDONLY))
+    way('at' + turn, os.open('deep/data.bin', os.O_RDONLY, dir_fd=at))
+    way('proc' + turn, os.open(f'/proc/self/fd/{at}/deep/data.bin', os.O_RDONLY))
+    way('again' + turn, os.open('/proc/self/fd/%d' % os.open(target, os.O_RDONLY), os.O_RDONLY))
+    way('root' + turn, openat2(at, '/deep/data.bin', 0x10))
+    os.chdir('real/deep')
+    way('cwd' + turn, os.open('data.bin', os.O_RDONLY))
+    os.chdir(here)
+way('other', os.open('other/data.bin', os.O_RDONLY))
+# Another directory under the same name, and the file under another.
+os.rename('other', 'kept')
+os.symlink('real/deep', 'other')
+os.rename('link', 'old')
+os.mkdir('link')
+open('link/data.bin', 'w').write('more')
+way('linked-now', os.open('other/data.bin', os.O_RDONLY))
+way('own-now', os.open('link/data.bin', os.O_RDONLY))
+fd = os.open('kept/data.bin', os.O_RDONLY)
+os.rename('kept/data.bin', 'real/deep/moved.bin')
+way('moved-in', fd)
+way('no-name', os.open('real/deep', os.O_RDWR | os.O_TMPFILE))
+";
+
+#[test]
+fn a_descriptor_is_what_the_kernel_opened_whatever_way_led_there() {
+    for base in [Scene::new(), Scene::in_memory()] {
+        for dir in ["real/deep", "other"] {
+            std::fs::create_dir_all(base.path(dir)).unwrap();
+            base.write(format!("{dir}/data.bin"), "content");
+        }
+        std::os::unix::fs::symlink("real/deep", base.path("link")).unwrap();
+        std::os::unix::fs::symlink("real/deep/data.bin", base.path("last")).unwrap();
+        let rules = ["error calls=read errno=EIO path=real/deep/**", "error calls=open errno=EACCES path=/nowhere/**"];
+        let done = base.under(&rules).go(&[&python(), "-c", WAYS]).ended(0);
+        let spared: Vec<&str> = done.out.lines().filter(|line| line.ends_with(" ok")).collect();
+        // Where it never was in that directory; a write's room there has nothing to be read, and fails all the same.
+        assert_eq!(spared, ["other ok", "own-now ok"], "{}", done.story());
+        assert_eq!(done.out.lines().count(), 23, "{}", done.story());
+    }
+}
+
 fn hit(scene: &Scene, fault: &str, files: &[&str]) -> Vec<String> {
     let python = python();
     let mut command = vec![python.as_str(), "-c", READ_EACH];

@@ -164,7 +164,7 @@ fn the_log_reads_the_same_in_every_format() {
     let csv = log("csv");
     assert_eq!(
         csv.lines().count(),
-        1 + log("jsonl").lines().filter(|line| line.contains("injection")).count(),
+        1 + log("jsonl").lines().filter(|line| line.contains("\"type\":\"injection\"")).count(),
         "{csv}"
     );
     assert_eq!(csv.matches("EIO").count(), 3, "{csv}");

@@ -11,6 +11,8 @@ from pathlib import Path
 
 BENCH = Path(__file__).resolve().parent.parent.parent / "target" / "bench"
 GUEST = BENCH / "benchguest"
+ASKED = BENCH / "askguest"
+COPIER = BENCH / "copier"
 # In memory, when there is room for files: a disk's cost drifts by more than what is measured here.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
 WORK = Path(MEMORY) / f"chaos-exec-bench-{os.getpid()}"
@@ -47,6 +49,8 @@ def prepare():
         (tree / str(folder)).mkdir(parents=True)
         for file in range(40):
             (tree / str(folder) / f"{file}.txt").write_text(f"{folder} {file} line of text\n" * 300)
+    with open(WORK / "large", "wb") as file:
+        file.truncate(16 << 20)
     (WORK / "load.sql").write_text(SQL)
     (WORK / "work.py").write_text(PYTHON)
     if GIT:
@@ -70,7 +74,8 @@ def figures(launcher):
     def guest(*arguments):
         return [GUEST, *map(str, arguments)]
 
-    return [*calls(ours, guest), *processes(ours, guest), *programs(ours, guest), *memory(ours, guest)]
+    return [*calls(ours, guest), *processes(ours, guest), *programs(ours, guest), *memory(ours, guest),
+            *asked(launcher, guest)]
 
 
 def fiu(command, *points):
@@ -167,3 +172,25 @@ def memory(ours, guest):
                {"libfiu": fiu(small), "faketime": faketime(small)}, rounds=3),
         figure("launcher's peak, 100,000 injections", {"most": 20_480}, "KB", None, largest, rounds=3),
     ]
+
+
+def asked(launcher, guest):
+    """The seccomp engine: static programs, whose calls the launcher is asked about."""
+
+    def ours(fault, command):
+        return [launcher, "run", "-q", "--engine", "seccomp", "--seed", "1", "-f", fault, "--", *command]
+
+    read = "error calls=read,pread errno=EIO rate=0%"
+    # `path` never matches, so that every open is resolved and looked at.
+    opened = "error calls=open path=/nowhere/** errno=EIO rate=50%"
+    other = [ASKED, "other", "3000"]
+    yield figure("seccomp: a call that is asked about and passes", {"most": 5_000}, "ns", [ASKED, "read", "20000"],
+                 ours(read, [ASKED, "read", "20000"]), {"strace": strace([ASKED, "read", "5000"], "pread64")})
+    yield figure("seccomp: an open whose path is matched", {"most": 10_000}, "ns", [ASKED, "open", "20000"],
+                 ours(opened, [ASKED, "open", "20000"]), {"strace": strace([ASKED, "open", "5000"], "openat")})
+    yield figure("seccomp: any other call", {"plus": 40}, "ns", other, ours(read, other),
+                 {"strace": strace(other, "pread64")})
+    if COPIER.exists():
+        copy = guest("wall", 3, COPIER, WORK / "large", WORK / "copy")
+        yield figure("seccomp: Go copies 16 MB by 4 KB reads", {}, "ms", copy, ours(read, copy),
+                     {"strace": strace(copy, "read")}, rounds=5)

@@ -1,4 +1,4 @@
-"""The tests that crates of Rust carry in their packages."""
+"""The tests that crates of Rust carry in their packages, and a program of ours on the commonest runtime."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 from compare import Outcome
+from programs import HERE, Program
 import runs
 
 # Which crates; their packages carry their tests.
@@ -69,4 +70,21 @@ class Crates:
         return Outcome(cases, troubles, injected, followed, seconds)
 
 
-SUITES = [Crates()]
+class Tokio(Program):
+    """A server and its clients on edge-triggered epoll."""
+
+    def __init__(self):
+        super().__init__("tokio", lambda place: [os.path.join(os.path.dirname(place), "target", "release", "echo")], 5, self.build)
+
+    @staticmethod
+    def build(place):
+        """Builds it, beside its sources' lock file but not among them."""
+        cargo = os.environ.get("CARGO", "cargo")
+        manifest = os.path.join(HERE, "echo", "Cargo.toml")
+        command = [cargo, "build", "--quiet", "--release", "--locked", "--manifest-path", manifest]
+        built = subprocess.run([*command, "--target-dir", os.path.join(place, "target")], capture_output=True, text=True)
+        if built.returncode != 0:
+            raise SystemExit(f"soak: echo does not build: {built.stderr[-2000:]}")
+
+
+SUITES = [Crates(), Tokio()]

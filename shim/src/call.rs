@@ -3,6 +3,7 @@
 use crate::effects::{self, Outcome};
 use crate::fds;
 use crate::guard::{self, Thread, Token};
+use crate::learn;
 use crate::log::Ticket;
 use crate::moved;
 use crate::paths;
@@ -10,11 +11,12 @@ use crate::resource::describe;
 use crate::select::{Target, select};
 use crate::session::{self, Session};
 use crate::tree;
-use crate::{census, clock, disk, log, memory, real};
+use crate::watch::{Bond, Met};
+use crate::{census, clock, disk, log, memory, real, signs, watch};
 use chaos_table::calls::{FaultKind, Op};
 use chaos_table::decide::{self, Counters, Effect, Shot};
 use chaos_table::record::{Record, kind, status};
-use chaos_table::rule::{RULE_BITS, Rule, exhaust, flag, per};
+use chaos_table::rule::{RULE_BITS, Rule, SIGN, WATCH, exhaust, flag, per};
 use chaos_table::session::{ProcessCounters, ProcessSlot, ThreadSlot, TreeCounters};
 use rand_core::Rng;
 use rand_xorshift::XorShiftRng;
@@ -60,10 +62,11 @@ pub enum Quick {
 #[inline(always)]
 pub fn quick(op: Op, target: Target) -> Quick {
     let word = real::word(op as usize);
-    let wanted = word & tree::me().rules;
+    let me = tree::me();
+    let wanted = word & me.rules();
     let thread = guard::thread();
     let session = session::armed();
-    if word & !RULE_BITS != 0 || thread.is_inside() || session.is_over() {
+    if word & me.strange() != 0 || thread.is_inside() || session.is_over() {
         return Quick::Ask;
     }
     let hit = match target {
@@ -95,13 +98,14 @@ pub fn quick(op: Op, target: Target) -> Quick {
         | Target::Peer(..)
         | Target::Name(_)
         | Target::Program(_)
+        | Target::Point(_)
         | Target::Wait(..) => return Quick::Ask,
     };
     // A thread that no rule has hit yet has no slot, and needs none.
     if hit == 0 {
         return Quick::Pass;
     }
-    if hit & session.complex != 0 || !tree::is_own_slot(thread) {
+    if hit & session.complex() != 0 || !tree::is_own_slot(thread) {
         return Quick::Ask;
     }
     let token = Token::enter_free(thread);
@@ -111,7 +115,7 @@ pub fn quick(op: Op, target: Target) -> Quick {
         let index = bits.trailing_zeros() as usize;
         bits &= bits - 1;
         let (mut nth, draw) = advance(session, slot, index);
-        if session.counting & (1 << index) != 0 {
+        if session.counting() & (1 << index) != 0 {
             let seen = session.process_counter(tree::me().slot, index, offset_of!(ProcessCounters, seen));
             nth = seen.fetch_add(1, Ordering::Relaxed) + 1;
             if !session.rules().get(index).is_some_and(|rule| decide::chosen(rule, nth)) {
@@ -142,17 +146,32 @@ impl Quick {
 /// Asks the rules on an operation. `None`: the call passes. The word of the operation was not zero.
 #[inline(always)]
 pub fn judge(op: Op, target: Target, amount: u64) -> Option<First> {
-    let wanted = real::word(op as usize) & RULE_BITS & tree::me().rules;
-    if wanted == 0 {
-        return None;
+    let word = real::word(op as usize);
+    let word = if word & SIGN == 0 { word } else { after_sign(op, target) };
+    if word & tree::me().strange() & RULE_BITS != 0 {
+        learn::take_up();
     }
-    let token = Token::enter()?;
-    if ask(&token, op, wanted, target, amount) {
-        token.keep();
-        return Some(First { op });
+    let wanted = word & RULE_BITS & tree::me().rules();
+    if wanted != 0 {
+        let token = Token::enter()?;
+        if ask(&token, op, wanted, target, amount) {
+            token.keep();
+            return Some(First { op });
+        }
+        token.leave();
     }
-    token.leave();
+    if word & WATCH != 0 {
+        watch::begin(op, target, amount);
+    }
     None
+}
+
+/// The word of an operation once the call has been looked at as a sign that a runtime has booted: it may arm us.
+#[cold]
+#[inline(never)]
+fn after_sign(op: Op, target: Target) -> u64 {
+    signs::of_call(op, target);
+    real::word(op as usize)
 }
 
 /// Whether a rule fires: the long way, for calls that cost a microsecond and rules with windows, limits or `times`.
@@ -164,6 +183,8 @@ fn ask(token: &Token, op: Op, wanted: u64, target: Target, amount: u64) -> bool 
         real::disarm();
         return false;
     }
+    // Below a filter the entries look at words of this process's own: the session's may have changed since.
+    let wanted = if tree::me().supervised { wanted & session.word(op) } else { wanted };
     let (hit, protected) = select(session, op, wanted, target, amount);
     hit | protected != 0 && put_to_rules(token.thread, hit, protected, Asked { op, target, amount })
 }
@@ -197,8 +218,8 @@ fn put_to_rules(thread: &Thread, hit: u64, protected: u64, asked: Asked) -> bool
     let session = session::armed();
     let Some(slot) = tree::thread_slot(session, thread) else { return false };
     count_protected(session, slot, protected);
-    let now = if session.windowed & hit == 0 { 0 } else { session.run_time(clock::coarse()) };
-    if session.windowed & hit != 0 && (now >= session.until_ns || now < session.arm_ns) {
+    let now = if session.windowed() & hit == 0 { 0 } else { session.run_time(clock::coarse()) };
+    if session.windowed() & hit != 0 && (now >= session.until_ns || now < session.arm_ns) {
         return false;
     }
     let first = Asking { session, slot, asked, now }.next(hit, false);
@@ -248,7 +269,7 @@ impl Asking {
         if rule.fault == FaultKind::Exhaust as u8 && !is_exhausted(session, index, rule, self.asked.amount) {
             return None;
         }
-        if session.metered & (1 << index) != 0 && !self.has_moved(rule, index) {
+        if session.metered() & (1 << index) != 0 && !self.has_moved(rule, index) {
             return None;
         }
         let mut counters = InSession { session, slot: self.slot, rule, index, process: tree::me().slot };
@@ -261,6 +282,25 @@ impl Asking {
             Target::Fd(fd) | Target::Fds(fd, _) => moved::is_due(rule, index, self.asked.op, fd, self.asked.amount),
             _ => false,
         }
+    }
+}
+
+/// Whether the caller now has a failure to get over that a later success of its call can prove to be over.
+fn fails(effect: Effect, outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Fail(..) => !matches!(effect, Effect::Torn(_)),
+        Outcome::FailConnect(..) | Outcome::Cut(..) => true,
+        // A wait that ended by its own patience has its answer.
+        Outcome::End(_) => matches!(effect, Effect::End(_)),
+        // The write that crosses the limit of the disk.
+        Outcome::Part(..) => true,
+        Outcome::Go
+        | Outcome::Short(..)
+        | Outcome::Corrupt(..)
+        | Outcome::Drop(_)
+        | Outcome::Torn(..)
+        | Outcome::Return(..)
+        | Outcome::Throttle(..) => false,
     }
 }
 
@@ -322,6 +362,18 @@ impl Counters for InSession<'_> {
 }
 
 impl InSession<'_> {
+    /// Undoes `take`.
+    fn give_back(&self) {
+        if self.rule.per == per::THREAD {
+            // SAFETY: the slot is this thread's own.
+            let fired = unsafe { &mut (*self.session.thread_counters(self.slot, self.index)).fired };
+            *fired = fired.saturating_sub(1);
+        } else {
+            let fired = self.scope(offset_of!(ProcessCounters, fired), offset_of!(TreeCounters, fired));
+            fired.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn scope(&self, in_process: usize, in_tree: usize) -> &std::sync::atomic::AtomicU64 {
         match self.rule.per {
             per::TREE => self.session.tree(self.index, in_tree),
@@ -349,12 +401,27 @@ pub fn deliver(first: First, target: Target, asked: u64, flags: i32) -> Outcome 
         // Inside only to decide and to write; never while waiting, so that signal handlers are seen meanwhile.
         token.leave();
         let outcome = match prepared {
-            Some((effect, ticket)) => {
-                effects::carry_out(session, first.op, effect, ticket, target, at.shot.draw, flags)
+            Some((effect, ticket, bond)) => {
+                let met = Met { op: first.op, bond, target, asked, effect, ticket };
+                if watch::ends_process(effect) {
+                    watch::enter(session, &met);
+                }
+                let outcome = effects::carry_out(session, first.op, effect, ticket, target, at.shot.draw, flags);
+                if fails(effect, outcome) {
+                    watch::enter(session, &met);
+                }
+                outcome
             }
             None => Outcome::Go,
         };
         let decided = !matches!(outcome, Outcome::Go);
+        // A call that was only slow is watched as any other; one that met a signal is not the one that proves anything.
+        let is_whole = prepared.is_none_or(|(effect, ..)| !watch::ends_process(effect));
+        if matches!(outcome, Outcome::Go | Outcome::Throttle(..)) && is_whole && watch::is_on(first.op) {
+            watch::begin(first.op, target, asked);
+        } else if decided || !is_whole {
+            watch::is_hit(thread);
+        }
         if at.rest == 0 {
             return outcome;
         }
@@ -388,9 +455,9 @@ struct Subjected<'a> {
 }
 
 impl Subjected<'_> {
-    /// Checks the identity, refuses what does not fit, and publishes the record.
+    /// Checks the identity, refuses what does not fit, and publishes the record: what is done, its record, its bond.
     #[inline(always)]
-    fn prepare(&self, thread: &Thread) -> Option<(Effect, Ticket)> {
+    fn prepare(&self, thread: &Thread) -> Option<(Effect, Ticket, Bond)> {
         if self.session.needs_fd() & (1 << self.index) != 0 {
             let is_hit = match self.target {
                 Target::Fd(fd) => self.still_matches(fd),
@@ -398,6 +465,7 @@ impl Subjected<'_> {
                 _ => true,
             };
             if !is_hit {
+                self.give_back(thread);
                 return None;
             }
         }
@@ -409,6 +477,7 @@ impl Subjected<'_> {
             match effects::fitting(self.op, effect, self.target, self.rule, self.shot.draw, self.asked, self.flags) {
                 Ok(effect) => effect,
                 Err(reason) => {
+                    self.give_back(thread);
                     self.unsuitable(thread, reason);
                     return None;
                 }
@@ -421,13 +490,15 @@ impl Subjected<'_> {
         record.effect = effects::number_of(effect);
         record.requested = effects::requested(effect, self.asked);
         if matches!(self.target, Target::Memory | Target::Wait(..) | Target::Nothing) {
-            return log::publish(self.session, thread, &mut record, &[]).map(|ticket| (effect, ticket));
+            let bond = watch::bond(self.session, thread, self.op, self.target, effect, b"");
+            return log::publish(self.session, thread, &mut record, &[]).map(|ticket| (effect, ticket, bond));
         }
         let published = paths::with_desk(|desk| {
             describe(self.target, desk);
-            log::publish(self.session, thread, &mut record, &[desk.path.bytes()])
+            let bond = watch::bond(self.session, thread, self.op, self.target, effect, desk.path.bytes());
+            log::publish(self.session, thread, &mut record, &[desk.path.bytes()]).map(|ticket| (effect, ticket, bond))
         });
-        published.flatten().map(|ticket| (effect, ticket))
+        published.flatten()
     }
 
     /// Whether the rule matches what the kernel says that a descriptor is.
@@ -449,6 +520,16 @@ impl Subjected<'_> {
             nth: self.shot.nth,
             requested: self.asked,
             ..Record::default()
+        }
+    }
+
+    /// What is not injected is none of the rule's `times`.
+    fn give_back(&self, thread: &Thread) {
+        let (session, rule, index) = (self.session, self.rule, self.index);
+        if rule.times != 0
+            && let Some(slot) = tree::thread_slot(session, thread)
+        {
+            InSession { session, slot, rule, index, process: tree::me().slot }.give_back();
         }
     }
 

@@ -4,15 +4,19 @@
 //! strings that the constructor has kept.
 
 use crate::guard::{Thread, Token, thread};
+use crate::handing::{Hand, Handing};
 use crate::session::{Session, attached};
 use crate::text::Text;
 use crate::tree::{self, Lineage};
 use crate::{sys, target};
+use chaos_table::record::escaped;
 use chaos_table::{elf, env};
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, c_char};
 
 const PRELOAD: &[u8] = b"LD_PRELOAD=";
+/// At the end of a place: the seccomp engine has the system calls there.
+const SUPERVISED: &[u8] = b"s";
 /// The largest list of an environment that is rebuilt on the stack, in bytes: some 4000 variables. Threads may have 64 KB
 /// in all. Beyond, memory is mapped (and lost by a vfork child).
 const STACK_LIMIT: usize = 32 * 1024;
@@ -37,6 +41,8 @@ pub struct Place {
     pub parent: u32,
     /// After exec: the slot of the process, and that of the thread if it had one.
     pub slots: Option<(usize, Option<usize>)>,
+    /// It is said to be below a filter of the seccomp engine.
+    pub supervised: bool,
 }
 
 /// Strings that children need. Copies: a program may write over its environment to show a title in `ps`.
@@ -172,6 +178,7 @@ pub unsafe fn hide(list: *mut *mut c_char, own: &[u8], first: bool, is_first: bo
 ///
 /// # Safety
 /// `list` must be NULL or a NULL-terminated array of C strings in writable memory.
+#[unsafe(link_section = ".text.chaos_start")]
 unsafe fn strip(list: *mut *mut c_char, own: &[u8], with_public: bool) {
     if list.is_null() {
         return;
@@ -221,6 +228,7 @@ unsafe fn cut_own_preload(entry: *mut c_char, own: &[u8]) -> bool {
 }
 
 /// Where the part that is ours lies in a list: our library, and what had to be put before it.
+#[unsafe(link_section = ".text.chaos_start")]
 fn own_span(list: &[u8], own: &[u8]) -> Option<(usize, usize)> {
     let mut start = 0;
     for part in list.split(|byte| matches!(byte, b':' | b' ')) {
@@ -235,7 +243,7 @@ fn own_span(list: &[u8], own: &[u8]) -> Option<(usize, usize)> {
     None
 }
 
-/// `text,hash,parent,process slot,thread slot`; the slots are `-` for a new process.
+/// `text,hash,parent,process slot,thread slot`; the slots are `-` for a new process; `,s` follows below a filter.
 fn parse_place(text: &[u8]) -> Option<Place> {
     let mut parts = text.split(|byte| *byte == b',');
     let mut lineage = Lineage { text: Text::EMPTY, hash: 0 };
@@ -245,7 +253,8 @@ fn parse_place(text: &[u8]) -> Option<Place> {
     let process = parts.next().and_then(|part| parse_number(part, 10));
     let thread = parts.next().and_then(|part| parse_number(part, 10));
     let slots = process.map(|process| (process as usize, thread.map(|thread| thread as usize)));
-    Some(Place { lineage, parent, slots })
+    let supervised = parts.next() == Some(SUPERVISED);
+    Some(Place { lineage, parent, slots, supervised })
 }
 
 /// A number without a sign. Not by std: every exec runs this, and each page of code that it does not touch is a page
@@ -258,13 +267,21 @@ fn parse_number(text: &[u8], radix: u32) -> Option<u64> {
     if text.is_empty() { None } else { text.iter().try_fold(0, digits) }
 }
 
-/// The place of a new image, as an environment entry.
-fn place_entry(session: &Session, thread: &Thread, same_process: bool) -> Text<256> {
+/// Whose place a new image takes.
+enum Slot {
+    /// That of the image before it, in the same process.
+    Own,
+    /// A new one, which it claims itself.
+    New,
+    /// A new one that was claimed for it.
+    At(usize),
+}
+
+/// The place of a new image, for an environment or a helper; ended by NUL.
+fn place_of(session: &Session, thread: &Thread, same_process: bool, slot: &Slot) -> Text<256> {
     let me = tree::me();
     let lineage = if same_process { me.lineage.after_exec() } else { tree::lineage_of_child(thread) };
     let mut entry = Text::EMPTY;
-    entry.push(env::LINEAGE.as_bytes());
-    entry.push(b"=");
     entry.push(lineage.text.bytes());
     entry.push(b",");
     for shift in (0..16).rev() {
@@ -274,16 +291,36 @@ fn place_entry(session: &Session, thread: &Thread, same_process: bool) -> Text<2
     entry.push(b",");
     entry.push_number(u64::from(me.uid));
     entry.push(b",");
-    if same_process && !me.slot.is_null() {
-        entry.push_number(session.process_index(me.slot) as u64);
-        entry.push(b",");
-        if tree::is_own_slot(thread) {
-            entry.push_number(session.thread_index(thread.slot.get() as *mut _) as u64);
-        } else {
-            entry.push(b"-");
+    match slot {
+        Slot::Own if !me.slot.is_null() => {
+            entry.push_number(session.process_index(me.slot) as u64);
+            entry.push(b",");
+            if tree::is_own_slot(thread) {
+                entry.push_number(session.thread_index(thread.slot.get() as *mut _) as u64);
+            } else {
+                entry.push(b"-");
+            }
         }
-    } else {
-        entry.push(b"-,-");
+        Slot::At(index) => {
+            entry.push_number(*index as u64);
+            entry.push(b",-");
+        }
+        _ => {
+            entry.push(b"-,-");
+        }
+    }
+    entry
+}
+
+/// A place as an environment entry.
+fn entry_of(place: &Text<256>, supervised: bool) -> Text<300> {
+    let mut entry = Text::EMPTY;
+    entry.push(env::LINEAGE.as_bytes());
+    entry.push(b"=");
+    entry.push(place.bytes());
+    if supervised {
+        entry.push(b",");
+        entry.push(SUPERVISED);
     }
     entry.push(b"\0");
     entry
@@ -299,16 +336,38 @@ pub enum Start {
 }
 
 /// An environment with ours in it, while it is built.
-struct Build<'a> {
+struct Build<'a, 'h> {
     given: *const *mut c_char,
-    place: Text<256>,
+    place: Text<300>,
+    /// The program is to be handed over; else, or when that fails, why it escapes.
+    handing: Option<Handing<'h>>,
+    escape: Escape<'a>,
     /// What must be loaded before our library.
     first: Option<elf::First>,
     room: Room,
     body: &'a mut dyn FnMut(*const *mut c_char) -> isize,
 }
 
-/// Calls `body` with the environment that a child gets: `given`, with our entries when the child can use them.
+/// What is told of a program that nobody reaches.
+struct Escape<'a> {
+    session: &'a Session,
+    what: i32,
+    reason: Option<&'static [u8]>,
+    program: *const c_char,
+}
+
+impl Escape<'_> {
+    /// Writes it down, if there is something to tell.
+    fn tell(&self, thread: &Thread) {
+        let Some(reason) = self.reason else { return };
+        // SAFETY: what the program itself gives to exec is a C string, or NULL.
+        let name = if self.program.is_null() { &b""[..] } else { unsafe { CStr::from_ptr(self.program) }.to_bytes() };
+        tree::escape(self.session, thread, self.what, reason, name);
+    }
+}
+
+/// Calls `body` with the environment that a child gets: `given`, with our entries when the child can use them. A program
+/// that only the seccomp engine reaches is handed over to that instead, where `hand` says how.
 ///
 /// `lasting`: other threads may come to use the list, so it gets memory of its own, which is unmapped when `body` has
 /// set the flag.
@@ -321,6 +380,7 @@ pub unsafe fn with_environment(
     search: bool,
     start: Start,
     lasting: Option<&Cell<bool>>,
+    hand: Option<Hand<'_>>,
     body: &mut dyn FnMut(*const *mut c_char) -> isize,
 ) -> isize {
     let Some(session) = attached() else { return body(given) };
@@ -335,12 +395,24 @@ pub unsafe fn with_environment(
     let same_process = start == Start::Exec && !tree::in_vfork_child(thread);
     // The child names this image as its parent.
     tree::announce(session, thread);
+    let mut found = Text::EMPTY;
     // SAFETY: the caller says so.
-    let verdict = unsafe { target::examine(program, search, ours().preload.bytes(), session_path()) };
-    if let Some(reason) = verdict.escape {
-        // SAFETY: as above.
-        let name = if program.is_null() { &b""[..] } else { unsafe { CStr::from_ptr(program) }.to_bytes() };
-        tree::escape(session, thread, reason, name);
+    let verdict = unsafe { target::examine(program, search, ours().preload.bytes(), session_path(), &mut found) };
+    let supervised = tree::me().supervised;
+    let what = if same_process { escaped::ITSELF } else { escaped::CHILD };
+    let reason = verdict.escape.filter(|_| !(supervised && verdict.hand_over));
+    let escape = Escape { session, what, reason, program };
+    let named = if found.bytes().is_empty() { program } else { found.bytes().as_ptr().cast() };
+    let hand = hand.filter(|_| verdict.hand_over && !supervised);
+    let mut handing = hand.and_then(|hand| Handing::prepare(hand, named, session_c_path()?));
+    if let Some(handing) = &mut handing {
+        let own = same_process && !tree::me().slot.is_null();
+        handing.reserved = if own { None } else { tree::reserve(session) };
+        let slot = handing.reserved.map_or(Slot::Own, |reserved| Slot::At(reserved.index(session)));
+        handing.place = place_of(session, thread, same_process, &slot);
+        handing.place.push(b"\0");
+    } else {
+        escape.tell(thread);
     }
     if !verdict.add_ours {
         token.leave();
@@ -348,9 +420,11 @@ pub unsafe fn with_environment(
     }
     // SAFETY: the caller says so.
     let room = unsafe { Room::of(given) };
-    let size = room.bytes();
-    let place = place_entry(session, thread, same_process);
-    let mut build = Build { given, place, first: verdict.first, room, body };
+    let size = room.bytes() + handing.as_ref().map_or(0, |handing| handing.bytes(room.entries + 8));
+    let slot = if same_process && handing.is_none() { Slot::Own } else { Slot::New };
+    let place = place_of(session, thread, same_process, &slot);
+    let place = entry_of(&place, supervised || handing.is_some());
+    let mut build = Build { given, place, handing, escape, first: verdict.first, room, body };
     token.leave();
     let context = (&raw mut build).cast::<u8>();
     if size <= STACK_LIMIT && lasting.is_none() {
@@ -395,6 +469,11 @@ pub unsafe fn clean(list: *mut *mut c_char) {
     unsafe { strip(list, own, false) };
 }
 
+/// The path of the session as a C string.
+fn session_c_path() -> Option<&'static CStr> {
+    CStr::from_bytes_with_nul(ours().session.bytes().get(env::SESSION.len() + 1..)?).ok()
+}
+
 /// The path of the session, without its variable's name.
 fn session_path() -> &'static [u8] {
     let bytes = ours().session.bytes();
@@ -426,21 +505,31 @@ impl Room {
 
     /// For the pointers, the one string that changes, and our place.
     fn bytes(&self) -> usize {
-        (self.entries + 8) * size_of::<*mut c_char>() + self.preload + ours().preload.bytes().len() + 512
+        (self.entries + 8) * size_of::<*mut c_char>() + self.preload + ours().preload.bytes().len() + 560
     }
 }
 
 unsafe extern "C-unwind" fn fill_and_call(memory: *mut u8, context: *mut u8) -> isize {
     // SAFETY: `with_environment` passes its `Build`, and memory of the size that its `Room` says.
     unsafe {
-        let build = &mut *context.cast::<Build<'_>>();
+        let build = &mut *context.cast::<Build<'_, '_>>();
         let list = fill(memory, build);
+        let behind = memory.add(build.room.bytes().next_multiple_of(8));
+        if let Some(handing) = &mut build.handing {
+            if let Some(result) = handing.over(behind, list) {
+                return result;
+            }
+            if let Some(token) = Token::enter() {
+                build.escape.tell(token.thread);
+                token.leave();
+            }
+        }
         (build.body)(list)
     }
 }
 
 /// Writes the list: what was given, but for LD_PRELOAD and stale entries of ours; then ours.
-unsafe fn fill(memory: *mut u8, build: &Build<'_>) -> *const *mut c_char {
+unsafe fn fill(memory: *mut u8, build: &Build<'_, '_>) -> *const *mut c_char {
     let ours = ours();
     let own = ours.preload.bytes();
     let list = memory.cast::<*mut c_char>();

@@ -257,7 +257,7 @@ pub fn crossing(session: &Session, rule: usize, limit: u64) -> Effect {
 
 /// Whether any quota is kept in this session.
 fn session() -> Option<&'static Session> {
-    attached().filter(|session| session.disk != 0)
+    attached().filter(|session| session.disk() != 0)
 }
 
 /// A file has been opened: what it has lost since it was charged is given back (O_TRUNC).

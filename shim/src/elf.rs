@@ -13,6 +13,7 @@ mod tag {
     pub const SYMTAB: usize = 6;
     pub const GNU_HASH: usize = 0x6fff_fef5;
     pub const VERSYM: usize = 0x6fff_fff0;
+    pub const VERDEF: usize = 0x6fff_fffc;
 }
 
 const TYPE_INDIRECT: u8 = 10;
@@ -29,17 +30,19 @@ pub struct Name<'a> {
     /// The name.
     pub text: &'a CStr,
     hash: u32,
+    /// The number of a version in the module that is looked into, 0 for the default one.
+    version: u16,
 }
 
 impl<'a> Name<'a> {
     /// A name with the hash that [`hash`] has given for it.
     pub const fn hashed(text: &'a CStr, hash: u32) -> Name<'a> {
-        Name { text, hash }
+        Name { text, hash, version: 0 }
     }
 
     /// Any name.
     pub const fn new(text: &'a CStr) -> Name<'a> {
-        Name { text, hash: hash(text.to_bytes()) }
+        Name { text, hash: hash(text.to_bytes()), version: 0 }
     }
 }
 
@@ -71,6 +74,19 @@ pub struct Module {
     gnu_hash: *const u32,
     hash: *const u32,
     versions: *const u16,
+    definitions: *const Definition,
+}
+
+/// A version that a module defines; its name lies `names` bytes behind, as an offset into the strings.
+#[repr(C)]
+struct Definition {
+    revision: u16,
+    flags: u16,
+    number: u16,
+    count: u16,
+    hash: u32,
+    names: u32,
+    next: u32,
 }
 
 impl Module {
@@ -86,6 +102,7 @@ impl Module {
             gnu_hash: std::ptr::null(),
             hash: std::ptr::null(),
             versions: std::ptr::null(),
+            definitions: std::ptr::null(),
         };
         let mut entry = dynamic;
         loop {
@@ -100,6 +117,7 @@ impl Module {
                 tag::SYMTAB => module.symbols = address as *const libc::Elf64_Sym,
                 tag::GNU_HASH => module.gnu_hash = address as *const u32,
                 tag::VERSYM => module.versions = address as *const u16,
+                tag::VERDEF => module.definitions = address as *const Definition,
                 _ => {}
             }
             entry = entry.wrapping_add(1);
@@ -110,11 +128,37 @@ impl Module {
     }
 
     /// The address that the module defines a name at; `None` when it does not.
+    #[unsafe(link_section = ".text.chaos_start")]
     pub fn find(&self, name: Name<'_>) -> Option<*mut c_void> {
         // SAFETY: the tables are those of a loaded module; the loader itself relies on what they say.
         unsafe { if self.gnu_hash.is_null() { self.find_by_hash(name) } else { self.find_by_gnu_hash(name) } }
     }
 
+    /// As [`Module::find`], for one version of the name; in a module without versions, any.
+    pub fn find_version(&self, name: Name<'_>, version: &CStr) -> Option<*mut c_void> {
+        let version = if self.definitions.is_null() { 0 } else { self.number_of(version)? };
+        self.find(Name { version, ..name })
+    }
+
+    /// The number of a version that the module defines.
+    fn number_of(&self, version: &CStr) -> Option<u16> {
+        let mut at = self.definitions;
+        loop {
+            // SAFETY: the layout of DT_VERDEF in a loaded module: a chain of definitions, ended by a zero offset.
+            unsafe {
+                let name = *at.byte_add((*at).names as usize).cast::<u32>();
+                if CStr::from_ptr(self.strings.add(name as usize)) == version {
+                    return Some((*at).number);
+                }
+                if (*at).next == 0 {
+                    return None;
+                }
+                at = at.byte_add((*at).next as usize);
+            }
+        }
+    }
+
+    #[unsafe(link_section = ".text.chaos_start")]
     unsafe fn find_by_gnu_hash(&self, name: Name<'_>) -> Option<*mut c_void> {
         let table = self.gnu_hash;
         // SAFETY: the layout of DT_GNU_HASH: four numbers, a filter of 64-bit words, buckets, and one hash for each
@@ -167,7 +211,7 @@ impl Module {
         }
     }
 
-    /// The address of a symbol if it has this name, is defined here, and is the default version.
+    /// The address of a symbol if it has this name, is defined here, and is the version that is wanted.
     unsafe fn defined(&self, index: u32, name: Name<'_>) -> Option<*mut c_void> {
         let index = index as usize;
         // SAFETY: the index comes from the module's own table; every symbol has a name and, where there are versions,
@@ -182,7 +226,12 @@ impl Module {
         }
         // SAFETY: as above.
         unsafe {
-            if !self.versions.is_null() && *self.versions.add(index) & NOT_DEFAULT != 0 {
+            let version = if self.versions.is_null() { 0 } else { *self.versions.add(index) };
+            let is_wanted = match name.version {
+                0 => version & NOT_DEFAULT == 0,
+                wanted => version & !NOT_DEFAULT == wanted,
+            };
+            if !is_wanted {
                 return None;
             }
             if CStr::from_ptr(self.strings.add(symbol.st_name as usize)) != name.text {

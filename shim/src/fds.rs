@@ -4,13 +4,16 @@
 //! the rules; before a fault is applied the kernel is asked again (`call.rs`). One word says which rules match, one
 //! which would but for `protect`.
 
+use crate::guard::{self, Opening};
 use crate::paths;
 use crate::session::Session;
 use crate::text::Text;
-use crate::{connects, edges, moved, sys, tree};
-use chaos_table::decide::{Peer, is_below};
-use chaos_table::rule::{MAX_RULES, RULE_BITS, Rule, bytes_of, flag};
+use crate::{connects, edges, init, moved, sys, tree, watch};
+use chaos_table::decide::{HASH_START, Peer, hash_on};
+use chaos_table::matching::Matching;
+use chaos_table::rule::RULE_BITS;
 use chaos_table::session::Name;
+use std::ffi::c_char;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Descriptors above are asked for in the kernel each time.
@@ -54,11 +57,14 @@ struct Entry {
 static TABLE: [Entry; REMEMBERED] =
     [const { Entry { matching: AtomicU64::new(0), protected: AtomicU64::new(0) } }; REMEMBERED];
 
+/// How often [`outdated`] was called.
+static EPOCH: AtomicU64 = AtomicU64::new(0);
+
 /// The descriptor has another peer now.
 #[inline]
 pub fn changed(fd: i32) {
     unknown(fd);
-    if !tree::in_vfork_child(crate::guard::thread()) {
+    if !tree::in_vfork_child(guard::thread()) {
         moved::forget(fd);
     }
 }
@@ -75,11 +81,64 @@ fn unknown(fd: i32) {
 pub fn forget(fd: i32) {
     unknown(fd);
     // What a vfork child closes stays open in its parent, whose memory this is.
-    if !tree::in_vfork_child(crate::guard::thread()) {
+    if !tree::in_vfork_child(guard::thread()) {
         moved::forget(fd);
         edges::forget(fd);
         connects::forget(fd);
+        watch::forget(fd);
     }
+}
+
+/// A file has just been opened under this name: what can match it follows from the name, which is cheaper than to ask
+/// the kernel for the descriptor's own path. Where that could differ (links, the kernel's own trees, a file without a
+/// name) nothing is remembered.
+#[cold]
+#[inline(never)]
+pub fn opened(session: &Session, fd: i32, dirfd: i32, path: *const c_char) {
+    let thread = guard::thread();
+    let asked = thread.opening.take();
+    let entry = usize::try_from(fd).ok().and_then(|fd| TABLE.get(fd));
+    // While a runtime boots nobody is told of closes.
+    let is_followed = session.needs_fd() != 0 && !init::is_waiting() && !tree::in_vfork_child(thread);
+    let Some(entry) = entry.filter(|_| is_followed) else { return };
+    let is_plain = |stat: &libc::stat| {
+        let kind = stat.st_mode & libc::S_IFMT;
+        (kind == libc::S_IFREG || kind == libc::S_IFDIR) && stat.st_nlink > 0
+    };
+    if !sys::fstat(fd).is_some_and(|stat| is_plain(&stat)) {
+        return;
+    }
+    let is_asked = asked.is_known && asked.epoch == epoch();
+    let named = if is_asked { asked } else { leading_to(session, dirfd, path) };
+    if named.is_known {
+        entry.protected.store(named.protected, Ordering::Relaxed);
+        entry.matching.store(KNOWN | FILE | named.matching, Ordering::SeqCst);
+        forget_if_outdated(entry, named.epoch);
+    }
+}
+
+/// Forgets what was found out while rules were added.
+fn forget_if_outdated(entry: &Entry, epoch: u64) {
+    if self::epoch() != epoch {
+        entry.matching.store(0, Ordering::Relaxed);
+    }
+}
+
+/// How often rules were added: what was found out before says nothing of them.
+fn epoch() -> u64 {
+    EPOCH.load(Ordering::SeqCst)
+}
+
+/// The rules on what opening a path leads to, and whether the descriptor will have that name.
+pub fn leading_to(session: &Session, dirfd: i32, path: *const c_char) -> Opening {
+    let epoch = epoch();
+    let found = paths::with_desk(|desk| {
+        // SAFETY: the program's own argument of an open.
+        let known = unsafe { desk.absolute(dirfd, path, true) };
+        let (matching, protected) = matching_path(session, if known { desk.path.bytes() } else { b"" }, RULE_BITS);
+        Opening { is_known: known && desk.is_own_name(), matching, protected, epoch }
+    });
+    found.unwrap_or_default()
 }
 
 /// A file has another name now: no descriptor's path is known any more.
@@ -90,6 +149,12 @@ pub fn renamed() {
             entry.matching.store(0, Ordering::Relaxed);
         }
     }
+}
+
+/// There are more rules now, of which what is remembered says nothing.
+pub fn outdated() {
+    EPOCH.fetch_add(1, Ordering::SeqCst);
+    renamed();
 }
 
 /// Forgets every descriptor from `first` to `last`.
@@ -117,13 +182,15 @@ pub fn standing(session: &Session, fd: i32) -> Standing {
 #[cold]
 #[inline(never)]
 pub fn refresh(session: &Session, fd: i32) -> Standing {
+    let epoch = epoch();
     let standing = examine(session, fd);
     // A vfork child shares our memory but has descriptors of its own.
-    if !tree::in_vfork_child(crate::guard::thread())
+    if !tree::in_vfork_child(guard::thread())
         && let Some(entry) = usize::try_from(fd).ok().and_then(|fd| TABLE.get(fd))
     {
         entry.protected.store(standing.protected, Ordering::Relaxed);
-        entry.matching.store(standing.matching, Ordering::Relaxed);
+        entry.matching.store(standing.matching, Ordering::SeqCst);
+        forget_if_outdated(entry, epoch);
     }
     standing
 }
@@ -155,114 +222,51 @@ fn examine(session: &Session, fd: i32) -> Standing {
     }
 }
 
+/// The rules as this process sees them.
+fn matching(session: &Session) -> Matching<'_> {
+    let (protect, work_dir) = session.protect();
+    let executable = tree::me().executable.bytes();
+    Matching { rules: session.rules(), patterns: session.patterns(), protect, work_dir, executable }
+}
+
 /// Of the rules in `wanted`: those whose path selector matches, and those that only `protect` keeps away.
 pub fn matching_path(session: &Session, path: &[u8], wanted: u64) -> (u64, u64) {
-    let patterns = session.patterns();
-    let absolute = path.first() == Some(&b'/');
-    let guarded = absolute && is_protected(session, path);
-    let (mut matching, mut protected) = (0, 0);
-    for (index, rule) in session.rules().iter().enumerate().take(MAX_RULES) {
-        let bit = 1 << index;
-        if wanted & bit == 0
-            || rule.has(flag::PEER)
-            || (rule.has(flag::PATH) && !(absolute && patterns.path(rule.paths, path)))
-            || (absolute && patterns.path(rule.except.paths, path))
-        {
-            continue;
-        }
-        if guarded && rule.has(flag::PROTECTED) {
-            protected |= bit;
-        } else {
-            matching |= bit;
-        }
-    }
-    (matching, protected)
+    matching(session).path(path, wanted)
 }
 
 /// Of the rules in `wanted`: those whose `not` names this path.
 pub fn spared_path(session: &Session, path: &[u8], wanted: u64) -> u64 {
-    let patterns = session.patterns();
-    spared_by(session, wanted, |rule| path.first() == Some(&b'/') && patterns.path(rule.except.paths, path))
+    matching(session).spared_path(path, wanted)
 }
 
 /// Of the rules in `wanted`: those whose `not` names what this descriptor is.
 pub fn spared(session: &Session, fd: i32, wanted: u64) -> u64 {
-    if spared_by(session, wanted, |_| true) == 0 {
+    let matching = matching(session);
+    if matching.spared_by(wanted, |_| true) == 0 {
         return 0;
     }
     let mut address = PeerBuffer::new();
     let peer = address.of_socket(fd);
     if !matches!(peer, Peer::Unknown) {
         let hosts = peer.address().map_or(0, |address| hosts_of(session, &address));
-        return spared_by(session, wanted, |rule| session.patterns().peer(rule.except.peers, peer, hosts));
+        return matching.spared_by(wanted, |rule| matching.patterns.peer(rule.except.peers, peer, hosts));
     }
     let spared = paths::with_desk(|desk| {
         desk.descriptor(fd);
-        spared_path(session, desk.path.bytes(), wanted)
+        matching.spared_path(desk.path.bytes(), wanted)
     });
     spared.unwrap_or(0)
 }
 
-/// Of the rules in `wanted` that have a `not`: those for which `is_spared` holds.
-fn spared_by(session: &Session, wanted: u64, is_spared: impl Fn(&Rule) -> bool) -> u64 {
-    session.rules().iter().enumerate().take(MAX_RULES).fold(0, |bits, (index, rule)| {
-        let spared = wanted & (1 << index) != 0 && rule.has(flag::EXCEPT) && is_spared(rule);
-        bits | (u64::from(spared) << index)
-    })
-}
-
-/// Whether `protect` leaves a path alone: by its globs, or because the executable is or owns it. The system's and the
-/// runtimes' globs spare the user's working directory.
+/// Whether `protect` leaves a path alone.
 pub fn is_protected(session: &Session, path: &[u8]) -> bool {
-    let (protect, work_dir) = session.protect();
-    if protect.count == 0 {
-        return false;
-    }
-    let patterns = session.patterns();
-    if path == tree::me().executable.bytes() {
-        return true;
-    }
-    let below_work = is_below(path, bytes_of(patterns.text, work_dir));
-    let first = protect.first as usize;
-    let globs = patterns.matchers.get(first..first.saturating_add(protect.count as usize)).unwrap_or(&[]);
-    let by_glob = globs
-        .iter()
-        .any(|matcher| (!below_work || matcher.spares_work_dir == 0) && patterns.path_matcher(matcher, path));
-    by_glob || (!below_work && in_installation(tree::me().executable.bytes(), path))
-}
-
-/// Whether a path is library code beside an executable: for /opt/x/bin/tool, /opt/x/lib, lib64 or share and what lies there.
-fn in_installation(executable: &[u8], path: &[u8]) -> bool {
-    let mut parts = executable.rsplitn(3, |byte| *byte == b'/');
-    let (Some(_), Some(b"bin" | b"sbin"), Some(prefix)) = (parts.next(), parts.next(), parts.next()) else {
-        return false;
-    };
-    if prefix.is_empty() {
-        return false;
-    }
-    path.strip_prefix(prefix).is_some_and(|rest| {
-        [&b"/lib"[..], b"/lib64", b"/share", b"/include"]
-            .iter()
-            .any(|dir| rest.strip_prefix(*dir).is_some_and(|below| matches!(below.first(), None | Some(b'/'))))
-    })
+    matching(session).is_protected(path)
 }
 
 /// Of the rules in `wanted`: those whose peer selector matches.
 pub fn matching_peer(session: &Session, peer: Peer<'_>, wanted: u64) -> u64 {
-    let patterns = session.patterns();
     let hosts = peer.address().map_or(0, |address| hosts_of(session, &address));
-    let mut matching = 0;
-    for (index, rule) in session.rules().iter().enumerate().take(MAX_RULES) {
-        let bit = 1 << index;
-        if wanted & bit != 0
-            && !rule.has(flag::PATH)
-            && (!rule.has(flag::PEER) || patterns.peer(rule.peers, peer, hosts))
-            && !patterns.peer(rule.except.peers, peer, hosts)
-        {
-            matching |= bit;
-        }
-    }
-    matching
+    matching(session).peer(peer, hosts, wanted)
 }
 
 /// A socket address and the text of a unix path.
@@ -335,7 +339,7 @@ impl PeerBuffer {
 }
 
 /// The bits of host patterns that were remembered for an address.
-fn hosts_of(session: &Session, address: &[u8; 16]) -> u64 {
+pub fn hosts_of(session: &Session, address: &[u8; 16]) -> u64 {
     find_name(session, address, |name, ready| {
         if ready {
             // SAFETY: inside the mapping; ready names are only changed atomically in `hosts`.
@@ -368,9 +372,7 @@ pub fn remember(session: &Session, address: &[u8; 16], hosts: u64) {
 /// Calls `found` with the place of an address (true), or the free place where it would go (false).
 fn find_name(session: &Session, address: &[u8; 16], found: impl FnOnce(*mut Name, bool) -> u64) -> u64 {
     let (names, room) = session.names();
-    let hash = address
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let hash = hash_on(HASH_START, address);
     for step in 0..room.min(64) {
         // SAFETY: the index is below the room; the state is only used atomically, the address is read once ready.
         unsafe {

@@ -4,6 +4,7 @@
 //! destructors. Stable Rust has no attribute for the model, so the block is declared in assembly.
 
 use crate::call::FirstShot;
+use crate::watch::Watching;
 use std::arch::{asm, global_asm};
 use std::cell::Cell;
 
@@ -13,14 +14,26 @@ global_asm!(
     ".hidden chaos_shim_thread",
     ".globl chaos_shim_thread",
     ".type chaos_shim_thread,@object",
-    ".size chaos_shim_thread,256",
+    ".size chaos_shim_thread,320",
     "chaos_shim_thread:",
-    ".zero 256",
+    ".zero 320",
     ".popsection",
 );
 
-/// Longest text of a thread's ordinal, such as `1-3-2`.
-pub const ORDINAL_TEXT: usize = 40;
+pub use chaos_table::lineage::ORDINAL_TEXT;
+
+/// Rules that match a path, for the descriptor that will be opened by it.
+#[derive(Clone, Copy, Default)]
+pub struct Opening {
+    /// The descriptor will have this very path.
+    pub is_known: bool,
+    /// Rules that match.
+    pub matching: u64,
+    /// Rules that would but for `protect`.
+    pub protected: u64,
+    /// Which rules there were then, see `fds::epoch`.
+    pub epoch: u64,
+}
 
 /// The thread's own block; zero when the thread starts.
 #[repr(C)]
@@ -58,11 +71,52 @@ pub struct Thread {
     pub growth: Cell<u64>,
     /// The write that is being put to the rules, for quotas of disk; NULL: none.
     pub claim: Cell<*const crate::disk::Claim>,
+    /// Where this thread takes memory from at this moment; NULL: where everybody does.
+    pub arena: Cell<*const crate::api::arena::Arena>,
+    /// The rules that this thread has begun for itself and not ended.
+    pub begun: Cell<Begun>,
+    /// The watched call that is being made.
+    pub watching: Cell<Watching>,
+    /// What the rules said of the path that is being opened.
+    pub opening: Cell<Opening>,
     /// The ordinal as text, empty for the main thread.
     pub ordinal_text: Cell<[u8; ORDINAL_TEXT]>,
 }
 
-const _: () = assert!(size_of::<Thread>() <= 256);
+const _: () = assert!(size_of::<Thread>() <= 320);
+
+/// Rules of one thread, the latest last.
+#[derive(Clone, Copy)]
+pub struct Begun {
+    rules: [u8; Begun::ROOM],
+    count: u8,
+}
+
+impl Begun {
+    /// So many may be begun within each other.
+    pub const ROOM: usize = 7;
+    /// None.
+    pub const NONE: Begun = Begun { rules: [0; Begun::ROOM], count: 0 };
+
+    /// With one more; `None` when there is no room.
+    pub fn with(mut self, rule: usize) -> Option<Begun> {
+        // At most 60 rules.
+        *self.rules.get_mut(usize::from(self.count))? = rule as u8;
+        self.count += 1;
+        Some(self)
+    }
+
+    /// The latest, and what is left without it.
+    pub fn pop(mut self) -> Option<(usize, Begun)> {
+        self.count = self.count.checked_sub(1)?;
+        Some((usize::from(*self.rules.get(usize::from(self.count))?), self))
+    }
+
+    /// Whether there is room for one more.
+    pub fn has_room(self) -> bool {
+        usize::from(self.count) < Begun::ROOM
+    }
+}
 
 impl Thread {
     /// Whether this thread is inside the shim, or was left behind there.

@@ -3,7 +3,7 @@
 //! Other libraries' constructors may run before and their destructors after: every static starts in a state in which
 //! calls pass, and there is no destructor of ours.
 
-use crate::children;
+use crate::children::{self, Place};
 use crate::elf::Name;
 use crate::guard::{self, Token};
 use crate::loaded::Loaded;
@@ -11,7 +11,7 @@ use crate::select::Target;
 use crate::session::{self, Session};
 use crate::text::Text;
 use crate::tree::{self, Arrival, Lineage};
-use crate::{clock, fds, hooks, loaded, log, memory, paths, real, standalone, sys, wall};
+use crate::{clock, fds, loaded, log, memory, paths, real, signs, standalone, supervised, sys, wall, watch};
 use chaos_table::calls::Op;
 use chaos_table::record::{self, Record};
 use chaos_table::rule::{TRACK, arm};
@@ -35,7 +35,7 @@ unsafe extern "C" {
     static mut environ: *mut *mut c_char;
 }
 
-#[ctor::ctor(unsafe)]
+#[ctor::ctor(unsafe, body(link_section = ".text.chaos_start"))]
 fn start() {
     // SAFETY: getauxval takes no pointer.
     if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
@@ -53,18 +53,22 @@ fn start() {
     let Some(session) = session else { return };
     // SAFETY: as above.
     unsafe { children::hide(environ, own, found.preload_first, found.lineage.is_none()) };
-    clock::TSC_IS_CLOCK.store(tsc_is_clock(session), Ordering::Relaxed);
-    clock::start();
-    hooks::resolve_all();
+    clock::start(session);
     let root = Lineage::root(session.seed);
     let arrival = match &found.lineage {
-        Some(place) => Arrival { lineage: &place.lineage, parent: place.parent, inherited: place.slots },
-        None => Arrival { lineage: &root, parent: 0, inherited: None },
+        Some(place) => {
+            let Place { lineage, parent, slots, supervised } = place;
+            Arrival { lineage, parent: *parent, inherited: *slots, supervised: *supervised }
+        }
+        None => Arrival { lineage: &root, parent: 0, inherited: None, supervised: false },
     };
     if !tree::arrive(session, &arrival, started_by()) {
         return;
     }
     session::publish();
+    if found.lineage.is_some() {
+        watch::executed(session, tree::me().parent);
+    }
     spare_modules(session);
     if session.arm() == arm::EXEC {
         arm_now();
@@ -90,6 +94,7 @@ fn refuse(path: &CStr, why: &str) -> ! {
 ///
 /// # Errors
 /// One clause on what is wrong with it.
+#[unsafe(link_section = ".text.chaos_start")]
 pub fn map(path: &CStr) -> Result<&'static Session, String> {
     let fd = sys::open(path, libc::O_RDWR, 0).map_err(not_opened)?;
     let size = sys::fstat(fd).map_or(0, |stat| stat.st_size as u64);
@@ -147,26 +152,8 @@ fn started_by() -> &'static [u8] {
     }
 }
 
-/// Whether the kernel keeps its own time by the TSC. Asked once a run; the session keeps the answer.
-fn tsc_is_clock(session: &Session) -> bool {
-    let known = session.clock();
-    if known.load(Ordering::Relaxed) == 0 {
-        known.store(if kernel_uses_tsc() { 1 } else { 2 }, Ordering::Relaxed);
-    }
-    known.load(Ordering::Relaxed) == 1
-}
-
-fn kernel_uses_tsc() -> bool {
-    let path = c"/sys/devices/system/clocksource/clocksource0/current_clocksource";
-    let Ok(fd) = sys::open(path, libc::O_RDONLY, 0) else { return false };
-    let mut name = [0u8; 16];
-    let n = sys::pread(fd, &mut name, 0);
-    sys::close(fd);
-    name.get(..n).is_some_and(|name| name.starts_with(b"tsc"))
-}
-
 /// Remembers where the loader and libc are, when some rule fails allocations.
-fn spare_modules(session: &Session) {
+pub fn spare_modules(session: &Session) {
     if session.memory_rules() == 0 {
         return;
     }
@@ -190,20 +177,25 @@ pub fn may_fail_allocation(caller: usize) -> bool {
 }
 
 /// From now on the entries look at the rules.
+#[unsafe(link_section = ".text.chaos_start")]
 fn arm_now() {
-    if let Some(session) = session::attached()
-        && (tree::me().rules | tree::me().clocks != 0 || session.awaits_sign())
-        && !session.is_over()
-    {
-        wall::prepare(session);
-        if session.memory_rules() != 0 {
-            memory::start();
-        }
-        real::WORDS.store(session.words(), Ordering::Relaxed);
+    let Some(session) = session::attached().filter(|session| !session.is_over()) else { return };
+    let me = tree::me();
+    if me.rules() | me.clocks() == 0 && !session.awaits_sign() {
+        // Of no concern to this process, so far.
+        real::WORDS.store(session.added_words(), Ordering::Relaxed);
+        return;
     }
+    wall::prepare(session);
+    if session.memory_rules() != 0 {
+        memory::start();
+    }
+    let words = if me.supervised { supervised::words(session) } else { session.words() };
+    real::WORDS.store(words, Ordering::Relaxed);
 }
 
 /// `main` begins: arm, or for a known runtime wait for the first sign of the user's own program.
+#[unsafe(link_section = ".text.chaos_start")]
 unsafe extern "C" fn reached_main() -> usize {
     if !REACHED_MAIN.swap(true, Ordering::Relaxed)
         && let Some(session) = session::attached()
@@ -242,7 +234,8 @@ const SIGNS: [Op; 15] = [
 ];
 
 fn wait_for_sign() {
-    for op in [Op::Open, Op::Fopen, Op::Connect, Op::Listen].into_iter().chain(SIGNS) {
+    signs::watch();
+    for op in [Op::Open, Op::Fopen, Op::Connect, Op::Listen, Op::Point].into_iter().chain(SIGNS) {
         if let Some(word) = real::WAITING.of(op as usize) {
             word.store(TRACK, Ordering::Relaxed);
         }
@@ -349,6 +342,7 @@ fn arm_tree(session: &Session, what: &[u8], which: &[u8]) {
 
 /// Stands in front of the program's main, without a frame of its own.
 #[unsafe(naked)]
+#[unsafe(link_section = ".text.chaos_start")]
 unsafe extern "C" fn main_entry() {
     std::arch::naked_asm!(
         "push rdi",
@@ -368,6 +362,7 @@ type StartMain = unsafe extern "C-unwind" fn(Main, c_int, *mut *mut c_char, usiz
 
 /// libc's start of a program: where `main` is known. Interposable on glibc and musl alike.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = ".text.chaos_start")]
 unsafe extern "C-unwind" fn __libc_start_main(
     main: Main,
     argc: c_int,

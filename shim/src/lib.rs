@@ -12,9 +12,15 @@
 //!    could do there, publishes the record (`log.rs`, which `resource.rs` gives a name), and only then does
 //!    `effects.rs` touch the call.
 //! 5. `tree.rs` knows who this process and thread are and claims their `slots.rs` in the session; `children.rs` passes
-//!    the session on in environments; `init.rs` attaches, arms, and hides us.
+//!    the session on in environments; `init.rs` attaches, arms (`signs.rs`: when a runtime has booted), and hides us.
+//!    A rule that is added later is taken up by `learn.rs`, when a call first meets its bit.
 //! 6. `loaded.rs` walks the loaded modules and `elf.rs` looks into their symbol tables, in place of dlsym; `portable.rs`
-//!    has what std needs and some libc lacks: one file serves every glibc from 2.17 on, and musl.
+//!    has what std needs and some libc lacks: one file serves every glibc from 2.17 on, and musl. `versions.rs` has the
+//!    names that stand for two functions in glibc.
+//! 7. `watch.rs` sees what a program gets over: while an operation has open episodes, its calls are made by way of it.
+//!
+//! What a program asks of us by name is in `api/`: the functions of `include/chaos.h`, and `chaos_fail` in
+//! `hooks/point.rs`.
 //!
 //! Quotas of disk (`disk.rs`) know what each file has taken.
 //!
@@ -27,6 +33,7 @@
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 compile_error!("the shim is written for x86-64 Linux");
 
+mod api;
 mod call;
 mod census;
 mod children;
@@ -38,8 +45,10 @@ mod effects;
 mod elf;
 mod fds;
 mod guard;
+mod handing;
 mod hooks;
 mod init;
+mod learn;
 mod loaded;
 mod log;
 mod memory;
@@ -51,11 +60,15 @@ mod real;
 mod resource;
 mod select;
 mod session;
+mod signs;
 mod slots;
 mod standalone;
 mod stream;
+mod supervised;
 mod sys;
 mod target;
 mod text;
 mod tree;
+mod versions;
 mod wall;
+mod watch;

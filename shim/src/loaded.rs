@@ -2,7 +2,8 @@
 //!
 //! The list is the one that the loader keeps for debuggers: no call is made to find it, for such a call may be somebody
 //! else's (ThreadSanitizer has a dl_iterate_phdr of its own, which fails before it is set up) and takes a lock, which a
-//! forked child may find taken. What is looked up late, while another thread unloads a library, is the price.
+//! forked child may find taken. What another thread loads or unloads meanwhile stands behind all that was there at the start:
+//! only a name that libc lacks is looked for there.
 
 use crate::elf::{Module, Name};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -116,6 +117,7 @@ fn load_address(headers: &[libc::Elf64_Phdr]) -> usize {
 }
 
 /// What the loader has written into the program's dynamic section for debuggers.
+#[unsafe(link_section = ".text.chaos_start")]
 fn first_of_list() -> Option<*const LinkMap> {
     const DT_DEBUG: usize = 21;
     let headers = program_headers();
@@ -166,23 +168,25 @@ fn each_by_libc<F: FnMut(&Loaded) -> bool>(mut visit: F) {
     unsafe { libc::dl_iterate_phdr(Some(call::<F>), (&raw mut visit).cast()) };
 }
 
-/// Visits the symbols of the modules behind this one, among which RTLD_NEXT looks.
-pub fn each_behind_us(mut visit: impl FnMut(&Module) -> bool) {
-    let mut behind = false;
-    each(|loaded| {
-        if !behind {
-            behind = loaded.is_ours();
-            return false;
-        }
-        loaded.symbols().is_some_and(|module| visit(&module))
-    });
+/// As dlsym with RTLD_NEXT, from here.
+#[unsafe(link_section = ".text.chaos_start")]
+pub fn next(name: Name<'_>) -> Option<*mut c_void> {
+    next_by(|module| module.find(name))
 }
 
-/// As dlsym with RTLD_NEXT, from here.
-pub fn next(name: Name<'_>) -> Option<*mut c_void> {
+/// As dlvsym with RTLD_NEXT, from here.
+pub fn next_version(name: Name<'_>, version: &CStr) -> Option<*mut c_void> {
+    next_by(|module| module.find_version(name, version))
+}
+
+fn next_by(look: impl Fn(&Module) -> Option<*mut c_void>) -> Option<*mut c_void> {
     let mut found = None;
-    each_behind_us(|module| {
-        found = module.find(name);
+    let mut behind = false;
+    each(|loaded| {
+        if behind {
+            found = loaded.symbols().and_then(|module| look(&module));
+        }
+        behind |= loaded.is_ours();
         found.is_some()
     });
     found

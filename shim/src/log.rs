@@ -7,7 +7,7 @@ use crate::guard::Thread;
 use crate::session::Session;
 use crate::{clock, sys, tree};
 use chaos_table::record::{CONT, CONT_TEXT, Continuation, MAX_TEXT, Record, kind, slots_for, status};
-use chaos_table::session::Header;
+use chaos_table::session::{Header, ThreadSlot};
 use std::mem::offset_of;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -30,13 +30,21 @@ const DONE: u64 = 3;
 /// Publishes a record; `None` when the log is full: then what it tells of must not happen.
 ///
 /// `record` says what happened; when, where and by whom is filled in, by whom only where no pid is given. `texts` are joined; with more than one each is ended by NUL.
+#[unsafe(link_section = ".text.chaos_start")]
 pub fn publish(session: &Session, thread: &Thread, record: &mut Record, texts: &[&[u8]]) -> Option<Ticket> {
     let ends = usize::from(texts.len() > 1);
     let length: usize = texts.iter().map(|text| text.len() + ends).sum();
     let slots = slots_for(length);
     let index = claim(session, slots as u64)?;
     record.commit = 0;
-    record.at_ns = clock::stamp(thread).saturating_sub(session.start_ns);
+    // A thread's anchor is kept for its injections: storing it would cost a parent that has just forked a page.
+    let now = if record.kind == kind::PROCESS { clock::exact() } else { clock::stamp(thread) };
+    record.at_ns = now.saturating_sub(session.start_ns);
+    if record.kind == kind::INJECTION && thread.slot.get() != 0 {
+        let slot = thread.slot.get() as *mut ThreadSlot;
+        // SAFETY: the thread's own slot, from `session.thread`.
+        unsafe { (*slot).injections += 1 };
+    }
     if record.pid == 0 {
         (record.pid, record.tid, record.process) = tree::who(thread);
     }
@@ -69,7 +77,8 @@ impl Ticket {
         NonZeroU64::new(index << 8 | how << 6 | u64::from(rule & 63)).map(Ticket)
     }
 
-    fn index(self) -> u64 {
+    /// Ring index of the record.
+    pub fn index(self) -> u64 {
         self.0.get() >> 8
     }
 

@@ -35,32 +35,49 @@ struct Range {
     end: AtomicUsize,
     wanted: AtomicU64,
     spared: AtomicU64,
+    /// Of which [`EPOCH`] it knows the rules.
+    epoch: AtomicU64,
 }
 
 static RANGES: [Range; REMEMBERED] = [const {
-    Range { first: AtomicUsize::new(0), end: AtomicUsize::new(0), wanted: AtomicU64::new(0), spared: AtomicU64::new(0) }
+    Range {
+        first: AtomicUsize::new(0),
+        end: AtomicUsize::new(0),
+        wanted: AtomicU64::new(0),
+        spared: AtomicU64::new(0),
+        epoch: AtomicU64::new(0),
+    }
 }; REMEMBERED];
+/// How often [`outdated`] was called.
+static EPOCH: AtomicU64 = AtomicU64::new(0);
 /// Ranges that were claimed.
 static CLAIMED: AtomicUsize = AtomicUsize::new(0);
 
+/// There are more rules now, of which what is remembered says nothing.
+pub fn outdated() {
+    EPOCH.fetch_add(1, Ordering::SeqCst);
+    CLAIMED.store(0, Ordering::Relaxed);
+}
+
 /// What the rules say of the module that holds this address.
 pub fn standing(session: &Session, address: usize) -> Standing {
+    let epoch = EPOCH.load(Ordering::SeqCst);
     let known = RANGES.iter().take(CLAIMED.load(Ordering::Relaxed)).find(|range| {
         let end = range.end.load(Ordering::Acquire);
-        address < end && address >= range.first.load(Ordering::Relaxed)
+        address < end && address >= range.first.load(Ordering::Relaxed) && range.epoch.load(Ordering::Relaxed) == epoch
     });
     match known {
         Some(range) => {
             Standing { wanted: range.wanted.load(Ordering::Relaxed), spared: range.spared.load(Ordering::Relaxed) }
         }
-        None => ask(session, address),
+        None => ask(session, address, epoch),
     }
 }
 
 /// Asks the kernel, and remembers the answer.
 #[cold]
 #[inline(never)]
-fn ask(session: &Session, address: usize) -> Standing {
+fn ask(session: &Session, address: usize, epoch: u64) -> Standing {
     let found = paths::with_desk(|desk| {
         let (first, end) = desk.mapping(address)?;
         let path = desk.path.bytes();
@@ -80,6 +97,7 @@ fn ask(session: &Session, address: usize) -> Standing {
         range.first.store(first, Ordering::Relaxed);
         range.wanted.store(standing.wanted, Ordering::Relaxed);
         range.spared.store(standing.spared, Ordering::Relaxed);
+        range.epoch.store(epoch, Ordering::Relaxed);
         range.end.store(end, Ordering::Release);
     }
     standing

@@ -39,7 +39,7 @@ pub fn forget(fd: i32) {
 /// Whether bytes are counted at this operation.
 #[inline(always)]
 pub fn is_counted(session: &Session, op: Op) -> bool {
-    real::word(op as usize) & session.metered & RULE_BITS & tree::me().rules != 0
+    real::word(op as usize) & session.metered() & RULE_BITS & tree::me().rules() != 0
 }
 
 /// Adds what a call has moved, and gives it back.
@@ -70,7 +70,7 @@ pub fn is_due(rule: &Rule, index: usize, op: Op, fd: i32, amount: u64) -> bool {
 /// midst instead, since it takes all.
 pub fn allowed(session: &Session, op: Op, fd: i32, len: usize, flags: i32) -> usize {
     let Some(connection) = of(fd) else { return len };
-    let wanted = real::word(op as usize) & session.metered & RULE_BITS & tree::me().rules;
+    let wanted = real::word(op as usize) & session.metered() & RULE_BITS & tree::me().rules();
     let wanted = wanted & !connection.asked.load(Ordering::Relaxed);
     let (wanted, _) = fds::standing(session, fd).select(wanted, session.only_files(op), session.only_sockets(op));
     let limits = session.rules().iter().enumerate().filter(|(index, _)| wanted & (1 << index) != 0);

@@ -2,9 +2,10 @@
 
 use crate::text::Text;
 use crate::{clock, sys};
+use chaos_table::decide::{HASH_START, hash_on};
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Longest path that is told apart, as the kernel has it.
 pub const PATH_MAX: usize = 4096;
@@ -23,6 +24,8 @@ pub struct Desk {
     rest: PathBuffer,
     link: PathBuffer,
     known: KnownDirectory,
+    /// A link was followed on the way to `path`.
+    linked: bool,
 }
 
 /// Where a directory was found last: resolving each component again would cost a system call each.
@@ -31,11 +34,51 @@ struct KnownDirectory {
     named: Text<512>,
     /// Where that leads.
     is: Text<512>,
+    /// A link was followed on the way there.
+    linked: bool,
     /// Until then, on the coarse monotonic clock. A link that is changed meanwhile is seen late, by a tenth of a second.
     until_ns: u64,
+    /// And as long as this is the number of [`RENAMES`].
+    renames: u64,
 }
 
 const KNOWN_FOR_NS: u64 = 100_000_000;
+
+/// Directories that were found to be no links: to look at each component of each path again would cost a system call
+/// each. An entry is the upper bits of the hash of a whole path, and when it was found, in steps of half of
+/// [`KNOWN_FOR_NS`]: it holds in that step and the next.
+static NO_LINKS: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
+const STEP_BITS: u32 = 24;
+const STEP_MASK: u64 = (1 << STEP_BITS) - 1;
+
+/// How often the program has renamed something or made a link: what was known of names before holds no more.
+static RENAMES: AtomicU64 = AtomicU64::new(0);
+
+/// Forgets where directories were.
+pub fn renamed() {
+    RENAMES.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The hash of a whole path, as names are now.
+fn hash_of(path: &[u8]) -> u64 {
+    hash_on(HASH_START ^ RENAMES.load(Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15), path)
+}
+
+/// The place of a path in [`NO_LINKS`], and what stands there if it was found in this step.
+fn no_link_place(hash: u64, step: u64) -> (Option<&'static AtomicU64>, u64) {
+    // The multiplication leaves the low bits poor.
+    let mixed = hash ^ hash >> 29;
+    (NO_LINKS.get(mixed as usize % NO_LINKS.len()), (mixed & !STEP_MASK) | (step & STEP_MASK))
+}
+
+fn is_no_link(hash: u64, step: u64) -> bool {
+    let (place, now) = no_link_place(hash, step);
+    let (_, before) = no_link_place(hash, step.wrapping_sub(1));
+    place.is_some_and(|place| {
+        let found = place.load(Ordering::Relaxed);
+        found == now || found == before
+    })
+}
 
 struct Place(UnsafeCell<Desk>);
 
@@ -47,9 +90,12 @@ static PLACES: [Place; DESKS] = [const {
         path: Text::EMPTY,
         rest: Text::EMPTY,
         link: Text::EMPTY,
-        known: KnownDirectory { named: Text::EMPTY, is: Text::EMPTY, until_ns: 0 },
+        known: KnownDirectory { named: Text::EMPTY, is: Text::EMPTY, linked: false, until_ns: 0, renames: 0 },
+        linked: false,
     }))
 }; DESKS];
+// Read in every fork child: beside what it reads anyway.
+#[unsafe(link_section = ".data.chaos_start")]
 static TAKEN: AtomicU32 = AtomicU32::new(0);
 
 /// Lends a desk to `body`, its path empty. `None` when there is no memory at all: then nothing can be told of a path.
@@ -104,7 +150,7 @@ impl Desk {
         name.push_number(fd.max(0) as u64);
         name.push(b"\0");
         let Ok(name) = CStr::from_bytes_with_nul(name.bytes()) else { return false };
-        let known = self.path.fill(|room| sys::readlink(name, room).map(<[u8]>::len));
+        let known = self.path.fill(|room| sys::readlink(name, room).ok());
         if let Some(live) = self.path.bytes().strip_suffix(b" (deleted)") {
             let len = live.len();
             self.path.truncate(len);
@@ -123,6 +169,7 @@ impl Desk {
         let Some(path) = (unsafe { sys::string(path) }) else { return false };
         let path = path.to_bytes();
         self.path.truncate(0);
+        self.linked = false;
         if path.first() != Some(&b'/') {
             let based = if dirfd == libc::AT_FDCWD { self.path.fill(sys::getcwd) } else { self.descriptor(dirfd) };
             if !based {
@@ -133,8 +180,13 @@ impl Desk {
         let (directory, last) = path.split_at(split);
         // What is no name of an entry is a way like any other.
         let entry = !follow && !matches!(last, b"" | b"." | b"..");
-        let found = self.enter(directory) && if entry { self.name(last) } else { self.follow(last) };
+        let found = self.enter(directory) && if entry { self.name(last) } else { self.follow(last, None) };
         found && (!self.path.bytes().is_empty() || self.path.push(b"/"))
+    }
+
+    /// Whether what is at `path` has this very name for the kernel: no link led there, and it is in no tree of the kernel's.
+    pub fn is_own_name(&self) -> bool {
+        !self.linked && self.path.bytes().first() == Some(&b'/') && !is_kernel_tree(self.path.bytes())
     }
 
     /// Goes on from `path` to an entry of that directory, whatever it is.
@@ -150,13 +202,17 @@ impl Desk {
         let mut named = Text::<512>::EMPTY;
         let kept = named.push(self.path.bytes()) && named.push(b"/") && named.push(directory);
         let now = clock::coarse();
-        if kept && now < self.known.until_ns && named.bytes() == self.known.named.bytes() {
+        let renames = RENAMES.load(Ordering::Relaxed);
+        let holds = now < self.known.until_ns && renames == self.known.renames;
+        if kept && holds && named.bytes() == self.known.named.bytes() {
             self.path.truncate(0);
+            self.linked = self.known.linked;
             return self.path.push(self.known.is.bytes());
         }
-        if !self.follow(directory) {
+        if !self.follow(directory, Some(now)) {
             return false;
         }
+        (self.known.linked, self.known.renames) = (self.linked, renames);
         self.known.named = named;
         self.known.is.truncate(0);
         let fits = kept && self.known.is.push(self.path.bytes());
@@ -164,19 +220,22 @@ impl Desk {
         true
     }
 
-    /// Goes on from `path` along a part of a path.
-    fn follow(&mut self, part: &[u8]) -> bool {
+    /// Goes on from `path` along a part of a path; `now` (coarse, ns): all of it are directories, of which may be
+    /// remembered that they are no links.
+    fn follow(&mut self, part: &[u8], now: Option<u64>) -> bool {
         self.rest.truncate(0);
-        self.rest.push(part) && self.walk()
+        self.rest.push(part) && self.walk(now.map(|now| now / (KNOWN_FOR_NS / 2)))
     }
 
     /// Goes on from `path` along `rest`, resolving `.`, `..` and symbolic links.
-    fn walk(&mut self) -> bool {
+    fn walk(&mut self, step: Option<u64>) -> bool {
         let mut links = 0;
         let mut at = 0;
         if self.path.bytes() == b"/" {
             self.path.truncate(0);
         }
+        // Of `path` as it stands.
+        let mut hash = hash_of(self.path.bytes());
         while let Some((start, end)) = next_part(self.rest.bytes(), at) {
             at = end;
             let part = self.rest.bytes().get(start..end).unwrap_or(&[]);
@@ -185,6 +244,7 @@ impl Desk {
                 b".." => {
                     let parent = self.path.bytes().iter().rposition(|byte| *byte == b'/').unwrap_or(0);
                     self.path.truncate(parent);
+                    hash = hash_of(self.path.bytes());
                     continue;
                 }
                 _ => {}
@@ -193,9 +253,24 @@ impl Desk {
             if !(self.path.push(b"/") && self.path.push(part)) {
                 return false;
             }
-            if is_kernel_tree(self.path.bytes()) || !self.read_link() {
+            hash = hash_on(hash_on(hash, b"/"), part);
+            let is_known = step.is_some_and(|step| is_no_link(hash, step));
+            if is_known || is_kernel_tree(self.path.bytes()) {
                 continue;
             }
+            match self.read_link() {
+                Ok(()) => {}
+                Err(libc::EINVAL) => {
+                    if let Some(step) = step
+                        && let (Some(place), entry) = no_link_place(hash, step)
+                    {
+                        place.store(entry, Ordering::Relaxed);
+                    }
+                    continue;
+                }
+                Err(_) => continue,
+            }
+            self.linked = true;
             links += 1;
             // What is left of the way comes behind where the link leads.
             let tail = self.rest.bytes().get(end..).unwrap_or(&[]);
@@ -204,21 +279,27 @@ impl Desk {
             }
             std::mem::swap(&mut self.link, &mut self.rest);
             self.path.truncate(if self.rest.bytes().first() == Some(&b'/') { 0 } else { before });
+            hash = hash_of(self.path.bytes());
             at = 0;
         }
         true
     }
 
-    /// Makes `link` where `path` leads, when that is a symbolic link.
-    fn read_link(&mut self) -> bool {
+    /// Makes `link` where `path` leads, when that is a symbolic link; else an errno, EINVAL for anything that is no link.
+    fn read_link(&mut self) -> Result<(), i32> {
         if !self.path.push(b"\0") {
-            return false;
+            return Err(libc::ENAMETOOLONG);
         }
         let length = self.path.bytes().len() - 1;
-        let Ok(name) = CStr::from_bytes_with_nul(self.path.bytes()) else { return false };
-        let found = self.link.fill(|room| sys::readlink(name, room).map(<[u8]>::len));
+        let mut found = Err(libc::ENOENT);
+        if let Ok(name) = CStr::from_bytes_with_nul(self.path.bytes()) {
+            self.link.fill(|room| {
+                found = sys::readlink(name, room);
+                found.ok()
+            });
+        }
         self.path.truncate(length);
-        found
+        found.map(|_| ())
     }
 }
 
@@ -231,7 +312,8 @@ fn next_part(path: &[u8], at: usize) -> Option<(usize, usize)> {
     Some((at + skip, at + skip + len))
 }
 
-/// /proc, /sys and /dev are told by their own names: `/dev/stdin` is not the file behind it.
+/// /proc, /sys and /dev are told by their own names: `/dev/stdin` is not the file behind it. Shared memory is files like
+/// any other.
 fn is_kernel_tree(path: &[u8]) -> bool {
-    [&b"/proc/"[..], b"/sys/", b"/dev/"].iter().any(|tree| path.starts_with(tree))
+    [&b"/proc/"[..], b"/sys/", b"/dev/"].iter().any(|tree| path.starts_with(tree)) && !path.starts_with(b"/dev/shm/")
 }

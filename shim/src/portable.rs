@@ -6,7 +6,7 @@
 
 use crate::elf::Name;
 use crate::loaded;
-use crate::real::{self, Slot, set_errno};
+use crate::real::{Slot, set_errno};
 use crate::sys;
 use std::arch::global_asm;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 macro_rules! hidden {
     ($($binding:ident $name:literal => $function:ident;)*) => {
         global_asm!(
-            ".pushsection .text.chaos_portable,\"ax\",@progbits",
+            ".pushsection .text.chaos_start,\"ax\",@progbits",
             $(
                 concat!(".", stringify!($binding), " ", $name),
                 concat!(".hidden ", $name),
@@ -44,12 +44,12 @@ hidden! {
 }
 
 /// dlsym(3), for std and redhook.
+#[unsafe(link_section = ".text.chaos_start")]
 unsafe extern "C" fn symbol(handle: *mut c_void, name: *const c_char) -> *mut c_void {
     // SAFETY: callers pass a C string.
-    let text = unsafe { CStr::from_ptr(name) };
-    let name = Name::new(text);
+    let name = Name::new(unsafe { CStr::from_ptr(name) });
     let found = match handle {
-        libc::RTLD_NEXT => real::resolved(text).or_else(|| loaded::next(name)),
+        libc::RTLD_NEXT => loaded::next(name),
         _ => loaded::first(name),
     };
     found.unwrap_or(std::ptr::null_mut())

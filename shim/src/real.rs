@@ -1,14 +1,16 @@
 //! The real functions behind our names, and the naked entries in front of them.
 //!
-//! Every interposed symbol has a [`Slot`]: an atomic pointer preset to a stub that resolves it, so that a library's
-//! constructor may call it before ours has run. The constructor resolves all of them. The entry is naked code:
-//! compare the operation's word with zero, jump. It must stay free of frames, for vfork, for cancellation, for speed.
+//! Every interposed symbol has a [`Slot`]: an atomic pointer preset to a stub that resolves it at the first call, so that
+//! a library's constructor may call it before ours has run, and an exec does not pay for hundreds of look-ups (30 us)
+//! of which it needs a dozen. The entry is naked code: compare the operation's word with zero, jump. It must stay free
+//! of frames, for vfork, for cancellation, for speed.
 //!
 //! All slots lie together, and what they are called lies in a section of its own without a pointer in it: every pointer
 //! is a relocation, and every page with one is copied in every process that starts.
 
 use crate::elf::Name;
 use crate::loaded;
+use crate::versions::FIRST_VERSION;
 use chaos_table::rule::OP_ROOM;
 use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
@@ -31,8 +33,8 @@ pub struct Entry {
     name: i32,
 }
 
-/// In place of an alias: no stub stands behind the slot, which is empty while libc lacks the function.
-pub const EMPTY: i32 = 1;
+/// In place of an alias: the slot is for the function's first version, see `versions.rs`.
+pub const FIRST: i32 = 1;
 
 impl Entry {
     fn at<T>(&self, offset: i32) -> *const T {
@@ -46,33 +48,12 @@ impl Entry {
 
     fn alias(&self) -> Option<&'static Slot> {
         // SAFETY: as above.
-        (self.alias != 0 && self.alias != EMPTY).then(|| unsafe { &*self.at(self.alias) })
+        (!matches!(self.alias, 0 | FIRST)).then(|| unsafe { &*self.at(self.alias) })
     }
 
     fn name(&self) -> Name<'static> {
         // SAFETY: as above: of a string that ends with NUL.
         Name::hashed(unsafe { CStr::from_ptr(self.at(self.name)) }, self.hash)
-    }
-}
-
-std::arch::global_asm!(
-    ".hidden __start_chaos_slots",
-    ".hidden __stop_chaos_slots",
-    // So that the section exists whatever is declared.
-    ".pushsection chaos_slots,\"aR\",@progbits",
-    ".popsection",
-);
-
-/// All of them.
-fn entries() -> &'static [Entry] {
-    unsafe extern "C" {
-        static __start_chaos_slots: Entry;
-        static __stop_chaos_slots: Entry;
-    }
-    // SAFETY: the linker puts these names at the ends of the section, which holds nothing but entries.
-    unsafe {
-        let first = &raw const __start_chaos_slots;
-        std::slice::from_raw_parts(first, (&raw const __stop_chaos_slots).offset_from(first) as usize)
     }
 }
 
@@ -110,6 +91,11 @@ pub fn disarm() {
     WORDS.store(AFTERWARDS.load(Relaxed), Relaxed);
 }
 
+/// Lets the entries compare other words, unless they compare something else than `from` by now.
+pub fn turn_to(from: *mut AtomicU64, to: *mut AtomicU64) {
+    let _ = WORDS.compare_exchange(from, to, Relaxed, Relaxed);
+}
+
 /// The word of an operation in the table that the entries look at now.
 #[inline(always)]
 pub fn word(op: usize) -> u64 {
@@ -120,58 +106,20 @@ pub fn word(op: usize) -> u64 {
 
 const _: () = assert!(chaos_table::calls::OPS <= OP_ROOM);
 
-/// Most slots that [`resolve_all`] can tell apart; what is beyond is resolved by its stub.
-const SLOT_ROOM: usize = 1024;
-
-/// Finds every real function now, so that no look-up happens in a signal handler or a forked child.
-pub fn resolve_all() {
-    let entries = entries();
-    let mut resolved = [0u64; SLOT_ROOM / 64];
-    loaded::each_behind_us(|module| {
-        let mut missing = 0;
-        for (words, entries) in resolved.iter_mut().zip(entries.chunks(64)) {
-            for (bit, entry) in entries.iter().enumerate() {
-                if *words & 1 << bit != 0 {
-                    continue;
-                }
-                match module.find(entry.name()) {
-                    Some(found) => {
-                        entry.slot().target.store(found, Relaxed);
-                        *words |= 1 << bit;
-                    }
-                    None => missing += 1,
-                }
-            }
-        }
-        missing == 0
-    });
-    for (words, entries) in resolved.iter().zip(entries.chunks(64)) {
-        for (bit, entry) in entries.iter().enumerate() {
-            if *words & 1 << bit == 0
-                && let Some(alias) = entry.alias()
-            {
-                entry.slot().target.store(alias.target.load(Relaxed), Relaxed);
-            }
-        }
-    }
-}
-
-/// Finds the function of one slot: what the stubs call. It takes no memory.
+/// Finds the function of one slot: what the stubs call, once for each symbol that the program calls. It only reads the
+/// loader's tables: no memory, no lock, no system call, so a signal handler and a forked child may come here.
+#[unsafe(link_section = ".text.chaos_start")]
 unsafe extern "C" fn resolve(entry: &Entry) -> *mut c_void {
-    if let Some(found) = loaded::next(entry.name()) {
+    let found = match entry.alias {
+        FIRST => loaded::next_version(entry.name(), FIRST_VERSION),
+        _ => loaded::next(entry.name()),
+    };
+    if let Some(found) = found {
         entry.slot().target.store(found, Relaxed);
         return found;
     }
     // Not kept: before glibc 2.34 a library that is loaded later may bring it (pthread_create).
     entry.alias().map_or(no_sys as *mut c_void, |alias| alias.target.load(Relaxed))
-}
-
-/// A function that has been declared with [`empty_slots!`] and resolved by the constructor.
-pub fn resolved(name: &CStr) -> Option<*mut c_void> {
-    let hash = crate::elf::hash(name.to_bytes());
-    let mut entries = entries().iter().filter(|entry| entry.hash == hash && entry.alias == EMPTY);
-    let found = entries.find(|entry| entry.name().text == name)?.slot().target.load(Relaxed);
-    (!found.is_null()).then_some(found)
 }
 
 extern "C" fn no_sys() -> isize {
@@ -193,6 +141,7 @@ pub mod null {
 
 /// The common end of the stubs: r11 holds the entry; all argument registers survive.
 #[unsafe(naked)]
+#[unsafe(link_section = ".text.chaos_start")]
 pub unsafe extern "C" fn resolve_and_jump() {
     std::arch::naked_asm!(
         "push rbp",
@@ -226,7 +175,9 @@ pub(crate) use note_caller;
 ///
 /// `Op, symbol(arguments) -> result, real => body;` - the entry jumps to the real function when the operation's word is
 /// zero, and to `body` otherwise, the return address stored in the thread's block; in `body`, `real` is the real function.
-/// Before the operation may stand `[always]`: the word is not asked (calls that the tree hangs on).
+/// A watched operation has `body` called by way of `watch.rs`.
+/// Before the operation may stand `[always]`: the word is not asked (calls that the tree hangs on). `[since "VERSION"]`:
+/// the symbol's first version in libc is another function, hooked by the same body; see `versions.rs`.
 /// `or alias` names the hook whose real function serves where libc lacks the symbol; `or null`: it then returns NULL.
 macro_rules! hooks {
     ($(
@@ -239,49 +190,73 @@ macro_rules! hooks {
 
                 $crate::real::slot!(SLOT, $symbol $(or super::$alias::SLOT)?);
 
-                unsafe extern "C-unwind" fn armed($($arg: $type),*) -> $result {
-                    type Real = unsafe extern "C-unwind" fn($($type),*) -> $result;
-                    // SAFETY: the slot holds the function of this symbol, whose C signature is written here.
-                    let $real: Real = unsafe {
-                        std::mem::transmute(SLOT.target.load(std::sync::atomic::Ordering::Relaxed))
-                    };
-                    // SAFETY: the caller's arguments are passed on as they came.
-                    unsafe { $body }
-                }
-
+                $crate::real::hooks!(@armed $op ($($arg: $type),*) -> $result, $real => $body);
                 $crate::real::hooks!(@entry $symbol $op [$($($mode)*)?]);
+                $crate::versions::first_version! {
+                    [$($($mode)*)?] $op, $symbol($($arg: $type),*) -> $result, $real => $body
+                }
             }
         )*
     };
-    (@entry $symbol:ident $op:ident [always]) => {
+    (@armed $op:ident ($($arg:ident : $type:ty),*) -> $result:ty, $real:ident => $body:expr) => {
+        #[inline(never)]
+        unsafe extern "C-unwind" fn armed($($arg: $type),*) -> $result {
+            type Real = unsafe extern "C-unwind" fn($($type),*) -> $result;
+            // SAFETY: the slot holds the function of this symbol, whose C signature is written here.
+            let $real: Real = unsafe {
+                std::mem::transmute(SLOT.target.load(std::sync::atomic::Ordering::Relaxed))
+            };
+            // SAFETY: the caller's arguments are passed on as they came.
+            unsafe { $body }
+        }
+
+        /// The same while the operation has open episodes.
+        unsafe extern "C-unwind" fn watched($($arg: $type),*) -> $result {
+            // SAFETY: the caller's arguments are passed on as they came.
+            $crate::watch::around(Op::$op, || unsafe { armed($($arg),*) })
+        }
+    };
+    (@entry $symbol:ident $op:ident [always $(since $($version:literal)+)?]) => {
+        #[unsafe(link_section = ".text.chaos_start")]
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $symbol() {
             std::arch::naked_asm!(
+                $crate::versions::named!($symbol $($($version)+)?),
                 $crate::real::note_caller!(),
+                "mov r11, qword ptr [rip + {words}]",
+                "cmp qword ptr [r11 + {offset}], 0",
+                "js {watched}",
                 "jmp {armed}",
+                words = sym $crate::real::WORDS,
+                offset = const Op::$op as usize * 8,
                 caller = const std::mem::offset_of!($crate::guard::Thread, caller),
+                watched = sym watched,
                 armed = sym armed,
             )
         }
-        const _: Op = Op::$op;
     };
-    (@entry $symbol:ident $op:ident []) => {
+    (@entry $symbol:ident $op:ident [$(since $($version:literal)+)?]) => {
+        #[unsafe(link_section = ".text.chaos_start")]
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $symbol() {
             std::arch::naked_asm!(
+                $crate::versions::named!($symbol $($($version)+)?),
                 "mov r11, qword ptr [rip + {words}]",
                 "cmp qword ptr [r11 + {offset}], 0",
                 "jne 2f",
                 "jmp qword ptr [rip + {slot}]",
                 "2:",
                 $crate::real::note_caller!(),
+                // The flags are still those of the comparison: WATCH is the sign.
+                "js {watched}",
                 "jmp {armed}",
                 words = sym $crate::real::WORDS,
                 offset = const Op::$op as usize * 8,
                 slot = sym SLOT,
                 caller = const std::mem::offset_of!($crate::guard::Thread, caller),
+                watched = sym watched,
                 armed = sym armed,
             )
         }
@@ -296,6 +271,7 @@ macro_rules! slot {
         pub static $slot: $crate::real::Slot =
             $crate::real::Slot { target: std::sync::atomic::AtomicPtr::new(stub as *mut std::ffi::c_void) };
 
+        #[unsafe(link_section = ".text.chaos_start")]
         #[unsafe(naked)]
         unsafe extern "C" fn stub() {
             std::arch::naked_asm!(
@@ -322,32 +298,6 @@ macro_rules! slot {
     (@alias $alias:path) => { ".long {alias} - 8b" };
 }
 pub(crate) use slot;
-
-/// Declares slots that stay empty where libc lacks the function: [`resolved`] reads them.
-macro_rules! empty_slots {
-    ($($symbol:ident)*) => {
-        $(
-            std::arch::global_asm!(
-                ".pushsection .data.chaos_slots,\"aw\",@progbits",
-                "7: .quad 0",
-                ".popsection",
-                ".pushsection chaos_names,\"aR\",@progbits",
-                concat!("9: .asciz \"", stringify!($symbol), "\""),
-                ".popsection",
-                ".pushsection chaos_slots,\"aR\",@progbits",
-                ".p2align 2",
-                "8: .long 7b - 8b",
-                ".long {empty}",
-                ".long {hash}",
-                ".long 9b - 8b",
-                ".popsection",
-                empty = const $crate::real::EMPTY,
-                hash = const $crate::elf::hash(stringify!($symbol).as_bytes()),
-            );
-        )*
-    };
-}
-pub(crate) use empty_slots;
 
 /// The C library's own errno of this thread.
 pub fn errno() -> i32 {

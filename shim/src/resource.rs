@@ -19,7 +19,7 @@ pub fn describe(target: Target, desk: &mut Desk) {
             // SAFETY: the program's own arguments.
             push_peer(unsafe { buffer.given(address, len) }, &mut desk.path);
         }
-        Target::Name(text) | Target::Program(text) => {
+        Target::Name(text) | Target::Program(text) | Target::Point(text) => {
             if !text.is_null() {
                 // SAFETY: the program's own argument, a C string.
                 desk.path.push(unsafe { CStr::from_ptr(text) }.to_bytes());

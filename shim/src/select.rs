@@ -6,6 +6,7 @@ use crate::modules;
 use crate::paths;
 use crate::session::Session;
 use crate::text::Text;
+use crate::tree;
 use chaos_table::calls::Op;
 use chaos_table::rule::flag;
 use std::ffi::{CStr, c_char};
@@ -31,6 +32,8 @@ pub enum Target {
     Memory,
     /// A program to be started.
     Program(*const c_char),
+    /// A failure point of the program's own.
+    Point(*const c_char),
     /// A wait for readiness: for how many ns (`u64::MAX`: without end), under which signal mask (NULL: as it is).
     Wait(u64, *const libc::sigset_t),
     /// Nothing that a selector could name.
@@ -41,10 +44,11 @@ pub enum Target {
 /// bytes that the call asks for.
 #[inline(always)]
 pub fn select(session: &Session, op: Op, wanted: u64, target: Target, amount: u64) -> (u64, u64) {
-    let wanted = if wanted & session.picky == 0 { wanted } else { pick(session, wanted, target, amount) };
+    let wanted = if wanted & session.picky() == 0 { wanted } else { pick(session, wanted, target, amount) };
     match target {
         Target::Fd(fd) => select_fd(session, op, wanted, fd),
         Target::Fds(to, from) => select_ends(session, op, wanted, to, from),
+        Target::Path(dirfd, path) if op == Op::Open => select_opened(session, wanted, (dirfd, path)),
         Target::Path(dirfd, path) => select_path(session, wanted, (dirfd, path), true),
         Target::Entry(dirfd, path) => select_path(session, wanted, (dirfd, path), false),
         Target::Entries(old, new) => select_entries(session, wanted, old, new),
@@ -56,8 +60,21 @@ pub fn select(session: &Session, op: Op, wanted: u64, target: Target, amount: u6
         }
         Target::Name(name) => (select_name(session, wanted, name), 0),
         Target::Memory => (if crate::init::may_fail_allocation(guard::thread().caller.get()) { wanted } else { 0 }, 0),
+        Target::Point(name) => (select_point(session, wanted, name), 0),
         Target::Program(_) | Target::Wait(..) | Target::Nothing => (wanted, 0),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn select_point(session: &Session, wanted: u64, name: *const c_char) -> u64 {
+    // SAFETY: the program's own argument, a C string.
+    let name = if name.is_null() { &b""[..] } else { unsafe { CStr::from_ptr(name) }.to_bytes() };
+    let patterns = session.patterns();
+    session.rules().iter().enumerate().fold(0, |bits, (index, rule)| {
+        let matches = !rule.has(flag::POINT) || patterns.process(rule.points, &[name]);
+        bits | wanted & (u64::from(matches) << index)
+    })
 }
 
 /// What holds of a call that acts on two things: a rule that may hit one of them hits the call, unless its `not` names one
@@ -106,7 +123,7 @@ fn select_fd(session: &Session, op: Op, wanted: u64, fd: i32) -> (u64, u64) {
 #[cold]
 #[inline(never)]
 fn pick(session: &Session, wanted: u64, target: Target, amount: u64) -> u64 {
-    let callers = if wanted & session.asks_caller == 0 {
+    let callers = if wanted & session.asks_caller() == 0 {
         modules::Standing::ANY
     } else {
         modules::standing(session, guard::thread().caller.get())
@@ -116,10 +133,13 @@ fn pick(session: &Session, wanted: u64, target: Target, amount: u64) -> u64 {
         Target::Fds(to, from) => [to, from],
         _ => [-1, -1],
     };
+    let own = if wanted & session.owned() == 0 { 0 } else { tree::owner(guard::thread()) };
     let any_in = |first, last| fds.iter().any(|fd| (first..=last).contains(fd));
     session.rules().iter().enumerate().fold(wanted, |bits, (index, rule)| {
         let (bit, except) = (1 << index, &rule.except);
-        let fits = (!rule.has(flag::FD) || any_in(rule.fd_first, rule.fd_last))
+        let is_own = rule.owner == 0 || (rule.owner == own && rule.enabled != 0);
+        let fits = is_own
+            && (!rule.has(flag::FD) || any_in(rule.fd_first, rule.fd_last))
             && (!rule.has(flag::SIZE) || (rule.size_first..=rule.size_last).contains(&amount))
             && (!rule.has(flag::CALLER) || callers.wanted & bit != 0);
         let spared = rule.has(flag::EXCEPT)
@@ -139,6 +159,15 @@ fn select_path(session: &Session, wanted: u64, (dirfd, path): (i32, *const c_cha
         fds::matching_path(session, if known { desk.path.bytes() } else { b"" }, wanted)
     });
     selected.unwrap_or((0, 0))
+}
+
+/// As [`select_path`]; what holds of the path will hold of the descriptor, see [`fds::opened`].
+#[cold]
+#[inline(never)]
+fn select_opened(session: &Session, wanted: u64, (dirfd, path): (i32, *const c_char)) -> (u64, u64) {
+    let found = fds::leading_to(session, dirfd, path);
+    guard::thread().opening.set(found);
+    (found.matching & wanted, found.protected & wanted)
 }
 
 #[cold]

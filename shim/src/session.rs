@@ -4,16 +4,18 @@
 //! read later is an integer for which every value is handled.
 
 use crate::sys;
-use chaos_table::calls::{FaultKind, Op};
+use chaos_table::book::{self, Book};
+use chaos_table::calls::Op;
 use chaos_table::decide::Patterns;
+use chaos_table::live::Shared;
 use chaos_table::record::SLOT;
-use chaos_table::rule::{Matcher, PlanHeader, RULE_BITS, Rule, Span, exhaust, flag, per};
+use chaos_table::rule::{Kinds, Matcher, PlanHeader, RULE_BITS, Rule, Span, WATCH};
 use chaos_table::session::{
     Charge, Header, Layout, Name, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters,
 };
 use std::cell::UnsafeCell;
-use std::mem::offset_of;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::mem::{MaybeUninit, offset_of};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// The session of this process; filled once, before `ATTACHED` is set.
 struct Cell(UnsafeCell<Session>);
@@ -24,6 +26,7 @@ unsafe impl Sync for Cell {}
 #[unsafe(link_section = ".data.chaos_start")]
 static SESSION: Cell = Cell(UnsafeCell::new(Session {
     base: std::ptr::null_mut(),
+    len: 0,
     layout: Layout {
         plan: 0,
         rules: 0,
@@ -37,6 +40,7 @@ static SESSION: Cell = Cell(UnsafeCell::new(Session {
         charges: 0,
         charge_room: 0,
         tree: 0,
+        book: 0,
         processes: 0,
         process_room: 0,
         process_stride: 0,
@@ -52,19 +56,12 @@ static SESSION: Cell = Cell(UnsafeCell::new(Session {
     has_launcher: false,
     until_ns: u64::MAX,
     arm_ns: 0,
-    windowed: 0,
-    counting: 0,
-    complex: 0,
-    clocks: 0,
-    picky: 0,
-    asks_caller: 0,
-    metered: 0,
+    kinds: 0,
     rates: 0,
-    rules: 0,
-    matchers: 0,
-    text: 0,
+    rules: AtomicUsize::new(0),
+    matchers: AtomicUsize::new(0),
+    text: AtomicUsize::new(0),
     limited: false,
-    disk: 0,
 }));
 #[unsafe(link_section = ".data.chaos_start")]
 static ATTACHED: AtomicBool = AtomicBool::new(false);
@@ -72,6 +69,7 @@ static ATTACHED: AtomicBool = AtomicBool::new(false);
 /// A mapped session. What cannot change is copied; the rest is read in place.
 pub struct Session {
     base: *mut u8,
+    len: u64,
     layout: Layout,
     /// CLOCK_MONOTONIC of the start of the run.
     pub start_ns: u64,
@@ -85,29 +83,16 @@ pub struct Session {
     pub until_ns: u64,
     /// Injection does not begin before.
     pub arm_ns: u64,
-    /// Rules for which the time matters.
-    pub windowed: u64,
-    /// Rules that count the matches of the process.
-    pub counting: u64,
-    /// Rules that are more than a rate and such a counter: windows, other counters, limits.
-    pub complex: u64,
-    /// Rules that put clocks off, see `wall.rs`: no call is put to them.
-    pub clocks: u64,
-    /// Rules that look at more of a call than its operation and what it acts on: the descriptor's number, sizes, callers.
-    pub picky: u64,
-    /// Rules that ask which module makes the call.
-    pub asks_caller: u64,
-    /// Rules that cut a connection once some bytes have moved over it.
-    pub metered: u64,
+    /// Where [`Kinds`] is.
+    kinds: usize,
     /// Where the rate of the first rule is.
     rates: usize,
-    rules: usize,
-    matchers: usize,
-    text: usize,
+    /// How many rules this process knows of: more may have been added since.
+    rules: AtomicUsize,
+    matchers: AtomicUsize,
+    text: AtomicUsize,
     /// `--max-faults` was given.
     pub limited: bool,
-    /// Rules that keep a quota of disk.
-    pub disk: u64,
 }
 
 /// The session, once attached.
@@ -143,7 +128,11 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
     // faulted in twice.
     let header: Header = unsafe {
         sys::touch(base);
-        std::ptr::read_volatile(base.cast())
+        let mut copy = MaybeUninit::<Header>::uninit();
+        std::ptr::copy_nonoverlapping(base, copy.as_mut_ptr().cast::<u8>(), size_of::<Header>());
+        // What was checked is what is used, whatever the target writes meanwhile. (A volatile read would go byte by
+        // byte.)
+        std::hint::black_box(copy).assume_init()
     };
     header.check(len)?;
     let layout = header.layout;
@@ -151,8 +140,9 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
     unsafe { sys::touch(base.add(layout.processes as usize)) };
     // SAFETY: `check` said that the area lies inside the mapping; plain data.
     let plan = unsafe { &*base.add(layout.plan as usize).cast::<PlanHeader>() };
-    let mut session = Session {
+    let session = Session {
         base,
+        len,
         layout,
         start_ns: header.start_mono_ns,
         start_wall_ns: header.start_wall_ns,
@@ -160,43 +150,14 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
         has_launcher: header.has_launcher != 0,
         until_ns: plan.until_ns,
         arm_ns: plan.arm_ns,
-        windowed: 0,
-        counting: 0,
-        complex: 0,
-        clocks: 0,
-        picky: 0,
-        asks_caller: 0,
-        metered: 0,
-        rates: 0,
-        rules: (plan.rule_count as usize).min(layout.rule_room as usize).min(chaos_table::rule::MAX_RULES),
-        matchers: (plan.matcher_count as usize).min(layout.matcher_room as usize),
-        text: (plan.text_len as usize).min(layout.text_room as usize),
+        kinds: base as usize + layout.plan as usize + offset_of!(PlanHeader, kinds),
+        rates: base as usize + layout.rules as usize + offset_of!(Rule, rate),
+        rules: AtomicUsize::new(0),
+        matchers: AtomicUsize::new(0),
+        text: AtomicUsize::new(0),
         limited: plan.max_faults != u64::MAX,
-        disk: 0,
     };
-    session.disk = session.find(|rule| rule.what == exhaust::DISK);
-    session.windowed = session.find(|rule| rule.from_ns != 0 || rule.until_ns != u64::MAX);
-    if session.until_ns != u64::MAX || session.arm_ns != 0 {
-        session.windowed = u64::MAX;
-    }
-    session.clocks = session.find(|rule| rule.fault == FaultKind::Clock as u8);
-    session.counting = session.find(|rule| rule.has(flag::COUNTS) && rule.per == per::PROCESS);
-    let more = |rule: &Rule| {
-        (rule.has(flag::COUNTS) && rule.per != per::PROCESS)
-            || rule.times != 0
-            || rule.fault == FaultKind::Exhaust as u8
-    };
-    session.asks_caller = session.find(|rule| rule.has(flag::CALLER) || rule.except.callers.count != 0);
-    session.picky = session.find(|rule| {
-        rule.flags & (flag::FD | flag::SIZE | flag::CALLER) != 0
-            || rule.has(flag::EXCEPT)
-                && (rule.except.callers.count != 0
-                    || rule.except.fd_first <= rule.except.fd_last
-                    || rule.except.size_first <= rule.except.size_last)
-    });
-    session.metered = session.find(|rule| rule.fault == FaultKind::Disconnect as u8 && rule.limit != 0);
-    session.complex = session.windowed | session.picky | session.metered | session.find(more);
-    session.rates = base as usize + layout.rules as usize + offset_of!(Rule, rate);
+    session.learn();
     // SAFETY: nobody reads it before ATTACHED.
     unsafe {
         *SESSION.0.get() = session;
@@ -210,9 +171,78 @@ pub fn publish() {
 }
 
 impl Session {
-    /// The rules that `which` picks, as bits.
-    fn find(&self, which: impl Fn(&Rule) -> bool) -> u64 {
-        self.rules().iter().enumerate().fold(0, |bits, (index, rule)| bits | u64::from(which(rule)) << index)
+    /// Takes up the rules and patterns that are there now.
+    pub fn learn(&self) {
+        let now = |field: usize| self.atomic32(self.layout.plan as usize + field).load(Ordering::Acquire) as usize;
+        let rules = now(offset_of!(PlanHeader, rule_count)).min(self.layout.rule_room as usize);
+        let matchers = now(offset_of!(PlanHeader, matcher_count)).min(self.layout.matcher_room as usize);
+        let text = now(offset_of!(PlanHeader, text_len)).min(self.layout.text_room as usize);
+        self.text.store(text, Ordering::Relaxed);
+        self.matchers.store(matchers, Ordering::Relaxed);
+        self.rules.store(rules.min(chaos_table::rule::MAX_RULES), Ordering::Release);
+    }
+
+    /// Whether there are rules that this process does not know of.
+    pub fn is_behind(&self) -> bool {
+        let now = self.atomic32(self.layout.plan as usize + offset_of!(PlanHeader, rule_count)).load(Ordering::Acquire);
+        (now as usize).min(self.rule_room()) > self.rule_count()
+    }
+
+    /// Rules of a kind; `field` is an offset in [`Kinds`].
+    #[inline(always)]
+    fn kind(&self, field: usize) -> u64 {
+        // SAFETY: inside the mapping, aligned to 8, and only used atomically.
+        unsafe { AtomicU64::from_ptr((self.kinds + field) as *mut u64) }.load(Ordering::Relaxed)
+    }
+
+    /// Rules for which the time matters.
+    pub fn windowed(&self) -> u64 {
+        self.kind(offset_of!(Kinds, windowed))
+    }
+
+    /// Rules that count the matches of the process.
+    #[inline(always)]
+    pub fn counting(&self) -> u64 {
+        self.kind(offset_of!(Kinds, counting))
+    }
+
+    /// Rules that are more than a rate and such a counter: windows, other counters, limits.
+    #[inline(always)]
+    pub fn complex(&self) -> u64 {
+        self.kind(offset_of!(Kinds, complex))
+    }
+
+    /// Rules that put clocks off, see `wall.rs`: no call is put to them.
+    pub fn clocks(&self) -> u64 {
+        self.kind(offset_of!(Kinds, clocks))
+    }
+
+    /// Rules that look at more of a call than its operation and what it acts on: the descriptor's number, sizes, callers,
+    /// the thread.
+    #[inline(always)]
+    pub fn picky(&self) -> u64 {
+        self.kind(offset_of!(Kinds, picky))
+    }
+
+    /// Rules that ask which module makes the call.
+    pub fn asks_caller(&self) -> u64 {
+        self.kind(offset_of!(Kinds, asks_caller))
+    }
+
+    /// Rules that cut a connection once some bytes have moved over it.
+    #[inline(always)]
+    pub fn metered(&self) -> u64 {
+        self.kind(offset_of!(Kinds, metered))
+    }
+
+    /// Rules that keep a quota of disk.
+    pub fn disk(&self) -> u64 {
+        self.kind(offset_of!(Kinds, disk))
+    }
+
+    /// Rules of one thread.
+    pub fn owned(&self) -> u64 {
+        self.kind(offset_of!(Kinds, owned))
     }
 
     /// A pointer into the mapping.
@@ -250,6 +280,20 @@ impl Session {
     /// Whether the kernel keeps time by the TSC, see [`Header::clock`].
     pub fn clock(&self) -> &AtomicU32 {
         self.atomic32(offset_of!(Header, clock))
+    }
+
+    /// Whether injection is switched on and the rule not taken away: what waits by a rule's doing goes on when it is not.
+    pub fn is_in_force(&self, rule: usize) -> bool {
+        let enabled =
+            self.atomic32(self.layout.plan as usize + offset_of!(PlanHeader, enabled)).load(Ordering::Relaxed);
+        let rule = rule.min(self.rule_room() - 1);
+        let kept = self.atomic32(self.layout.rules as usize + rule * size_of::<Rule>() + offset_of!(Rule, enabled));
+        enabled != 0 && kept.load(Ordering::Relaxed) != 0
+    }
+
+    /// What the entries of a process compare that none of the first rules is about.
+    pub fn added_words(&self) -> *mut AtomicU64 {
+        self.at(self.layout.plan as usize + offset_of!(PlanHeader, added))
     }
 
     /// The words that the entries compare.
@@ -335,6 +379,11 @@ impl Session {
         self.plan_word(offset_of!(PlanHeader, planned) + op as usize * 8)
     }
 
+    /// The rules that are in force on an operation now.
+    pub fn word(&self, op: Op) -> u64 {
+        self.plan_word(offset_of!(PlanHeader, ops) + op as usize * 8)
+    }
+
     /// Arms the tree: from now on every process sees the rules. Doing it twice changes nothing.
     pub fn arm_tree(&self, now: u64) {
         let plan = self.layout.plan as usize;
@@ -344,9 +393,60 @@ impl Session {
         let in_force = if enabled { u64::MAX } else { !RULE_BITS };
         for op in 0..chaos_table::calls::OPS {
             let planned = self.plan_word(offset_of!(PlanHeader, planned) + op * 8) & in_force;
-            self.atomic64(plan + offset_of!(PlanHeader, ops) + op * 8).store(planned, Ordering::Relaxed);
+            self.atomic64(plan + offset_of!(PlanHeader, ops) + op * 8).fetch_or(planned, Ordering::Relaxed);
         }
-        self.atomic32(plan + offset_of!(PlanHeader, armed)).store(1, Ordering::Release);
+        self.atomic32(plan + offset_of!(PlanHeader, armed)).store(1, Ordering::SeqCst);
+        // A rule that was added meanwhile did not see that the tree is armed.
+        for op in 0..chaos_table::calls::OPS {
+            let planned = self.plan_word(offset_of!(PlanHeader, planned) + op * 8) & in_force;
+            self.atomic64(plan + offset_of!(PlanHeader, ops) + op * 8).fetch_or(planned, Ordering::Relaxed);
+        }
+    }
+
+    /// The book of open episodes.
+    pub fn book(&self) -> &Book {
+        // SAFETY: inside the mapping, aligned to 64, and made of atomics alone, for which any bytes are valid.
+        unsafe { &*self.at(self.layout.book as usize) }
+    }
+
+    /// Whether an operation is watched. Not the book is asked: its page is one that a process may never need.
+    pub fn is_watched(&self, op: Op) -> bool {
+        self.plan_word(offset_of!(PlanHeader, ops) + op as usize * 8) & WATCH != 0
+    }
+
+    /// Has an operation and its kin watched while they have open episodes.
+    pub fn watch(&self, op: Op) {
+        book::kin(op).iter().for_each(|op| self.watch_one(*op));
+    }
+
+    /// Looked at again once its bit is gone: another process may have opened an episode meanwhile.
+    fn watch_one(&self, op: Op) {
+        let word = self.atomic64(self.layout.plan as usize + offset_of!(PlanHeader, ops) + op as usize * 8);
+        for _ in 0..2 {
+            let watched = self.book().watches(op);
+            if watched == (word.load(Ordering::SeqCst) & WATCH != 0) {
+                return;
+            }
+            if watched {
+                word.fetch_or(WATCH, Ordering::SeqCst);
+                return;
+            }
+            word.fetch_and(!WATCH, Ordering::SeqCst);
+        }
+    }
+
+    /// The members of all roles.
+    pub fn roles(&self) -> Span {
+        // SAFETY: inside the mapping; plain data.
+        unsafe {
+            let plan = self.at::<PlanHeader>(self.layout.plan as usize);
+            (&raw const (*plan).roles).read_volatile()
+        }
+    }
+
+    /// A moment of CLOCK_MONOTONIC as ns since the start of the run.
+    pub fn since_start(&self, now: u64) -> u64 {
+        now.saturating_sub(self.start_ns)
     }
 
     /// The globs of `protect`, and the text of the user's working directory. Not the whole head: it is larger than
@@ -364,7 +464,7 @@ impl Session {
     pub fn rules(&self) -> &[Rule] {
         // SAFETY: inside the mapping; plain data that is never written once published, but for the live fields, which
         // are read through `rule_live`. A target that writes here spoils its own decisions only.
-        unsafe { std::slice::from_raw_parts(self.at(self.layout.rules as usize), self.rules) }
+        unsafe { std::slice::from_raw_parts(self.at(self.layout.rules as usize), self.rule_count()) }
     }
 
     /// The rate of a rule as it is now.
@@ -380,8 +480,14 @@ impl Session {
         // SAFETY: inside the mapping; plain data, see `rules`.
         unsafe {
             Patterns {
-                matchers: std::slice::from_raw_parts(self.at::<Matcher>(self.layout.matchers as usize), self.matchers),
-                text: std::slice::from_raw_parts(self.at::<u8>(self.layout.text as usize), self.text),
+                matchers: std::slice::from_raw_parts(
+                    self.at::<Matcher>(self.layout.matchers as usize),
+                    self.matchers.load(Ordering::Relaxed),
+                ),
+                text: std::slice::from_raw_parts(
+                    self.at::<u8>(self.layout.text as usize),
+                    self.text.load(Ordering::Relaxed),
+                ),
             }
         }
     }
@@ -457,9 +563,15 @@ impl Session {
         unsafe { slot.add(1).cast::<ThreadCounters>().add(rule) }
     }
 
-    /// How many rules there are.
+    /// How many rules this process knows of.
+    #[inline(always)]
     pub fn rule_count(&self) -> usize {
-        self.rules
+        self.rules.load(Ordering::Relaxed)
+    }
+
+    /// Room for so many rules.
+    pub fn rule_room(&self) -> usize {
+        self.layout.rule_room as usize
     }
 
     /// Next slot to be claimed.
@@ -496,5 +608,42 @@ impl Session {
     /// A counter of the header; `field` is an offset in [`Header`].
     pub fn counter(&self, field: usize) -> &AtomicU64 {
         self.atomic64(field.min(size_of::<Header>() - 8))
+    }
+}
+
+impl Session {
+    /// Bytes of the mapping.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn place(&self, at: usize, len: usize) -> Option<*mut u8> {
+        let end = at.checked_add(len)?;
+        // SAFETY: the whole range lies inside the mapping.
+        (end as u64 <= self.len).then(|| unsafe { self.base.add(at) })
+    }
+}
+
+impl Shared for Session {
+    fn read(&self, at: usize, into: &mut [u8]) -> bool {
+        let Some(from) = self.place(at, into.len()) else { return false };
+        // SAFETY: inside the mapping; whatever is read there is not believed.
+        unsafe { std::ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) };
+        true
+    }
+
+    fn write(&self, at: usize, bytes: &[u8]) -> bool {
+        let Some(to) = self.place(at, bytes.len()) else { return false };
+        // SAFETY: inside the mapping; nobody reads there before a word says so, see `chaos_table::live`.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        true
+    }
+
+    fn word32(&self, at: usize) -> Option<&AtomicU32> {
+        self.place(at, 4).filter(|_| at.is_multiple_of(4)).map(|_| self.atomic32(at))
+    }
+
+    fn word64(&self, at: usize) -> Option<&AtomicU64> {
+        self.place(at, 8).filter(|_| at.is_multiple_of(8)).map(|_| self.atomic64(at))
     }
 }

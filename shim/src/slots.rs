@@ -2,7 +2,7 @@
 
 use crate::session::Session;
 use crate::sys;
-use chaos_table::session::{ProcessSlot, ThreadSlot, TreeCounters, slot_state};
+use chaos_table::session::{Header, ProcessSlot, ThreadSlot, TreeCounters, slot_state};
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -64,13 +64,14 @@ pub fn fold(session: &Session, slot: *mut ThreadSlot) {
         if won.is_err() {
             return;
         }
-        for rule in 0..session.rule_count() {
+        for rule in 0..session.rule_room() {
             let counters = session.thread_counters(slot, rule).read();
             session.tree(rule, offset_of!(TreeCounters, matched)).fetch_add(counters.matched, Ordering::Relaxed);
             session
                 .tree(rule, offset_of!(TreeCounters, protected))
                 .fetch_add(u64::from(counters.protected), Ordering::Relaxed);
         }
+        session.counter(offset_of!(Header, injections)).fetch_add((*slot).injections, Ordering::Relaxed);
         state.store(slot_state::FREE, Ordering::Release);
     }
 }

@@ -6,11 +6,11 @@ use crate::{children, clock, sys};
 use chaos_table::compile::{Context, compile};
 use chaos_table::environment::{Environment, from_env};
 use chaos_table::errno::errno_name;
-use chaos_table::rule::{OP_ROOM, PlanHeader, flag};
-use chaos_table::session::{Header, SIZE_ALONE, Start, image};
+use chaos_table::live::keeps_table;
+use chaos_table::rule::flag;
+use chaos_table::session::{SIZE_ALONE, Start, image};
 use once_cell::sync::OnceCell;
 use std::io::Write;
-use std::mem::offset_of;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -84,25 +84,8 @@ fn is_same_table(path: &Path, head: &[u8], seeded: bool) -> bool {
     if file.read_exact_at(&mut there, 0).is_err() {
         return false;
     }
-    let table = |bytes: &[u8]| {
-        let from = bytemuck::pod_read_unaligned::<Header>(bytes.get(..size_of::<Header>())?).layout.plan as usize;
-        let mut table = bytes.get(from..)?.to_vec();
-        // What changes once the tree is armed.
-        for (at, size) in [
-            (offset_of!(PlanHeader, armed), size_of::<u32>()),
-            (offset_of!(PlanHeader, armed_ns), size_of::<u64>()),
-            (offset_of!(PlanHeader, ops), size_of::<[u64; OP_ROOM]>()),
-        ] {
-            table.get_mut(at..at + size)?.fill(0);
-        }
-        if !seeded {
-            // Each process drew a seed of its own; that of the first counts.
-            let seed = offset_of!(PlanHeader, seed);
-            table.get_mut(seed..seed + 8)?.fill(0);
-        }
-        Some(table)
-    };
-    table(&there).is_some() && table(&there) == table(head)
+    // Each process without a seed of the table's drew one of its own; that of the first counts.
+    keeps_table(head, &there, seeded)
 }
 
 /// Makes the file complete under another name, then links it to its own: whoever comes second finds it whole.

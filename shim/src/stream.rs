@@ -4,24 +4,65 @@
 //! there it is part of the ABI, since macros of the header used to be compiled into programs. Only that bit is touched,
 //! and only once ferror itself has read it in a block of ours.
 
-use libc::{FILE, c_int};
-use std::ffi::c_void;
+use crate::sys;
+pub use chaos_table::fits::condition;
+use libc::{FILE, c_char, c_int};
+use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// `_IO_ERR_SEEN` of glibc, `F_ERR` of musl.
 const ERROR: u32 = 0x20;
 
-/// What a stream's state allows: bits that its hooks give to `effects::fitting` beside the descriptor.
-pub mod condition {
-    /// The end has been read: no call asks the kernel any more.
-    pub const AT_END: i32 = 1;
-    /// Bytes wait to be written.
-    pub const PENDING: i32 = 2;
-    /// This libc keeps its error flag where we do not know it.
-    pub const UNKNOWN: i32 = 4;
+/// The upper half of the flags in glibc; musl sets no bit there.
+const GLIBC: u32 = 0xfbad;
+/// glibc: no buffer; the buffer is being written.
+const UNBUFFERED: u32 = 2;
+const PUTTING: u32 = 0x800;
+/// glibc's buffers are not larger, unless the program asks for one.
+const BUFSIZ: usize = 8192;
+
+/// What a call gives to a stream.
+#[derive(Clone, Copy)]
+pub enum Given {
+    /// Nothing, or what cannot be told.
+    Unknown,
+    /// So many bytes, of which one may end a line.
+    Length(usize),
+    /// These bytes.
+    Bytes(*const c_void, usize),
+    /// A C string.
+    Text(*const c_char),
+    /// A C string and the end of a line.
+    Line(*const c_char),
+    /// One byte.
+    Byte(u8),
+}
+
+impl Given {
+    /// How many bytes, and whether the end of a line is among them.
+    fn measure(self) -> Option<(usize, bool)> {
+        let ends = |bytes: &[u8]| bytes.contains(&b'\n');
+        // SAFETY: what the program passes to the call that reads it.
+        unsafe {
+            match self {
+                Given::Unknown => None,
+                Given::Length(len) => Some((len, true)),
+                Given::Bytes(_, 0) => Some((0, false)),
+                Given::Bytes(bytes, len) => Some((len, ends(std::slice::from_raw_parts(bytes.cast(), len)))),
+                Given::Text(text) => {
+                    let text = CStr::from_ptr(text).to_bytes();
+                    Some((text.len(), ends(text)))
+                }
+                Given::Line(text) => Some((CStr::from_ptr(text).to_bytes().len() + 1, true)),
+                Given::Byte(byte) => Some((1, byte == b'\n')),
+            }
+        }
+    }
 }
 
 unsafe extern "C" {
+    fn __fbufsize(stream: *mut FILE) -> usize;
+    fn __flbf(stream: *mut FILE) -> c_int;
     fn __fpending(stream: *mut FILE) -> usize;
     fn __fpurge(stream: *mut FILE);
     fn feof_unlocked(stream: *mut FILE) -> c_int;
@@ -69,6 +110,39 @@ pub fn condition_of(stream: *mut FILE) -> i32 {
     // SAFETY: the program passes this stream to a stream call, which looks at the same.
     let (ended, pending) = unsafe { (feof_unlocked(stream) != 0, __fpending(stream) != 0) };
     bit(ended, condition::AT_END) | bit(pending, condition::PENDING) | bit(!error_flag_is_known(), condition::UNKNOWN)
+}
+
+/// Whether the buffer takes all that a call gives: it writes only where the stream has none or what is in it must be
+/// flushed, and only then it can fail (POSIX, fputc).
+pub fn takes(stream: *mut FILE, given: Given) -> bool {
+    let Some((len, ends_line)) = given.measure() else { return false };
+    // SAFETY: the program passes this stream to a stream call, which looks at the same; the flags are its first word.
+    let (flags, size, pending, by_lines) = unsafe {
+        let flags = AtomicU32::from_ptr(stream.cast::<c_void>().cast()).load(Ordering::Relaxed);
+        (flags, __fbufsize(stream), __fpending(stream), __flbf(stream) != 0)
+    };
+    if by_lines && ends_line {
+        return false;
+    }
+    if flags >> 16 != GLIBC {
+        return len <= size.saturating_sub(pending);
+    }
+    match size {
+        _ if flags & UNBUFFERED != 0 => false,
+        0 => len < first_buffer(descriptor_of(stream)),
+        // What begins with a whole block is written at once.
+        _ if flags & PUTTING == 0 => len < size,
+        _ => len <= size.saturating_sub(pending),
+    }
+}
+
+/// The size of the buffer that glibc will make for a descriptor, 0 where that may be one for lines.
+fn first_buffer(fd: c_int) -> usize {
+    match sys::fstat(fd) {
+        Some(stat) if stat.st_mode & libc::S_IFMT == libc::S_IFCHR => 0,
+        Some(stat) if stat.st_blksize > 0 => BUFSIZ.min(stat.st_blksize as usize),
+        _ => BUFSIZ,
+    }
 }
 
 /// Whether ferror reads the bit that we would set: asked of a block of zeroes, which both libcs take for an unlocked

@@ -233,11 +233,50 @@ pub fn readable(path: &CStr) -> bool {
     result == 0
 }
 
-/// readlink(2) into `buffer`; `None` on any error.
-pub fn readlink<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+/// execve(2): the errno, as it comes back only when it fails.
+///
+/// # Safety
+/// `path` must be a C string, the others NULL or arrays of C strings that end with NULL.
+pub unsafe fn execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> i32 {
+    // SAFETY: the caller says so.
+    -unsafe { raw!(SYS_execve, path, argv, envp) } as i32
+}
+
+/// Whether a file can be executed by this process.
+pub fn executable(path: &CStr) -> bool {
+    // SAFETY: a C string; the last two are a mode and flags.
+    unsafe { raw!(SYS_faccessat2, libc::AT_FDCWD, path.as_ptr(), libc::X_OK, libc::AT_EACCESS) == 0 }
+}
+
+/// Asks the seccomp engine which process slot is this process's own; `None` below no filter.
+pub fn who_am_i() -> Option<usize> {
+    // SAFETY: no kernel has the call; below a filter of the engine's it is answered, and takes nothing.
+    let answer = unsafe { syscall6(chaos_table::session::WHO_AM_I, [0; 6]) };
+    usize::try_from(answer).ok()?.checked_sub(1)
+}
+
+/// Whether a program gives capabilities to whoever starts it.
+pub fn has_capabilities(fd: i32) -> bool {
+    // SAFETY: the name is a C string; with no room the kernel only tells the size of the value.
+    unsafe { raw!(SYS_fgetxattr, fd, c"security.capability".as_ptr(), 0, 0) > 0 }
+}
+
+/// Whether starting a program gives no rights here: by its mount, or because this process gave them up.
+pub fn gains_nothing(fd: i32) -> bool {
+    // The libc crate does not name the flags of a mount.
+    const FLAGS: usize = 10;
+    let mut of_mount = [0u64; size_of::<libc::statfs>() / 8];
+    // SAFETY: the kernel fills a statfs, which has the size of the array; prctl takes numbers.
+    let (filled, gave_up) =
+        unsafe { (raw!(SYS_fstatfs, fd, of_mount.as_mut_ptr()) == 0, raw!(SYS_prctl, libc::PR_GET_NO_NEW_PRIVS) == 1) };
+    gave_up || (filled && of_mount.get(FLAGS).is_some_and(|flags| flags & libc::ST_NOSUID != 0))
+}
+
+/// readlink(2) into `buffer`; the number of bytes, or an errno.
+pub fn readlink(path: &CStr, buffer: &mut [u8]) -> Result<usize, i32> {
     // SAFETY: the path ends with NUL, the buffer is valid for its length.
     let n = unsafe { raw!(SYS_readlink, path.as_ptr(), buffer.as_mut_ptr(), buffer.len()) };
-    usize::try_from(n).ok().and_then(|n| buffer.get(..n))
+    usize::try_from(n).map_err(|_| -n as i32)
 }
 
 /// getcwd(2) into `buffer`, without its NUL.

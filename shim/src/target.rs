@@ -1,7 +1,9 @@
 //! What an executable is: whether the shim will work in it, and whether it may be told about.
 
 use crate::sys;
+use crate::text::Text;
 use chaos_table::elf::{self, First};
+use chaos_table::image::{self, Image};
 use std::ffi::{CStr, c_char};
 
 /// Scripts name interpreters which may be scripts: as deep as the kernel goes.
@@ -15,19 +17,28 @@ pub struct Verdict {
     pub escape: Option<&'static [u8]>,
     /// A library that must be loaded before ours.
     pub first: Option<First>,
+    /// Only the seccomp engine reaches its system calls.
+    pub hand_over: bool,
 }
 
-const FOLLOWED: Verdict = Verdict { add_ours: true, escape: None, first: None };
+const FOLLOWED: Verdict = Verdict { add_ours: true, escape: None, first: None, hand_over: false };
 
 const fn escape(reason: &'static [u8], add_ours: bool) -> Verdict {
-    Verdict { add_ours, escape: Some(reason), first: None }
+    Verdict { add_ours, escape: Some(reason), first: None, hand_over: false }
 }
 
-/// Looks at the program, the shim and the session, from where the child will be.
+/// Looks at the program, the shim and the session, from where the child will be. `found` gets the path, ended by NUL, of
+/// a program that was looked for in PATH.
 ///
 /// # Safety
 /// `program` must be NULL or a C string.
-pub unsafe fn examine(program: *const c_char, search: bool, library: &[u8], session: &[u8]) -> Verdict {
+pub unsafe fn examine(
+    program: *const c_char,
+    search: bool,
+    library: &[u8],
+    session: &[u8],
+    found: &mut Text<1024>,
+) -> Verdict {
     for (path, reason) in [
         (library, &b"the shim cannot be opened from there (chroot, or another user)"[..]),
         (session, &b"the session cannot be opened from there (chroot, or another user)"[..]),
@@ -39,7 +50,7 @@ pub unsafe fn examine(program: *const c_char, search: bool, library: &[u8], sess
     // SAFETY: the program's own argument of a call that is being made.
     let Some(name) = (unsafe { sys::string(program) }) else { return FOLLOWED };
     if search && !name.to_bytes().contains(&b'/') {
-        return search_path(name.to_bytes()).unwrap_or(FOLLOWED);
+        return search_path(name.to_bytes(), found).unwrap_or(FOLLOWED);
     }
     examine_file(name, 0).unwrap_or(FOLLOWED)
 }
@@ -54,7 +65,7 @@ fn with_c_string<R>(path: &[u8], body: impl FnOnce(&CStr) -> R) -> Option<R> {
 }
 
 /// The first executable of that name in PATH.
-fn search_path(name: &[u8]) -> Option<Verdict> {
+fn search_path(name: &[u8], found: &mut Text<1024>) -> Option<Verdict> {
     // SAFETY: getenv only reads the environment, as the exec call that follows does.
     let path = unsafe { libc::getenv(c"PATH".as_ptr()) };
     let path = if path.is_null() {
@@ -64,14 +75,14 @@ fn search_path(name: &[u8]) -> Option<Verdict> {
         unsafe { CStr::from_ptr(path) }.to_bytes()
     };
     path.split(|byte| *byte == b':').find_map(|dir| {
-        let mut buffer = crate::text::Text::<1024>::EMPTY;
+        found.truncate(0);
         // An empty entry is the working directory.
         let dir = if dir.is_empty() { b"." } else { dir };
-        let whole = buffer.push(dir) && buffer.push(b"/") && buffer.push(name) && buffer.push(b"\0");
+        let whole = found.push(dir) && found.push(b"/") && found.push(name) && found.push(b"\0");
         if !whole {
             return None;
         }
-        examine_file(CStr::from_bytes_with_nul(buffer.bytes()).ok()?, 0)
+        examine_file(CStr::from_bytes_with_nul(found.bytes()).ok()?, 0)
     })
 }
 
@@ -81,27 +92,44 @@ fn examine_file(path: &CStr, depth: u32) -> Option<Verdict> {
     if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
         return None;
     }
-    let gains = (stat.st_mode & libc::S_ISUID != 0 && stat.st_uid != effective_uid())
-        || (stat.st_mode & (libc::S_ISGID | libc::S_IXGRP) == libc::S_ISGID | libc::S_IXGRP
-            && stat.st_gid != effective_gid());
-    if gains {
-        return Some(escape(b"setuid or setgid program", false));
-    }
-    let mut head = [0u8; 1024];
+    let mut head = [0u8; image::HEAD];
     let fd = sys::open(path, libc::O_RDONLY, 0).ok()?;
     let n = sys::pread(fd, &mut head, 0);
     let head = head.get(..n).unwrap_or(&[]);
-    let first = elf::first_library(head, |buffer, at| sys::pread(fd, buffer, at));
+    let read = |buffer: &mut [u8], at: u64| sys::pread(fd, buffer, at);
+    let (image, first) = (image::image(head, read), elf::first_library(head, read));
+    let gain = gain(fd, &stat).filter(|_| !matches!(image, Image::Script { .. }));
     sys::close(fd);
-    if let Some(script) = head.strip_prefix(b"#!") {
-        if depth >= MAX_SCRIPTS {
-            return Some(FOLLOWED);
-        }
-        let line = script.split(|byte| *byte == b'\n').next().unwrap_or(&[]).trim_ascii();
-        let interpreter = line.split(|byte| matches!(byte, b' ' | b'\t')).next().unwrap_or(&[]);
-        return with_c_string(interpreter, |path| examine_file(path, depth + 1)).flatten();
+    if let Some(gain) = gain {
+        return Some(escape(gain, false));
     }
-    Some(Verdict { first, ..examine_elf(head) })
+    match image {
+        Image::Script { .. } if depth >= MAX_SCRIPTS => Some(FOLLOWED),
+        Image::Script { interpreter, .. } => with_c_string(interpreter, |path| examine_file(path, depth + 1)).flatten(),
+        // exec will refuse what is neither program nor script, or a shell will read it.
+        Image::Dynamic | Image::Loader | Image::Unknown => Some(Verdict { first, ..FOLLOWED }),
+        Image::Foreign => Some(escape(b"not an x86-64 program", false)),
+        // Its own children may be dynamic: they find our variables in the environment that it passes on.
+        Image::Static => Some(Verdict { hand_over: true, ..escape(b"static program", true) }),
+        Image::DynamicGo => {
+            Some(Verdict { hand_over: true, ..escape(b"Go program, which makes its own system calls", true) })
+        }
+    }
+}
+
+/// The rights that the kernel gives to whoever starts this program, which make the loader leave our library out.
+fn gain(fd: i32, stat: &libc::stat) -> Option<&'static [u8]> {
+    let setuid = stat.st_mode & libc::S_ISUID != 0 && stat.st_uid != effective_uid();
+    let both = libc::S_ISGID | libc::S_IXGRP;
+    let setgid = stat.st_mode & both == both && stat.st_gid != effective_gid();
+    let gain = if setuid || setgid {
+        &b"setuid or setgid program"[..]
+    } else if effective_uid() != 0 && sys::has_capabilities(fd) {
+        b"program with file capabilities"
+    } else {
+        return None;
+    };
+    (!sys::gains_nothing(fd)).then_some(gain)
 }
 
 fn effective_uid() -> u32 {
@@ -112,29 +140,4 @@ fn effective_uid() -> u32 {
 fn effective_gid() -> u32 {
     // SAFETY: takes no pointer, cannot fail.
     unsafe { libc::getegid() }
-}
-
-/// Reads an ELF head: class, machine, and whether it names an interpreter.
-fn examine_elf(head: &[u8]) -> Verdict {
-    let half = |at: usize| head.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_le_bytes);
-    let word = |at: usize| head.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
-    let long = |at: usize| head.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
-    if !head.starts_with(b"\x7fELF") {
-        // No ELF and no script: exec will refuse it, or a shell will read it.
-        return FOLLOWED;
-    }
-    if head.get(4) != Some(&2) || half(18) != 62 {
-        return escape(b"not an x86-64 program", false);
-    }
-    let (offset, size, count) = (long(32) as usize, usize::from(half(54)), usize::from(half(56)));
-    let has_interpreter = (0..count).any(|index| {
-        let at = offset.saturating_add(index.saturating_mul(size));
-        at.checked_add(4).is_some_and(|end| end <= head.len()) && word(at) == libc::PT_INTERP
-    });
-    let headers_seen = offset.saturating_add(count.saturating_mul(size)) <= head.len();
-    if has_interpreter || !headers_seen {
-        return FOLLOWED;
-    }
-    // Its own children may be dynamic: they find our variables in the environment that it passes on.
-    escape(b"static program", true)
 }

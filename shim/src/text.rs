@@ -11,6 +11,9 @@ pub struct Text<const N: usize> {
     len: usize,
 }
 
+/// So few bytes are copied here: libc's memcpy lies on a page that a fork child may not have yet.
+const SHORT: usize = 16;
+
 impl<const N: usize> Text<N> {
     /// Nothing.
     pub const EMPTY: Self = Text { bytes: [MaybeUninit::uninit(); N], len: 0 };
@@ -56,8 +59,15 @@ impl<const N: usize> Text<N> {
     pub fn push(&mut self, more: &[u8]) -> bool {
         let room = self.bytes.get_mut(self.len..).unwrap_or(&mut []);
         let n = room.len().min(more.len());
-        // SAFETY: both are valid for `n` bytes; the room is ours alone.
-        unsafe { std::ptr::copy_nonoverlapping(more.as_ptr(), room.as_mut_ptr().cast(), n) };
+        if n <= SHORT {
+            for (to, from) in room.iter_mut().zip(more) {
+                // SAFETY: a byte of our own. Volatile, lest it becomes a call again.
+                unsafe { std::ptr::write_volatile(to, MaybeUninit::new(*from)) };
+            }
+        } else {
+            // SAFETY: both are valid for `n` bytes; the room is ours alone.
+            unsafe { std::ptr::copy_nonoverlapping(more.as_ptr(), room.as_mut_ptr().cast(), n) };
+        }
         self.len += n;
         n == more.len()
     }

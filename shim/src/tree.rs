@@ -4,25 +4,24 @@
 //! by another thread than the main one names the thread, as in `0.1:3`. It is the same in every run with the same
 //! seed, unlike a pid. Decisions hang on its hash; exec goes on with the same lineage and a fresh hash.
 
-use crate::guard::{ORDINAL_TEXT, Thread, thread};
+use crate::guard::{Begun, ORDINAL_TEXT, Thread, thread};
 use crate::session::Session;
 use crate::slots::{claim_process, claim_thread, fold};
 use crate::text::Text;
-use crate::{log, paths, real, sys};
-use chaos_table::decide::{combine, last_component, mix, stream_seed};
-use chaos_table::record::{Record, kind};
-use chaos_table::rule::flag;
-use chaos_table::session::{Header, ProcessCounters, ProcessSlot, ThreadSlot, slot_state};
+use crate::{learn, log, paths, real, sys};
+use chaos_table::decide::{last_component, stream_seed};
+use chaos_table::lineage;
+use chaos_table::record::{Record, escaped, kind};
+use chaos_table::rule::{RULE_BITS, flag};
+use chaos_table::session::{Header, ProcessCounters, ProcessSlot, ThreadSlot, engine, hand_over, slot_state};
 use rand_core::SeedableRng;
 use rand_xorshift::XorShiftRng;
 use std::cell::UnsafeCell;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-/// Longest lineage that is kept as text; deeper ones end in `+`, their hash stays exact.
-pub const LINEAGE_TEXT: usize = 120;
-/// Salt of the hash of an image after exec.
-const EXEC: u64 = 0x6578_6563;
+/// Longest lineage that is kept as text.
+pub const LINEAGE_TEXT: usize = lineage::TEXT;
 
 /// A place in the tree.
 #[derive(Clone, Copy)]
@@ -38,26 +37,32 @@ impl Lineage {
     pub fn root(seed: u64) -> Lineage {
         let mut text = Text::EMPTY;
         text.push(b"0");
-        Lineage { text, hash: mix(seed) }
+        Lineage { text, hash: lineage::root(seed) }
     }
 
     /// The `count`th child that a thread makes.
     fn child(&self, thread: &Thread, count: u32) -> Lineage {
-        let mut text = self.text;
+        let mut child = *self;
+        child.descend(thread, count);
+        child
+    }
+
+    /// Goes on to that child. In place: what a fresh fork copies costs it a page.
+    fn descend(&mut self, thread: &Thread, count: u32) {
         let ordinal = thread.ordinal_text.get();
         let ordinal = ordinal.get(..usize::from(thread.ordinal_len.get())).unwrap_or(&[]);
-        let whole = text.push(b".")
-            && (ordinal.is_empty() || (text.push(ordinal) && text.push(b":")))
-            && text.push_number(u64::from(count));
+        let whole = self.text.push(b".")
+            && (ordinal.is_empty() || (self.text.push(ordinal) && self.text.push(b":")))
+            && self.text.push_number(u64::from(count));
         if !whole {
-            text.mark_cut();
+            self.text.mark_cut();
         }
-        Lineage { text, hash: combine(self.hash, combine(thread.ordinal.get(), u64::from(count))) }
+        self.hash = lineage::child(self.hash, thread.ordinal.get(), count);
     }
 
     /// The next image in the same place.
     pub fn after_exec(&self) -> Lineage {
-        Lineage { text: self.text, hash: combine(self.hash, EXEC) }
+        Lineage { text: self.text, hash: lineage::after_exec(self.hash) }
     }
 }
 
@@ -78,9 +83,43 @@ pub struct Me {
     /// Its executable.
     pub executable: Text<256>,
     /// Rules whose `process` selector matches it, or that have none.
-    pub rules: u64,
+    rules: AtomicU64,
     /// The same of those that put clocks off.
-    pub clocks: u64,
+    clocks: AtomicU64,
+    /// Bits of an operation's word that make a call go the long way: all but those of rules that this process knows.
+    strange: AtomicU64,
+    /// It is below a filter: the seccomp engine has its system calls.
+    pub supervised: bool,
+}
+
+impl Me {
+    /// Rules that are about this process.
+    #[inline(always)]
+    pub fn rules(&self) -> u64 {
+        // Acquire: who sees a rule here sees all that was prepared for it.
+        self.rules.load(Ordering::Acquire)
+    }
+
+    /// Rules that put the clocks of this process off.
+    #[inline(always)]
+    pub fn clocks(&self) -> u64 {
+        self.clocks.load(Ordering::Acquire)
+    }
+
+    /// What makes a call go the long way: [`TRACK`](chaos_table::rule::TRACK) and its like, and rules added since.
+    #[inline(always)]
+    pub fn strange(&self) -> u64 {
+        self.strange.load(Ordering::Relaxed)
+    }
+
+    /// Takes up which rules there are, and which of them are about this process.
+    pub fn set_rules(&self, session: &Session) {
+        let mine = rules_for(session, self);
+        let known = 1u64.checked_shl(session.rule_count() as u32).map_or(u64::MAX, |bit| bit - 1);
+        self.clocks.store(mine & session.clocks(), Ordering::Release);
+        self.rules.store(mine & !session.clocks(), Ordering::Release);
+        self.strange.store(!known, Ordering::Release);
+    }
 }
 
 struct MeCell(UnsafeCell<Me>);
@@ -98,8 +137,10 @@ static ME: MeCell = MeCell(UnsafeCell::new(Me {
     lineage: Lineage { text: Text::EMPTY, hash: 0 },
     program: Text::EMPTY,
     executable: Text::EMPTY,
-    rules: 0,
-    clocks: 0,
+    rules: AtomicU64::new(0),
+    clocks: AtomicU64::new(0),
+    strange: AtomicU64::new(!RULE_BITS),
+    supervised: false,
 }));
 
 /// The generation word, on a page that the kernel wipes in every forked child, however it was forked.
@@ -145,6 +186,12 @@ pub fn who(thread: &Thread) -> (u32, u32, u32) {
     (me().pid, thread.tid.get(), me().uid)
 }
 
+/// A thread, as rules name their owner.
+pub fn owner(thread: &Thread) -> u64 {
+    let (_, tid, image) = who(thread);
+    u64::from(image) << 32 | u64::from(tid)
+}
+
 /// Where a new image stands.
 pub struct Arrival<'a> {
     /// Its place in the tree.
@@ -153,10 +200,13 @@ pub struct Arrival<'a> {
     pub parent: u32,
     /// Slots of the image before exec: process, thread.
     pub inherited: Option<(usize, Option<usize>)>,
+    /// It is said to be below a filter of the seccomp engine.
+    pub supervised: bool,
 }
 
 /// Takes a place in the session for a fresh image, started by this path, and writes its record. False when there is no
 /// room.
+#[unsafe(link_section = ".text.chaos_start")]
 pub fn arrive(session: &Session, arrival: &Arrival<'_>, started_by: &[u8]) -> bool {
     if let Some(page) = sys::mmap(4096, -1)
         && sys::wipe_on_fork(page, 4096)
@@ -165,27 +215,59 @@ pub fn arrive(session: &Session, arrival: &Arrival<'_>, started_by: &[u8]) -> bo
     }
     // SAFETY: the constructor runs before any thread of this image can be inside the shim.
     let me = unsafe { &mut *ME.0.get() };
-    me.executable.fill(|room| sys::readlink(c"/proc/self/exe", room).map(<[u8]>::len));
+    me.executable.fill(|room| sys::readlink(c"/proc/self/exe", room).ok());
     let name = if started_by.is_empty() { me.executable.bytes() } else { started_by };
     me.program.push(last_component(name));
     me.lineage = *arrival.lineage;
-    let rules = rules_for(session, me.program.bytes(), me.executable.bytes());
-    (me.rules, me.clocks) = (rules & !session.clocks, rules & session.clocks);
+    me.supervised = arrival.supervised;
+    me.set_rules(session);
     let inherited = arrival
         .inherited
         .map(|(process, thread)| (session.process(process), thread.map(|thread| session.thread(thread))));
+    if me.supervised && adopt(session, thread(), me) {
+        return true;
+    }
+    // Whoever was to put it below a filter could not.
+    me.supervised = false;
     settle(session, thread(), me, arrival.parent, inherited)
 }
 
-/// Rules whose `process` selector does not exclude this program.
-fn rules_for(session: &Session, program: &[u8], executable: &[u8]) -> u64 {
+/// Rules whose `process` selector does not exclude this program, and that are no other process's alone.
+fn rules_for(session: &Session, me: &Me) -> u64 {
     let patterns = session.patterns();
-    let names = [program, last_component(executable), executable];
+    let executable = me.executable.bytes();
+    let names = [me.program.bytes(), last_component(executable), executable];
     let wanted = session.rules().iter().enumerate().filter(|(_, rule)| {
         (!rule.has(flag::PROCESS) || patterns.process(rule.processes, &names))
             && !patterns.process(rule.except.processes, &names)
+            && (rule.owner == 0 || (rule.owner >> 32) as u32 == me.uid)
     });
     wanted.fold(0, |bits, (index, _)| bits | 1 << index)
+}
+
+/// Below a filter: takes the place that the engine keeps for this process, whose record it has written. False when there
+/// is no engine, or no place.
+#[cold]
+fn adopt(session: &Session, thread: &Thread, me: &mut Me) -> bool {
+    let Some(index) = sys::who_am_i().filter(|index| *index < session.process_room()) else { return false };
+    let slot = session.process(index);
+    // SAFETY: inside the mapping; the engine has filled it before it answered.
+    let (uid, parent, hash) = unsafe { ((*slot).uid, (*slot).parent, (*slot).lineage) };
+    me.lineage.hash = hash;
+    take(session, thread, me, parent, Some(Reserved { uid, slot }))
+}
+
+/// Gives back a place whose process never came to be.
+pub fn give_back(reserved: Reserved) {
+    // SAFETY: the slot was claimed by us, and there is no child.
+    unsafe { AtomicU32::from_ptr(&raw mut (*reserved.slot).state) }.store(slot_state::FREE, Ordering::Release);
+}
+
+impl Reserved {
+    /// Where it is in the table.
+    pub fn index(&self, session: &Session) -> usize {
+        session.process_index(self.slot)
+    }
 }
 
 /// A place in the table of processes, claimed before the process has it.
@@ -213,8 +295,11 @@ fn prepare(session: &Session, uid: u32, slot: *mut ProcessSlot) -> Reserved {
         (*slot).pid = 0;
         (*slot).uid = uid;
         (*slot).live_bytes = 0;
+        (*slot).hand_over = hand_over::NONE;
+        (*slot).engine = engine::PRELOAD;
     }
-    for rule in 0..session.rule_count() {
+    // Of all that there is room for: rules may be added.
+    for rule in 0..session.rule_room() {
         for field in [offset_of!(ProcessCounters, seen), offset_of!(ProcessCounters, fired)] {
             session.process_counter(slot, rule, field).store(0, Ordering::Relaxed);
         }
@@ -223,6 +308,7 @@ fn prepare(session: &Session, uid: u32, slot: *mut ProcessSlot) -> Reserved {
 }
 
 /// Takes a place for this image, writes its record, opens the generation. Allocates nothing.
+#[unsafe(link_section = ".text.chaos_start")]
 fn settle(
     session: &Session,
     thread: &Thread,
@@ -255,6 +341,7 @@ fn settle(
 
 /// Makes a reserved place this process's own and opens the generation; a session's page is touched only where there is
 /// no place.
+#[inline(always)]
 fn take(session: &Session, thread: &Thread, me: &mut Me, parent: u32, reserved: Option<Reserved>) -> bool {
     me.pid = sys::getpid();
     me.parent = parent;
@@ -264,11 +351,12 @@ fn take(session: &Session, thread: &Thread, me: &mut Me, parent: u32, reserved: 
     thread.generation.set(0);
     thread.children.set(0);
     thread.threads.set(0);
+    thread.begun.set(Begun::NONE);
     let Some(Reserved { uid, slot }) = reserved else {
         me.slot = std::ptr::null_mut();
         session.counter(offset_of!(Header, lost_processes)).fetch_add(1, Ordering::Relaxed);
         generation().store(ATTACHING, Ordering::Release);
-        escape(session, thread, b"no room in the table of processes", me.program.bytes());
+        escape(session, thread, escaped::ITSELF, b"no room in the table of processes", me.program.bytes());
         return false;
     };
     (me.uid, me.slot) = (uid, slot);
@@ -280,7 +368,8 @@ fn take(session: &Session, thread: &Thread, me: &mut Me, parent: u32, reserved: 
 /// Writes this process's record, unless its parent has.
 pub fn announce(session: &Session, thread: &Thread) {
     let me = me();
-    if !me.slot.is_null() {
+    // Below a filter the engine has written it.
+    if !me.slot.is_null() && !me.supervised {
         announce_as(session, thread, Reserved { uid: me.uid, slot: me.slot }, me.pid, me.parent, &me.lineage);
     }
 }
@@ -316,13 +405,12 @@ pub fn forked(session: &Session, thread: &Thread, reserved: Reserved, pid: i32) 
         announce_as(session, thread, reserved, pid, me().uid, &lineage_of_child(thread));
         return;
     }
-    // SAFETY: the slot was claimed by us, and there is no child.
-    unsafe { AtomicU32::from_ptr(&raw mut (*reserved.slot).state) }.store(slot_state::FREE, Ordering::Release);
+    give_back(reserved);
 }
 
-/// Records a child that cannot be followed, and why.
-pub fn escape(session: &Session, thread: &Thread, reason: &[u8], program: &[u8]) {
-    let mut record = Record { kind: kind::ESCAPE, ..Record::default() };
+/// Records what cannot be followed, one of [`escaped`], and why.
+pub fn escape(session: &Session, thread: &Thread, what: i32, reason: &[u8], program: &[u8]) {
+    let mut record = Record { kind: kind::ESCAPE, effect: what, ..Record::default() };
     log::publish(session, thread, &mut record, &[reason, program]);
 }
 
@@ -339,6 +427,7 @@ pub fn lineage_of_child(thread: &Thread) -> Lineage {
 /// In a fork child: takes the place that its parent has reserved, or one of its own. `thread` is the only one there is;
 /// `parents` is the generation before the fork, which a kernel that wipes no page has left there.
 #[cold]
+#[unsafe(link_section = ".text.chaos_start")]
 pub fn after_fork(session: &Session, thread: &Thread, parents: u64, reserved: Option<Reserved>) {
     let _ = generation().compare_exchange(parents, 0, Ordering::Relaxed, Ordering::Relaxed);
     if generation().compare_exchange(0, ATTACHING, Ordering::Acquire, Ordering::Relaxed).is_err() {
@@ -347,14 +436,19 @@ pub fn after_fork(session: &Session, thread: &Thread, parents: u64, reserved: Op
     // SAFETY: we won the generation word; other threads of this child pass until it is opened.
     let me = unsafe { &mut *ME.0.get() };
     let parent = me.uid;
-    me.lineage = me.lineage.child(thread, thread.children.get());
+    me.lineage.descend(thread, thread.children.get());
     paths::free_desks();
+    learn::forget_parent();
     let settled = match reserved {
+        _ if me.supervised => adopt(session, thread, me),
         Some(_) => take(session, thread, me, parent, reserved),
         None => settle(session, thread, me, parent, None),
     };
     if !settled {
         real::disarm();
+    } else if session.owned() & me.rules() != 0 {
+        // The rules of a thread of the parent's are not this one's.
+        me.set_rules(session);
     }
 }
 
@@ -379,15 +473,52 @@ pub fn thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlot
     find_thread_slot(session, thread)
 }
 
-#[cold]
-fn find_thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlot> {
+/// After a fork that no hook saw (a raw clone) the child attaches now: the wiped page tells.
+pub fn attach_if_forked(session: &Session, thread: &Thread) {
     if generation().load(Ordering::Acquire) == 0 {
-        // A fork that no hook saw (a raw clone): the wiped page tells.
         after_fork(session, thread, 0, None);
     }
+}
+
+/// Rules were added: every thread looks after its slot before it counts for them.
+pub fn outdate_slots() {
+    let outdate = |now: u64| (now > ATTACHING).then(|| now.wrapping_add(1 << 40));
+    let _ = generation().fetch_update(Ordering::AcqRel, Ordering::Relaxed, outdate);
+}
+
+/// Seeds the streams of the rules from the `first` on.
+///
+/// # Safety
+/// `slot` must be this thread's own.
+unsafe fn seed(session: &Session, slot: *mut ThreadSlot, first: usize) {
+    // SAFETY: XorShiftRng is 16 bytes without padding, for which every value is valid.
+    unsafe {
+        let known = session.rule_count();
+        for rule in first..known {
+            let stream = XorShiftRng::from_seed(stream_seed((*slot).key, rule));
+            let counters = session.thread_counters(slot, rule);
+            (&raw mut (*counters).stream).cast::<XorShiftRng>().write_unaligned(stream);
+        }
+        (*slot).seeded = known as u64;
+    }
+}
+
+#[cold]
+fn find_thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlot> {
+    attach_if_forked(session, thread);
     let generation = generation().load(Ordering::Acquire);
     if generation <= ATTACHING || me().slot.is_null() {
         return None;
+    }
+    let slot = thread.slot.get() as *mut ThreadSlot;
+    // SAFETY: it came from `session.thread`, and lies in the mapping whosever it is by now.
+    let is_own = !slot.is_null()
+        && unsafe { (*slot).process == me().uid && (*slot).pid == me().pid && (*slot).tid == sys::gettid() };
+    if is_own {
+        // SAFETY: this thread's own.
+        unsafe { seed(session, slot, (*slot).seeded.min(session.rule_room() as u64) as usize) };
+        thread.generation.set(generation);
+        return Some(slot);
     }
     announce(session, thread);
     thread.tid.set(sys::gettid());
@@ -395,21 +526,22 @@ fn find_thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlo
         session.counter(offset_of!(Header, lost_threads)).fetch_add(1, Ordering::Relaxed);
         return None;
     };
-    let key = combine(me().lineage.hash, thread.ordinal.get());
-    // SAFETY: the slot is ours alone; XorShiftRng is 16 bytes without padding, for which every value is valid.
+    let key = lineage::key(me().lineage.hash, thread.ordinal.get());
+    // SAFETY: the slot is ours alone.
     unsafe {
         (*slot).tid = thread.tid.get();
         (*slot).pid = me().pid;
         (*slot).process = me().uid;
         (*slot).key = key;
-        for rule in 0..session.rule_count() {
+        (*slot).injections = 0;
+        // Of all that there is room for: rules may be added.
+        for rule in 0..session.rule_room() {
             let counters = session.thread_counters(slot, rule);
             (*counters).matched = 0;
             (*counters).protected = 0;
             (*counters).fired = 0;
-            let stream = XorShiftRng::from_seed(stream_seed(key, rule));
-            (&raw mut (*counters).stream).cast::<XorShiftRng>().write_unaligned(stream);
         }
+        seed(session, slot, 0);
         AtomicU32::from_ptr(&raw mut (*slot).state).store(slot_state::LIVE, Ordering::Release);
     }
     thread.slot.set(slot as usize);
@@ -427,7 +559,7 @@ pub fn name_thread(new: &Thread, parent_text: &[u8], parent: u64, count: u32) {
     if !whole {
         text.mark_cut();
     }
-    new.ordinal.set(combine(parent.wrapping_add(1), u64::from(count)));
+    new.ordinal.set(lineage::thread(parent, count));
     new.ordinal_len.set(text.bytes().len() as u8);
     new.ordinal_text.set(text.to_array());
 }

@@ -6,10 +6,10 @@
 
 use crate::guard::{self, Token};
 use crate::session::{self, Session};
-use crate::{clock, log, real, sys, tree};
+use crate::{clock, learn, log, real, sys, tree};
 use chaos_table::calls::{CALLS, FaultKind, Op};
 use chaos_table::record::{Record, kind, status};
-use chaos_table::rule::{Rule, clocks};
+use chaos_table::rule::{RULE_BITS, Rule, clocks};
 use chaos_table::session::ProcessCounters;
 use chaos_table::wall::{Scope, Shift, shift, true_wait};
 use libc::{c_int, timespec};
@@ -31,12 +31,22 @@ mod told {
 /// Whether any clock of this process may be off.
 #[inline(always)]
 pub fn is_off() -> bool {
-    tree::me().clocks != 0
+    in_force() != 0
+}
+
+/// The rules that put clocks off and are in force: all calls about clocks have the same.
+#[inline(always)]
+fn in_force() -> u64 {
+    let (me, word) = (tree::me(), real::word(Op::ClockGettime as usize));
+    if word & me.strange() & RULE_BITS != 0 {
+        learn::take_up();
+    }
+    me.clocks() & word
 }
 
 /// When a process is armed: a steady clock that has gone ahead stays ahead when injection is over.
 pub fn prepare(session: &Session) {
-    let steady = bits(session, tree::me().clocks, |rule| rule.clocks & clocks::MONOTONIC != 0);
+    let steady = bits(session, tree::me().clocks(), |rule| rule.clocks & clocks::MONOTONIC != 0);
     if steady == 0 {
         return;
     }
@@ -155,8 +165,7 @@ pub fn spec(ns: i64) -> timespec {
 #[inline(always)]
 fn shift_at(kind: u32, now: i64, reading: Option<Op>) -> Shift {
     let mut total = Shift::default();
-    // Which of them are in force: all calls about clocks have the same rules.
-    let mut rest = tree::me().clocks & real::word(Op::ClockGettime as usize);
+    let mut rest = in_force();
     if rest == 0 {
         return total;
     }
@@ -173,7 +182,8 @@ fn shift_at(kind: u32, now: i64, reading: Option<Op>) -> Shift {
         let index = rest.trailing_zeros() as usize;
         rest &= rest - 1;
         let Some(rule) = session.rules().get(index) else { continue };
-        if rule.clocks & kind == 0 || (is_over && !steady) {
+        // Switched off, a rule is still in force for the clock that never goes back.
+        if rule.clocks & kind == 0 || ((is_over || !session.is_in_force(index)) && !steady) {
             continue;
         }
         if reading.is_some() {

@@ -5,6 +5,7 @@ use crate::cli::ReportArgs;
 use crate::console::{Console, Level, Tone};
 use crate::error::{Context, Failure, Result};
 use crate::exit_code::Exit;
+use crate::experiment::find_experiment;
 use crate::gate::{Gate, Ruling};
 use crate::judge::judge;
 use crate::log_reader::Source;
@@ -21,7 +22,9 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write) -> Result<Exit> {
     let gate = Gate::parse(&args.gates)?;
     let wanted = args.outputs.iter().map(|path| Wanted::create(path, "-o")).collect::<Result<Vec<_>>>()?;
     let mut sessions = Vec::new();
-    match args.sessions.as_slice() {
+    let by_id = args.experiment_id.as_deref().map(find_experiment).transpose()?;
+    let named: Vec<PathBuf> = by_id.into_iter().chain(args.sessions.iter().cloned()).collect();
+    match named.as_slice() {
         [] => sessions.extend(expanded(None)?),
         several => {
             for session in several {

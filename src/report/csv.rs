@@ -7,6 +7,7 @@ use crate::judge::judge;
 use crate::log_events::{Event, Events};
 use crate::log_format::{COLUMNS, row};
 use crate::log_reader::Source;
+use crate::traits::Traits;
 use std::io::Write;
 
 /// A row for each injection.
@@ -27,7 +28,7 @@ pub fn injections(report: &Report, out: &mut dyn Write) -> Result<()> {
 }
 
 /// The columns of the episodes.
-const EPISODE_COLUMNS: [&str; 18] = [
+const EPISODE_COLUMNS: [&str; 26] = [
     "session",
     "episode",
     "outcome",
@@ -46,7 +47,31 @@ const EPISODE_COLUMNS: [&str; 18] = [
     "process",
     "last_ns",
     "why",
+    "attempts",
+    "backoff",
+    "longest_pause_ns",
+    "calls_per_second",
+    "waited_ns",
+    "gave_up",
+    "hung",
+    "breaker",
 ];
+
+/// The cells of an episode's traits, empty when it has none.
+fn traits(traits: Option<&Traits>) -> [String; 8] {
+    let Some(traits) = traits else { return Default::default() };
+    let time = |time: Option<u64>| time.map(|ns| ns.to_string()).unwrap_or_default();
+    [
+        traits.attempts.to_string(),
+        traits.backoff.map(|backoff| format!("{backoff:?}").to_lowercase()).unwrap_or_default(),
+        time(traits.longest_pause_ns),
+        traits.calls_per_second.to_string(),
+        time(traits.waited_ns),
+        traits.gave_up.to_string(),
+        traits.hung.to_string(),
+        traits.breaker.to_string(),
+    ]
+}
 
 /// A row for each episode.
 pub fn episodes(report: &Report, out: &mut dyn Write) -> Result<()> {
@@ -69,7 +94,7 @@ pub fn episodes(report: &Report, out: &mut dyn Write) -> Result<()> {
             let time = |time: Option<u64>| time.map(|ns| ns.to_string()).unwrap_or_default();
             let text = |text: &Option<String>| text.clone().unwrap_or_default();
             let recovered = matches!(outcome, Outcome::Recovered { .. });
-            rows.write_record([
+            let cells = [
                 run.name.clone(),
                 episode.number.to_string(),
                 word.to_owned(),
@@ -88,8 +113,8 @@ pub fn episodes(report: &Report, out: &mut dyn Write) -> Result<()> {
                 text(&episode.process),
                 episode.last_ns.to_string(),
                 why,
-            ])
-            .cannot(writing)?;
+            ];
+            rows.write_record(cells.into_iter().chain(traits(episode.traits.as_ref()))).cannot(writing)?;
         }
     }
     rows.flush().cannot(writing)

@@ -196,6 +196,27 @@ fn rules(pool: &Pool) -> Markup {
                         }
                     }
                 }
+                (waits(pool))
+            }
+        }
+    }
+}
+
+fn waits(pool: &Pool) -> Markup {
+    html! {
+        @let waits = || pool.rules.iter().filter_map(|rule| Some((rule, rule.waited_ns.spread()?)));
+        @if waits().next().is_some() {
+            h3 { "How long injected waits took their callers" }
+            table {
+                thead { tr { th { "rule" } @for name in ["waits", "mean", "P50", "P95", "P99", "longest"] { th.n { (name) } } } }
+                tbody {
+                    @for (rule, times) in waits() {
+                        tr {
+                            td { (plain(&rule.name)) } td.n { (times.n) }
+                            @for time in [times.mean, times.p50, times.p95, times.p99, times.max] { td.n { (duration(time)) } }
+                        }
+                    }
+                }
             }
         }
     }
@@ -286,7 +307,8 @@ fn episodes(run: &Judged) -> Markup {
                                 td { (episode.error) }
                                 td.n { (episode.injections) }
                                 td { span.word.(class_of_words(&outcome.words())) { (outcome.words()) }
-                                    @if let Outcome::Failed { why, .. } = outcome { " " small { (plain(why)) } } }
+                                    @if let Outcome::Failed { why, .. } = outcome { " " small { (plain(why)) } }
+                                    @if let Some(traits) = &episode.traits { br; small.faint { (traits.words()) } } }
                                 td.n { @if let Outcome::Recovered { ttr_ns, .. } = outcome { (duration(*ttr_ns)) } }
                                 td { (plain(&episode.rule)) }
                             }

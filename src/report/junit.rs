@@ -1,4 +1,5 @@
-//! JUnit XML, for CI servers: a suite for each run, with a case for its end, each check and each rule; and the gate.
+//! JUnit XML, for CI servers: a suite for each run, with a case for its end, each check and each rule; the gate; and
+//! what makes the verdict doubtful.
 
 use super::{Report, plain};
 use crate::error::{Context, Result};
@@ -13,6 +14,9 @@ pub fn render(report: &Report) -> Result<String> {
     let mut junit = Junit::new("chaos-exec");
     if let Some(ruling) = report.ruling {
         junit.add_test_suite(gate(ruling));
+    }
+    if !report.pool.trouble.is_empty() {
+        junit.add_test_suite(doubts(report));
     }
     for row in &report.pool.controls {
         let mut suite = TestSuite::new(format!("control {}", row.session));
@@ -41,6 +45,22 @@ fn gate(ruling: &Ruling) -> TestSuite {
     };
     let mut suite = TestSuite::new("gate");
     suite.add_test_case(TestCase::new("gate", status));
+    suite
+}
+
+/// A session that was spoiled is an error; what was not measured or injected is not tested, which is not passed.
+fn doubts(report: &Report) -> TestSuite {
+    let mut suite = TestSuite::new("doubts");
+    for trouble in &report.pool.trouble {
+        let status = if report.pool.damaged.as_ref() == Some(trouble) {
+            bad(NonSuccessKind::Error, trouble)
+        } else {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(plain(trouble));
+            status
+        };
+        suite.add_test_case(TestCase::new("the verdict is beyond doubt", status));
+    }
     suite
 }
 

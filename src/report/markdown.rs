@@ -1,12 +1,13 @@
 //! Markdown, for reading and for pull requests.
 
 use super::{Report, plain};
-use crate::figures::{Figures, SMALL, grade};
+use crate::figures::{Figures, SMALL, Spread, grade};
 use crate::gate::{duration, percent};
 use crate::judge::{Judged, family};
 use crate::outcome::Outcome;
 use crate::pool::Pool;
 use crate::recoveries::NOT_MEASURED;
+use crate::traits::Traits;
 use std::fmt::Write as _;
 
 /// Rows of a long table.
@@ -88,6 +89,15 @@ pub fn lines(pool: &Pool) -> Vec<(&'static str, String)> {
     lines.push(("Survival", survival));
     lines.push(("Task completion", figures.completion().map_or_else(|| "no data".into(), percent)));
     lines.push(("MTTR", mttr(figures)));
+    if pool.runs.len() + pool.controls.len() > 1 {
+        lines.extend(pool.run_time().map(|time| ("Time of a run", spread(&time))));
+        lines.extend(pool.control_time().map(|time| ("Time of a control", spread(&time))));
+    }
+    if let Some(survey) = pool.survey {
+        let rate = survey.rate().map_or_else(|| "no data".into(), percent);
+        let of = format!("{rate}: {} of {} calls of the kinds that the rules fail", survey.failed, survey.calls);
+        lines.push(("Failure rate without us", of));
+    }
     if let Some(slowdown) = pool.slowdown() {
         lines.push(("Slowdown against controls", format!("{slowdown:.2}")));
     }
@@ -118,15 +128,14 @@ pub fn mttr(figures: &Figures) -> String {
     let Some(spread) = figures.seen_mttr() else {
         return if figures.unwatched > 0 { NOT_MEASURED } else { "no data" }.into();
     };
-    let few = if spread.n < SMALL { ", too few for percentiles to mean much" } else { "" };
-    format!(
-        "{some}{} (P50 {}, P95 {}, P99 {}; n={}{few})",
-        duration(spread.mean),
-        duration(spread.p50),
-        duration(spread.p95),
-        duration(spread.p99),
-        spread.n
-    )
+    format!("{some}{}", self::spread(&spread))
+}
+
+/// Times in a line.
+pub fn spread(times: &Spread) -> String {
+    let few = if times.n < SMALL { ", too few for percentiles to mean much" } else { "" };
+    let [mean, p50, p95, p99] = [times.mean, times.p50, times.p95, times.p99].map(duration);
+    format!("{mean} (P50 {p50}, P95 {p95}, P99 {p99}; n={}{few})", times.n)
 }
 
 fn figures(pool: &Pool, out: &mut String) -> std::fmt::Result {
@@ -171,6 +180,19 @@ fn rules(pool: &Pool, out: &mut String) -> std::fmt::Result {
             rule.hint.unwrap_or_default()
         )?;
     }
+    writeln!(out)?;
+    waits(pool, out)
+}
+
+fn waits(pool: &Pool, out: &mut String) -> std::fmt::Result {
+    let mut waits = pool.rules.iter().filter_map(|rule| Some((rule, rule.waited_ns.spread()?))).peekable();
+    if waits.peek().is_none() {
+        return Ok(());
+    }
+    writeln!(out, "How long injected waits took their callers:\n")?;
+    for (rule, times) in waits {
+        writeln!(out, "- {} ({}): {}", text(&rule.name), rule.fault, spread(&times))?;
+    }
     writeln!(out)
 }
 
@@ -184,8 +206,8 @@ fn families(pool: &Pool, out: &mut String) -> std::fmt::Result {
 }
 
 fn injections(run: &Judged, out: &mut String) -> std::fmt::Result {
-    writeln!(out, "## Episodes\n\n| at | family | call | error | times | recovered | TTR | outcome | rule |")?;
-    writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
+    writeln!(out, "## Episodes\n\n| at | family | call | error | times | recovered | TTR | outcome | traits | rule |")?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|---|---|")?;
     for (episode, outcome) in run.episodes.iter().take(ROWS) {
         let resource = episode.resource.as_deref().map(code).unwrap_or_default();
         let (mark, ttr) = match outcome {
@@ -199,13 +221,14 @@ fn injections(run: &Judged, out: &mut String) -> std::fmt::Result {
         };
         writeln!(
             out,
-            "| {} | {} | {} {resource} | {} | {} | {mark} | {ttr} | {}{why} | {} |",
+            "| {} | {} | {} {resource} | {} | {} | {mark} | {ttr} | {}{why} | {} | {} |",
             duration(episode.opened_ns),
             family(&episode.call, episode.resource.as_deref()),
             episode.call,
             text(&episode.error),
             episode.injections,
             outcome.words(),
+            episode.traits.as_ref().map(Traits::words).unwrap_or_default(),
             text(&episode.rule)
         )?;
     }
@@ -280,11 +303,9 @@ fn coverage(pool: &Pool, out: &mut String) -> std::fmt::Result {
 /// What was reached and what was not.
 pub fn coverage_lines(pool: &Pool) -> Vec<String> {
     use crate::facts::Sight;
-    let mut lines = Vec::new();
-    match pool.escapes.len() {
-        0 => lines.push("no process escaped the shim".to_owned()),
-        _ => lines.extend(pool.escapes.iter().map(|(what, count)| format!("escaped: {what}, {count} times"))),
-    }
+    let mut lines = vec![pool.coverage.words()];
+    lines.extend(pool.escapes.iter().map(|(what, count)| format!("escaped: {what}, {count} times")));
+    lines.extend(pool.coverage.caveats());
     let (unsuitable, protected) = pool.left_alone;
     lines.push(format!("{protected} calls were on protected places, {unsuitable} faults did not suit their call"));
     lines.push(match pool.sight {

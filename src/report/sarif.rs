@@ -29,6 +29,7 @@ pub fn render(report: &Report) -> Result<String> {
             "locations": [{"logicalLocations": [{"name": crash.process.as_deref().unwrap_or("?"), "kind": "module"}]}],
         })
     });
+    let notes = pool.trouble.iter().map(|trouble| json!({"level": "warning", "message": {"text": plain(trouble)}}));
     let value = json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -36,6 +37,11 @@ pub fn render(report: &Report) -> Result<String> {
             "tool": {"driver": {
                 "name": "chaos-exec", "version": env!("CARGO_PKG_VERSION"),
             }},
+            // What makes the verdict doubtful is said of the tool's own work.
+            "invocations": [{
+                "executionSuccessful": pool.damaged.is_none(),
+                "toolExecutionNotifications": notes.collect::<Vec<_>>(),
+            }],
             "results": groups.chain(crashes).collect::<Vec<_>>(),
         }],
     });

@@ -18,6 +18,8 @@ pub enum Subject {
     Memory,
     /// A program being started.
     Program,
+    /// A failure point of the program's own, by its name (`point` applies).
+    Point,
     /// Nothing that a selector could name.
     Nothing,
 }
@@ -341,6 +343,23 @@ impl Call {
             | Op::CopyFileRange => Some(Direction::Out),
             _ => None,
         }
+    }
+
+    /// Whether the seccomp engine can see the call: the kernel gets it, as this or as another one that is told apart.
+    #[must_use]
+    pub fn is_system_call(&self) -> bool {
+        /// Another call's with other arguments.
+        const SHARED: &[Op] = &[Op::Recv, Op::Send, Op::PthreadCreate, Op::Spawn, Op::Vfork, Op::Brk, Op::Readdir];
+        // Every lock and every wait of threads is a futex.
+        (!self.syscalls().is_empty() || SHARED.contains(&self.op)) && self.op != Op::Timedwait
+    }
+
+    /// Whether a program makes it without the kernel: memory that the allocator has, names, and the clocks of the vDSO.
+    #[must_use]
+    pub fn is_never_seen_by_the_kernel(&self) -> bool {
+        let clock = [Op::ClockGettime, Op::Gettimeofday].contains(&self.op);
+        let memory = self.op == Op::Free || (self.subject == Subject::Memory && !self.is_system_call());
+        clock || memory || self.fails == Failure::Eai
     }
 
     /// Whether it asks for an amount of bytes that is known before it is made.
@@ -768,6 +787,9 @@ calls! {
         syscalls [SYS_msgsnd] families [] on Nothing fails Errno [EIDRM ENOMEM] FAIL "msgop(2)"
     Msgrcv "msgrcv": msgrcv;
         syscalls [SYS_msgrcv] families [] on Nothing fails Errno [EIDRM] FAIL "msgop(2)"
+    // What a program offers to fail by itself; the shim is where this function comes from.
+    Point "chaos_fail": chaos_fail;
+        syscalls [] families [] on Point fails Code [EIO] SAY "chaos.h"
 }
 
 const NOTHING: u32 = 0;

@@ -132,6 +132,9 @@ const WITH_DELAY: &[FaultKind] = &[FaultKind::Latency, FaultKind::Unreachable];
 /// The operations of a fault when it names none; `None` when it must.
 fn default_ops(fault: &Fault, kind: FaultKind) -> Option<&'static [Op]> {
     let what = fault.what;
+    if fault.point.is_some() {
+        return Some(&[Op::Point]);
+    }
     match kind {
         FaultKind::Short => Some(SHORT),
         FaultKind::Corrupt => Some(READS),
@@ -556,6 +559,9 @@ fn fits(fault: &Fault, kind: FaultKind, row: &Call, family: Option<Family>) -> R
     if fault.to.is_some() && !(takes_peer(row) && family != Some(Family::Disk)) {
         return Err(never("to", name, "a peer"));
     }
+    if fault.point.is_some() && row.subject != Subject::Point {
+        return Err(never("point", name, "a failure point of the program's own"));
+    }
     if fault.fd.is_some() && row.subject != Subject::Fd {
         return Err(never("fd", name, "an open descriptor"));
     }
@@ -607,7 +613,7 @@ pub(crate) fn takes_path(row: &Call) -> bool {
     match row.subject {
         Subject::Path => true,
         Subject::Fd => row.is_in(Family::Disk) || row.is_in(Family::Stdio),
-        Subject::Peer | Subject::Name | Subject::Memory | Subject::Program | Subject::Nothing => false,
+        Subject::Peer | Subject::Name | Subject::Memory | Subject::Program | Subject::Point | Subject::Nothing => false,
     }
 }
 
@@ -617,7 +623,7 @@ fn takes_peer(row: &Call) -> bool {
         Subject::Peer | Subject::Name => true,
         // What only asks about a socket is in no family.
         Subject::Fd => row.is_in(Family::Network) || row.is_in(Family::Stdio) || row.families == 0,
-        Subject::Path | Subject::Memory | Subject::Program | Subject::Nothing => false,
+        Subject::Path | Subject::Memory | Subject::Program | Subject::Point | Subject::Nothing => false,
     }
 }
 
@@ -629,7 +635,8 @@ fn unusual(fault: &Fault, resolved: &mut Resolved) {
             .hits
             .iter()
             .map(|hit| hit.op.row())
-            .filter(|row| !row.usual().contains(&errno.0))
+            // What a program does at a point of its own is for it to say.
+            .filter(|row| row.subject != Subject::Point && !row.usual().contains(&errno.0))
             .map(Call::name)
             .collect();
         if odd.is_empty() {

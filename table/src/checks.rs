@@ -350,6 +350,7 @@ mod tests {
     #[test]
     fn checks_read_back_in_both_forms() {
         for text in [
+            "exit codes=0",
             "exit codes=0,3",
             "stdout matches=\"^done \\\\d+$\" within=5s",
             "stderr lacks=Traceback",

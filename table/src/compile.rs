@@ -12,16 +12,17 @@ use crate::fault::{Fault, Not};
 use crate::presets::DEFAULT_RATE;
 use crate::quantities::Time;
 use crate::rule::{
-    ALWAYS, Delay, MAX_RULES, OP_ROOM, Plan, PlanHeader, RULE_BITS, Rule, Span, TRACK, Weighted, arm, change, clocks,
-    exhaust, flag, matcher, per, shape,
+    ALWAYS, Delay, Kinds, MAX_RULES, OP_ROOM, Plan, PlanHeader, RULE_BITS, Rule, Span, TRACK, Weighted, arm, change,
+    clocks, exhaust, flag, matcher, per, shape,
 };
 use crate::runtimes::{DEFAULT_PROTECT, RUNTIMES};
 use crate::schema::{Arm, Protect, Table};
-use crate::selectors::Glob;
+use crate::selectors::{Glob, Target};
 use crate::value::Many;
 use crate::words::{Answer, Clock, Distribution, Mode, Per, Resource, Then};
 use bytemuck::Zeroable;
 use patterns::Patterns;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What a table is compiled for.
@@ -61,26 +62,9 @@ const IDENTITY: &[Op] = &[
 /// The operations that change how much memory is allocated.
 const ALLOCATION: &[Op] = &[Op::Malloc, Op::Calloc, Op::Realloc, Op::Memalign, Op::PosixMemalign, Op::Free];
 
-/// The operations that make files grow or shrink.
-const SIZES: &[Op] = &[
-    Op::Write,
-    Op::Writev,
-    Op::Pwrite,
-    Op::Pwritev,
-    Op::Sendfile,
-    Op::Splice,
-    Op::CopyFileRange,
-    Op::Fallocate,
-    Op::PosixFallocate,
-    Op::Ftruncate,
-    Op::Truncate,
-    Op::Unlink,
-    Op::Rename,
-    Op::Open,
-    Op::Fopen,
-    Op::Close,
-    Op::Fclose,
-];
+/// The operations that give room on a disk back, or change whose it is.
+const FREEING: &[Op] =
+    &[Op::Ftruncate, Op::Truncate, Op::Unlink, Op::Rename, Op::Open, Op::Fopen, Op::Close, Op::Fclose];
 
 /// Compiles a table. Rules stand in the order of `faults`, then those of the presets: the first that fires wins.
 ///
@@ -119,8 +103,30 @@ pub fn compile(table: &Table, context: &Context<'_>) -> Result<Compiled, TableEr
     if let Some(Arm::Path(Many(globs))) = &table.arm {
         compiler.header.arm_paths = compiler.patterns.paths(globs).map_err(|problem| problem.at(None))?;
     }
+    compiler.header.roles = compiler.patterns.all_roles().map_err(|problem| problem.at(None))?;
     compiler.protect(table.protect.as_ref()).map_err(|problem| problem.at(None))?;
     compiler.finish().map_err(|problem| problem.at(None))
+}
+
+/// Compiles one fault by itself, to be added to a session: its patterns refer to each other only, and nothing says what
+/// is protected. `roles` and `unprotected` are those of the session's own table.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn compile_one(
+    fault: &Fault,
+    name: &str,
+    roles: &BTreeMap<String, Many<Target>>,
+    unprotected: bool,
+    work_dir: &Path,
+) -> Result<Compiled, TableError> {
+    let located = |problem: Problem| problem.at(fault.origin.0.clone());
+    let header = header(&Table::default(), &Context { work_dir, seed: 0 });
+    let patterns = Patterns::new(work_dir, roles);
+    let mut compiler = Compiler { patterns, header, rules: Vec::new(), warnings: Vec::new(), unprotected };
+    let resolved = check::resolve(fault).map_err(located)?;
+    compiler.rule(fault, name, &resolved).map_err(located)?;
+    compiler.finish().map_err(located)
 }
 
 /// The faults of a table with those of its presets, and the table's rate where it applies.
@@ -201,6 +207,10 @@ impl Compiler<'_> {
         if let Some(Many(globs)) = &fault.path {
             rule.paths = self.patterns.paths(globs)?;
             rule.flags |= flag::PATH;
+        }
+        if let Some(Many(globs)) = &fault.point {
+            rule.points = self.patterns.processes(globs)?;
+            rule.flags |= flag::POINT;
         }
         if let Some(Many(targets)) = &fault.to {
             rule.peers = self.patterns.peers(targets)?;
@@ -321,11 +331,16 @@ impl Compiler<'_> {
         if connects {
             tracked(&mut self.header.planned, &[Op::Getsockopt]);
         }
+        if self.rules.iter().any(|rule| rule.has(flag::PATH) || rule.except.paths.count != 0) {
+            // A directory's name may now be another's.
+            tracked(&mut self.header.planned, &[Op::Rename, Op::Symlink]);
+        }
         if self.rules.iter().any(|rule| rule.what == exhaust::MEMORY) {
             tracked(&mut self.header.planned, ALLOCATION);
         }
         if self.rules.iter().any(|rule| rule.what == exhaust::DISK) {
-            tracked(&mut self.header.planned, SIZES);
+            tracked(&mut self.header.planned, check::users_of(Resource::Disk));
+            tracked(&mut self.header.planned, FREEING);
         }
         if self.patterns.has_hosts() {
             tracked(&mut self.header.planned, &[Op::Getaddrinfo, Op::Gethostbyname]);
@@ -345,6 +360,7 @@ impl Compiler<'_> {
             self.header.ops.iter_mut().for_each(|word| *word &= !RULE_BITS);
         }
         self.warnings.append(&mut self.patterns.warnings);
+        self.header.kinds = Kinds::of(&self.header, &self.rules);
         let (matchers, text) = self.patterns.into_parts();
         let narrow = |count: usize| u32::try_from(count).map_err(|_| Problem::new("the table is too large"));
         self.header.rule_count = narrow(self.rules.len())?;
@@ -461,9 +477,10 @@ fn set_unreachable(rule: &mut Rule, fault: &Fault) {
     rule.delay.base_ns = fault.delay.map_or(usual, |delay| delay.0);
 }
 
-fn set_errnos(rule: &mut Rule, fault: &Fault) {
+pub(crate) fn set_errnos(rule: &mut Rule, fault: &Fault) {
     let Some(errnos) = &fault.errno else { return };
     let mut cumulative = 0u32;
+    rule.errno_count = 0;
     for (slot, (errno, weight)) in rule.errnos.iter_mut().zip(&errnos.0) {
         cumulative = cumulative.saturating_add(*weight);
         *slot = Weighted { code: errno.0, cumulative };
@@ -471,7 +488,7 @@ fn set_errnos(rule: &mut Rule, fault: &Fault) {
     }
 }
 
-fn delay(fault: &Fault) -> Delay {
+pub(crate) fn delay(fault: &Fault) -> Delay {
     let spread_ns = fault.jitter.map_or(0, |jitter| jitter.0);
     let shape = match (fault.distribution, fault.jitter) {
         (Some(Distribution::Normal), _) => shape::NORMAL,

@@ -235,6 +235,15 @@ pub const fn combine(left: u64, right: u64) -> u64 {
     mix(left.rotate_left(23) ^ mix(right.wrapping_add(0x9E37_79B9_7F4A_7C15)))
 }
 
+/// Where [`hash_on`] begins.
+pub const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// Goes on with the hash of some bytes: FNV-1a of 64 bits (Fowler, Noll, Vo). std's hashes would draw random numbers.
+#[must_use]
+pub fn hash_on(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// Seed of the (rule, thread) stream, `key` being the thread's hash of (seed, lineage, ordinal).
 #[must_use]
 pub fn stream_seed(key: u64, rule: usize) -> [u8; 16] {
@@ -333,7 +342,23 @@ impl<'a> Patterns<'a> {
     /// Whether a peer matches any pattern of a span; `hosts` are the bits of the names remembered for its address.
     #[must_use]
     pub fn peer(&self, span: Span, peer: Peer<'_>, hosts: u64) -> bool {
-        self.of(span).iter().any(|m| match (m.kind, peer) {
+        self.of(span).iter().any(|m| self.peer_matches(m, peer, hosts))
+    }
+
+    /// The roles that a peer is a member of, as bits, among the matchers of all roles.
+    #[must_use]
+    pub fn peer_roles(&self, span: Span, peer: Peer<'_>, hosts: u64) -> u64 {
+        roles(self.of(span).iter().filter(|m| self.peer_matches(m, peer, hosts)))
+    }
+
+    /// As [`Patterns::peer_roles`], of a name that is being looked up.
+    #[must_use]
+    pub fn host_roles(&self, span: Span, name: &[u8]) -> u64 {
+        roles(self.of(span).iter().filter(|m| self.host_matches(m, name)))
+    }
+
+    fn peer_matches(&self, m: &Matcher, peer: Peer<'_>, hosts: u64) -> bool {
+        match (m.kind, peer) {
             (matcher::UNIX, Peer::Unix(path)) => fast_glob::glob_match(bytes_of(self.text, m.text), path),
             (matcher::CIDR, Peer::V4(address, port)) => in_ports(m, port) && in_network(m, 4, &address),
             (matcher::CIDR, Peer::V6(address, port)) => in_ports(m, port) && in_network(m, 6, &address),
@@ -341,7 +366,7 @@ impl<'a> Patterns<'a> {
                 in_ports(m, port) && hosts & (1 << (m.host_bit & 63)) != 0
             }
             _ => false,
-        })
+        }
     }
 
     /// Whether a name that is being looked up matches any pattern of a span. Ports do not matter here.
@@ -360,6 +385,10 @@ impl<'a> Patterns<'a> {
         let name = name.strip_suffix(b".").unwrap_or(name);
         m.kind == matcher::HOST && !name.is_empty() && fast_glob::glob_match(bytes_of(self.text, m.text), name)
     }
+}
+
+fn roles<'a>(matchers: impl Iterator<Item = &'a Matcher>) -> u64 {
+    matchers.fold(0, |bits, m| bits | 1u64.checked_shl(m.role.into()).unwrap_or(0))
 }
 
 fn in_ports(m: &Matcher, port: u16) -> bool {

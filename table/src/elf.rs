@@ -2,6 +2,7 @@
 //! ends a program that has loaded any other library before it.
 //!
 //! Read piece by piece from whatever holds the file's bytes, without allocation: launcher and shim both ask.
+//! [`crate::image`] says what the file is.
 
 use crate::decide::last_component;
 
@@ -15,6 +16,7 @@ const PT_LOAD: u64 = 1;
 const PT_DYNAMIC: u64 = 2;
 const DT_NEEDED: u64 = 1;
 const DT_STRTAB: u64 = 5;
+const DT_SONAME: u64 = 14;
 
 /// Whether a library, by its path or name, is one that must be loaded before any other.
 #[must_use]
@@ -23,7 +25,7 @@ pub fn must_be_first(library: &[u8]) -> bool {
     name.starts_with(b"libasan.so") || name.starts_with(b"libclang_rt.asan")
 }
 
-/// The name of a library that must be loaded first.
+/// The name of a library, such as one that must be loaded first.
 #[derive(Clone, Copy, Debug)]
 pub struct First {
     bytes: [u8; NAME],
@@ -41,6 +43,20 @@ impl First {
 /// The first library that a program needs, if that must be loaded first. `head` is the beginning of the file with all its
 /// program headers; `read` fills a buffer from an offset and gives how many bytes there were.
 pub fn first_library(head: &[u8], read: impl Fn(&mut [u8], u64) -> usize) -> Option<First> {
+    let first = name_of(DT_NEEDED, head, read)?;
+    // With a separator in it, LD_PRELOAD cannot name it.
+    let can_be_told = !first.name().iter().any(|byte| b": ".contains(byte));
+    (can_be_told && must_be_first(first.name())).then_some(first)
+}
+
+/// Whether a file without an interpreter is the loader itself, which calls itself ld-something.
+pub fn is_loader(head: &[u8], read: impl Fn(&mut [u8], u64) -> usize) -> bool {
+    name_of(DT_SONAME, head, read)
+        .is_some_and(|name| [&b"ld-"[..], b"ld."].iter().any(|start| name.name().starts_with(start)))
+}
+
+/// The name that the first entry with this tag refers to.
+fn name_of(tag: u64, head: &[u8], read: impl Fn(&mut [u8], u64) -> usize) -> Option<First> {
     let (at, size, count) =
         (number(head, 32, 8)? as usize, number(head, 54, 2)? as usize, number(head, 56, 2)? as usize);
     let headers = (0..count).filter_map(|index| {
@@ -48,24 +64,22 @@ pub fn first_library(head: &[u8], read: impl Fn(&mut [u8], u64) -> usize) -> Opt
         head.get(start..start.checked_add(HEADER)?)
     });
     let dynamic = headers.clone().find(|header| number(header, 0, 4) == Some(PT_DYNAMIC))?;
-    let (needed, strings) = needed_and_strings(number(dynamic, 8, 8)?, number(dynamic, 32, 8)?, &read)?;
+    let (name, strings) = name_and_strings(tag, number(dynamic, 8, 8)?, number(dynamic, 32, 8)?, &read)?;
     // Where the strings lie in memory, and so in the file.
     let offset = headers.filter(|header| number(header, 0, 4) == Some(PT_LOAD)).find_map(|header| {
         let inside = strings.checked_sub(number(header, 16, 8)?)?;
         (inside < number(header, 32, 8)?).then(|| number(header, 8, 8)?.checked_add(inside))?
     })?;
-    let mut first = First { bytes: [0; NAME], len: 0 };
-    let filled = read(&mut first.bytes, offset.checked_add(needed)?);
-    first.len = first.bytes.get(..filled)?.iter().position(|byte| *byte == 0)?;
-    // With a separator in it, LD_PRELOAD cannot name it.
-    let can_be_told = !first.name().iter().any(|byte| b": ".contains(byte));
-    (can_be_told && must_be_first(first.name())).then_some(first)
+    let mut found = First { bytes: [0; NAME], len: 0 };
+    let filled = read(&mut found.bytes, offset.checked_add(name)?);
+    found.len = found.bytes.get(..filled)?.iter().position(|byte| *byte == 0)?;
+    Some(found)
 }
 
-/// Offset of the first needed library's name in the strings, and their address.
-fn needed_and_strings(start: u64, size: u64, read: &impl Fn(&mut [u8], u64) -> usize) -> Option<(u64, u64)> {
+/// Offset in the strings of the name that the first entry with this tag refers to, and their address.
+fn name_and_strings(tag: u64, start: u64, size: u64, read: &impl Fn(&mut [u8], u64) -> usize) -> Option<(u64, u64)> {
     const ENTRY: usize = 16;
-    let (mut needed, mut strings) = (None, None);
+    let (mut name, mut strings) = (None, None);
     let mut chunk = [0u8; 16 * ENTRY];
     let mut done = 0;
     while done < size {
@@ -73,12 +87,12 @@ fn needed_and_strings(start: u64, size: u64, read: &impl Fn(&mut [u8], u64) -> u
         for entry in chunk.get(..filled)?.chunks_exact(ENTRY) {
             match number(entry, 0, 8)? {
                 0 => return None,
-                DT_NEEDED if needed.is_none() => needed = number(entry, 8, 8),
+                this if this == tag && name.is_none() => name = number(entry, 8, 8),
                 DT_STRTAB => strings = number(entry, 8, 8),
                 _ => {}
             }
-            if let (Some(needed), Some(strings)) = (needed, strings) {
-                return Some((needed, strings));
+            if let (Some(name), Some(strings)) = (name, strings) {
+                return Some((name, strings));
             }
         }
         if filled < ENTRY {
@@ -90,7 +104,7 @@ fn needed_and_strings(start: u64, size: u64, read: &impl Fn(&mut [u8], u64) -> u
 }
 
 /// The little-endian number of `size` bytes at an offset.
-fn number(bytes: &[u8], at: usize, size: usize) -> Option<u64> {
+pub(crate) fn number(bytes: &[u8], at: usize, size: usize) -> Option<u64> {
     let bytes = bytes.get(at..at.checked_add(size)?)?;
     Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
 }
@@ -148,6 +162,21 @@ mod tests {
         assert_eq!(ask(&program("libasan.so.8", &[(DT_NEEDED, 4), (DT_NEEDED, 1), (DT_STRTAB, 0), (0, 0)])), None);
         let late: Vec<_> = [(DT_NEEDED, 1)].into_iter().chain([(12, 0); 40]).chain([(DT_STRTAB, 0), (0, 0)]).collect();
         assert_eq!(ask(&program("libasan.so.8", &late)).as_deref(), Some("libasan.so.8"), "beyond the first chunk");
+    }
+
+    #[test]
+    fn the_loader_is_known_by_its_own_name() {
+        let named = |name: &str| {
+            let file = program(name, &[(DT_SONAME, 1), (DT_STRTAB, 0), (0, 0)]);
+            is_loader(&file, |buffer, at| {
+                let rest = &file[at as usize..];
+                let size = rest.len().min(buffer.len());
+                buffer[..size].copy_from_slice(&rest[..size]);
+                size
+            })
+        };
+        assert!(named("ld-linux-x86-64.so.2") && named("ld-musl-x86_64.so.1"));
+        assert!(!named("libc.so.6") && !named(""));
     }
 
     #[test]

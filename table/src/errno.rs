@@ -1,10 +1,34 @@
 //! Names of errno values and of getaddrinfo's EAI codes, as Linux has them.
 
+/// Names and their numbers. One text and one row of numbers: a pointer for each name would be a relocation for each in
+/// every process that the shim starts in.
+#[derive(Debug)]
+pub struct Names {
+    text: &'static str,
+    numbers: &'static [i32],
+}
+
 macro_rules! names {
     ($list:ident: $($name:ident)*) => {
-        /// (name, number) pairs; aliases such as EWOULDBLOCK come after the common name.
-        pub const $list: &[(&str, i32)] = &[$((stringify!($name), libc::$name)),*];
+        /// Aliases such as EWOULDBLOCK come after the common name.
+        pub static $list: Names =
+            Names { text: concat!($(stringify!($name), " "),*), numbers: &[$(libc::$name),*] };
     };
+}
+
+impl Names {
+    /// (name, number) pairs.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, i32)> + Clone + '_ {
+        self.text.split_ascii_whitespace().zip(self.numbers.iter().copied())
+    }
+
+    fn by_name(&self, name: &str) -> Option<i32> {
+        self.iter().find(|(known, _)| *known == name).map(|(_, number)| number)
+    }
+
+    fn by_value(&self, value: i32) -> Option<&'static str> {
+        self.iter().find(|(_, number)| *number == value).map(|(name, _)| name)
+    }
 }
 
 names! { ERRNOS:
@@ -32,36 +56,28 @@ names! { SIGNALS:
     SIGPWR SIGSYS
 }
 
-fn by_name(list: &[(&'static str, i32)], name: &str) -> Option<i32> {
-    list.iter().find(|(n, _)| *n == name).map(|(_, v)| *v)
-}
-
-fn by_value(list: &[(&'static str, i32)], value: i32) -> Option<&'static str> {
-    list.iter().find(|(_, v)| *v == value).map(|(n, _)| *n)
-}
-
 /// The number of an errno such as `EIO`; `None` for an unknown name.
 #[must_use]
 pub fn errno_by_name(name: &str) -> Option<i32> {
-    by_name(ERRNOS, name)
+    ERRNOS.by_name(name)
 }
 
 /// The name of an errno, `None` for a number that Linux does not use.
 #[must_use]
 pub fn errno_name(value: i32) -> Option<&'static str> {
-    by_value(ERRNOS, value)
+    ERRNOS.by_value(value)
 }
 
 /// The number of a getaddrinfo code such as `EAI_AGAIN` (negative on Linux).
 #[must_use]
 pub fn eai_by_name(name: &str) -> Option<i32> {
-    by_name(EAI_CODES, name)
+    EAI_CODES.by_name(name)
 }
 
 /// The name of a getaddrinfo code.
 #[must_use]
 pub fn eai_name(value: i32) -> Option<&'static str> {
-    by_value(EAI_CODES, value)
+    EAI_CODES.by_value(value)
 }
 
 /// The number of a signal, with or without its `SIG`: `KILL`, `SIGKILL`, `9`.
@@ -71,11 +87,11 @@ pub fn signal_by_name(name: &str) -> Option<i32> {
         return (1..=64).contains(&number).then_some(number);
     }
     let upper = name.to_ascii_uppercase();
-    by_name(SIGNALS, &upper).or_else(|| by_name(SIGNALS, &format!("SIG{upper}")))
+    SIGNALS.by_name(&upper).or_else(|| SIGNALS.by_name(&format!("SIG{upper}")))
 }
 
 /// The name of a signal, with its `SIG`.
 #[must_use]
 pub fn signal_name(value: i32) -> Option<&'static str> {
-    by_value(SIGNALS, value)
+    SIGNALS.by_value(value)
 }

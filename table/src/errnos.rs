@@ -32,7 +32,7 @@ impl Value for Errno {
                 Problem::new(format!("errno {} is a number", quoted(text))).help(format!("write its name, {name}"))
             );
         }
-        let known = errno::ERRNOS.iter().chain(errno::EAI_CODES).map(|(name, _)| *name);
+        let known = errno::ERRNOS.iter().chain(errno::EAI_CODES.iter()).map(|(name, _)| name);
         Err(Problem::unknown("errno", text, known).or_help("`chaos-exec list calls` shows the usual ones of each call"))
     }
     fn to_text(&self) -> String {

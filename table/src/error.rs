@@ -56,6 +56,14 @@ impl TableError {
         let place = Place { source: source.to_owned(), line, column };
         TableError { message: message.to_owned(), place: Some(place), help }
     }
+
+    /// From what the parser of JSON says.
+    pub(crate) fn from_json(error: &serde_json::Error, source: &str) -> TableError {
+        let all = error.to_string();
+        let (line, column) = (error.line(), error.column());
+        let message = all.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&all);
+        TableError::from_text(message, source, (line > 0).then_some(line), (line > 0).then_some(column))
+    }
 }
 
 /// What stands between a message and its help, also inside the errors of format parsers.

@@ -264,6 +264,8 @@ keyed! {
     calls: Many<CallName> = "calls" | "call";
     /// Only files with such a path.
     path: Many<Glob> = "path" | "paths";
+    /// Only failure points of the program's own with such a name.
+    point: Many<Glob> = "point" | "points";
     /// Only these peers.
     to: Many<Target> = "to" | "peer" | "host" | "hosts";
     /// Only programs of this name (or executable path, with a slash).
@@ -368,7 +370,9 @@ impl Fault {
     /// Whether no call triggers it: the launcher does it by itself.
     #[must_use]
     pub fn is_by_launcher(&self) -> bool {
-        matches!(self.fault, Some(FaultKind::Signal | FaultKind::Freeze)) && self.calls.is_none()
+        matches!(self.fault, Some(FaultKind::Signal | FaultKind::Freeze))
+            && self.calls.is_none()
+            && self.point.is_none()
     }
 
     /// Whether a chance makes sense for it: a clock that is off stays so, unless it jumps now and then.

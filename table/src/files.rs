@@ -7,6 +7,8 @@ use std::path::Path;
 
 #[cfg(feature = "files")]
 use crate::schema::Table;
+#[cfg(feature = "files")]
+use serde::de::DeserializeOwned;
 
 /// The largest table in bytes.
 pub const LARGEST: u64 = 1 << 20;
@@ -63,18 +65,29 @@ pub fn read_text(path: &Path) -> Result<String, TableError> {
 /// The first thing that is wrong, with line and column where the parser tells them.
 #[cfg(feature = "files")]
 pub fn load_file(path: &Path) -> Result<Table, TableError> {
-    let text = read_text(path)?;
+    let mut table: Table = parse_as(&read_text(path)?, path)?;
+    table.set_source(&path.display().to_string());
+    Ok(table)
+}
+
+/// Reads anything from the text of a YAML, TOML or JSON file, told apart by extension, else by content.
+///
+/// # Errors
+/// The first thing that is wrong, with line and column where the parser tells them.
+#[cfg(feature = "files")]
+pub fn parse_as<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, TableError> {
     let source = path.display().to_string();
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("").to_ascii_lowercase();
-    match extension.as_str() {
-        "json" => Table::from_json(&text, &source),
-        "yaml" | "yml" => from_yaml(&text, &source),
-        "toml" => from_toml(&text, &source),
-        _ => match guess(&text) {
-            Guess::Json => Table::from_json(&text, &source),
-            Guess::Toml => from_toml(&text, &source),
-            Guess::Yaml => from_yaml(&text, &source),
-        },
+    let form = match extension.as_str() {
+        "json" => Guess::Json,
+        "yaml" | "yml" => Guess::Yaml,
+        "toml" => Guess::Toml,
+        _ => guess(text),
+    };
+    match form {
+        Guess::Json => serde_json::from_str(text).map_err(|error| TableError::from_json(&error, &source)),
+        Guess::Toml => parse_toml(text, &source),
+        Guess::Yaml => parse_yaml(text, &source),
     }
 }
 
@@ -109,11 +122,15 @@ fn guess(text: &str) -> Guess {
 /// The first thing that is wrong, with line and column.
 #[cfg(feature = "files")]
 pub fn from_yaml(text: &str, source: &str) -> Result<Table, TableError> {
-    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
-    let mut table: Table =
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| yaml_error(&error, text, source))?;
+    let mut table: Table = parse_yaml(text, source)?;
     table.set_source(source);
     Ok(table)
+}
+
+#[cfg(feature = "files")]
+fn parse_yaml<T: DeserializeOwned>(text: &str, source: &str) -> Result<T, TableError> {
+    let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| yaml_error(&error, text, source))
 }
 
 #[cfg(feature = "files")]
@@ -176,12 +193,17 @@ fn yaml_help(error: &serde_saphyr::Error, message: &str, line: &str, column: Opt
 /// The first thing that is wrong, with line and column.
 #[cfg(feature = "files")]
 pub fn from_toml(text: &str, source: &str) -> Result<Table, TableError> {
-    let mut table: Table = toml::from_str(text).map_err(|error| {
+    let mut table: Table = parse_toml(text, source)?;
+    table.set_source(source);
+    Ok(table)
+}
+
+#[cfg(feature = "files")]
+fn parse_toml<T: DeserializeOwned>(text: &str, source: &str) -> Result<T, TableError> {
+    toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         let line = before.map(|before| before.matches('\n').count() + 1);
         let column = before.map(|before| before.chars().rev().take_while(|c| *c != '\n').count() + 1);
         TableError::from_text(error.message(), source, line, column)
-    })?;
-    table.set_source(source);
-    Ok(table)
+    })
 }

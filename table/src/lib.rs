@@ -5,7 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod book;
 pub mod calls;
+pub mod change;
 mod check;
 pub mod checks;
 pub mod compile;
@@ -19,6 +21,12 @@ pub mod errnos;
 pub mod error;
 pub mod fault;
 pub mod files;
+pub mod fits;
+pub mod image;
+mod kinds;
+pub mod lineage;
+pub mod live;
+pub mod matching;
 pub mod presets;
 pub mod quantities;
 pub mod record;
@@ -29,6 +37,8 @@ pub mod selectors;
 pub mod session;
 pub mod settings;
 pub mod spec;
+pub mod stream;
+pub mod told;
 mod value;
 pub mod wall;
 pub mod words;

@@ -20,13 +20,14 @@ pub const MAX_TEXT: usize = 1024;
 
 /// What a record says; value of [`Record::kind`].
 pub mod kind {
-    /// A process came under the table. Text: lineage, program, executable, each ended by NUL; `effect`: uid of the parent.
+    /// A process came under the table. Text: lineage, program, executable, each ended by NUL; `effect`: number of the
+    /// parent's image; `fault`: one of [`crate::session::engine`].
     pub const PROCESS: u8 = 1;
     /// A fault fired. Text: the resource.
     pub const INJECTION: u8 = 2;
     /// A slow fault came to its end: `nth` is the ring index of its injection, `result` what the caller got.
     pub const DELIVERY: u8 = 3;
-    /// A child that cannot be followed. Text: reason, program, each ended by NUL.
+    /// What cannot be followed. Text: reason, program, each ended by NUL; `effect`: one of [`super::escaped`].
     pub const ESCAPE: u8 = 4;
     /// A fault that fired where no kernel could produce it. Text: the reason.
     pub const UNSUITABLE: u8 = 5;
@@ -35,7 +36,28 @@ pub mod kind {
     /// A watched call succeeded again, which ends an episode. `nth`: ring index of the injection that opened it; `op`
     /// and text: the call and the resource that succeeded, which may be another member of the same role; `rule`: that
     /// of the opening injection; `at_ns`: when the call was complete; pid, tid and process are those of its caller.
+    /// `requested`: how many calls on the resource no fault had been injected into by then, this one included.
     pub const RECOVERY: u8 = 7;
+    /// The program tells something itself. Text: component, event, data, each ended by NUL.
+    pub const EVENT: u8 = 8;
+    /// A figure that the program knows. Text: its name; `result`: the bits of the value, a 64-bit float.
+    pub const METRIC: u8 = 9;
+    /// A call on a resource that is watched and that no fault was injected into: one that failed all the same, or one of
+    /// the first after the recovery. `nth`, `op`, `rule`: as of a recovery; `requested`: the how manieth such call it is,
+    /// since the fault or since the recovery: of many only some are told; `effect`: its errno, 0 if it succeeded.
+    pub const ATTEMPT: u8 = 10;
+    /// Nobody will see a recovery from this injection: `nth` is its ring index. Text: why.
+    pub const UNWATCHED: u8 = 11;
+}
+
+/// What it is that escaped; value of an ESCAPE record's [`Record::effect`].
+pub mod escaped {
+    /// A child that the writer starts.
+    pub const CHILD: i32 = 0;
+    /// The writer's own process, which goes on as another program.
+    pub const ITSELF: i32 = 1;
+    /// Some of what the writer's process does.
+    pub const PART: i32 = 2;
 }
 
 /// How far an injection got; value of [`Record::status`].

@@ -3,13 +3,17 @@
 //! Every field is an integer for which any bit pattern is valid, since a hostile target may have written it. What can
 //! change while a program runs (`enabled`, `rate`) is read with atomic loads by the shim.
 
+pub use crate::kinds::Kinds;
 use bytemuck::{Pod, Zeroable};
 
 /// At most this many rules: a rule is one bit of a 64-bit mask, and the highest bits are the shim's own.
 pub const MAX_RULES: usize = 60;
+/// Bit of an operation's mask: while a runtime boots, the call may show that its user's program is at work.
+pub const SIGN: u64 = 1 << 61;
 /// Bit of an operation's mask: the operation changes what a descriptor is, and some rule cares.
 pub const TRACK: u64 = 1 << 62;
-/// Bit of an operation's mask: a success may close an episode (reserved for outcome tracking).
+/// Bit of an operation's mask: it has open episodes, which a success may close. The highest, since the entries of the
+/// shim tell it by the sign.
 pub const WATCH: u64 = 1 << 63;
 /// The bits of a mask that are rules.
 pub const RULE_BITS: u64 = (1 << MAX_RULES) - 1;
@@ -17,6 +21,8 @@ pub const RULE_BITS: u64 = (1 << MAX_RULES) - 1;
 pub const OP_ROOM: usize = 320;
 /// A rate of 100 %: every match fires, whatever the draw.
 pub const ALWAYS: u64 = u64::MAX;
+/// At most this many roles can stand in for each other's members: each is a bit of an episode.
+pub const MAX_ROLES: usize = 64;
 /// At most this many host patterns in one table: each is a bit beside a remembered address.
 pub const MAX_HOSTS: usize = 64;
 
@@ -64,6 +70,8 @@ pub mod flag {
     pub const CALLER: u32 = 512;
     /// Has exclusions.
     pub const EXCEPT: u32 = 1024;
+    /// Names failure points.
+    pub const POINT: u32 = 2048;
     /// No call triggers it: the launcher does it, from `from_ns` on.
     pub const LAUNCHER: u32 = 1 << 16;
     /// A torn write kills the process.
@@ -166,7 +174,7 @@ pub struct Except {
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// 0: the rule is switched off; it then has no bit in [`PlanHeader::ops`], so that it costs nothing.
+    /// Live. 0: the rule is switched off; it then has no bit in [`PlanHeader::ops`], so that it costs nothing.
     pub enabled: u32,
     /// Number of a `FaultKind`.
     pub fault: u8,
@@ -258,8 +266,14 @@ pub struct Rule {
     pub change: u32,
     /// `return`: the value.
     pub value: i32,
+    /// Failure points of the program's own, by name; when [`flag::POINT`] is set.
+    pub points: Span,
+    /// Only this thread: number of its process image (upper half) and its tid; 0: all.
+    pub owner: u64,
+    /// Hash of the spec of a rule that may be asked for again while the program runs; 0: none.
+    pub origin: u64,
     /// Room for what comes.
-    pub room: [u64; 15],
+    pub room: [u64; 12],
 }
 
 const _: () = assert!(size_of::<Rule>() == 512);
@@ -300,8 +314,10 @@ pub struct Matcher {
     pub host_bit: u8,
     /// PATH, NAME of `protect`: not 0 when it does not reach below the user's working directory.
     pub spares_work_dir: u8,
+    /// CIDR, HOST, UNIX among [`PlanHeader::roles`]: the number of its role.
+    pub role: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
     /// First port that matches.
     pub port_first: u16,
     /// Last port that matches.
@@ -372,9 +388,16 @@ pub struct PlanHeader {
     pub arm_port_first: u32,
     /// ... to this.
     pub arm_port_last: u32,
+    /// Live: rules that were added while the program runs.
+    pub added_rules: u64,
+    /// The members of all roles.
+    pub roles: Span,
     /// Room for what comes.
-    pub room: [u64; 9],
-    /// Live: for each operation, the rules on it that are in force, and [`TRACK`]. What a hook looks at first.
+    pub room: [u64; 7],
+    /// Live: which rules are what.
+    pub kinds: Kinds,
+    /// Live: for each operation, the rules on it that are in force, [`TRACK`], [`SIGN`] and [`WATCH`]. What a hook looks at
+    /// first.
     pub ops: [u64; OP_ROOM],
     /// What [`Self::ops`] is once the tree is armed and enabled.
     pub planned: [u64; OP_ROOM],
@@ -382,9 +405,12 @@ pub struct PlanHeader {
     pub only_files: [u64; OP_ROOM],
     /// For each operation, the rules that want a socket behind its descriptor.
     pub only_sockets: [u64; OP_ROOM],
+    /// Live: of [`Self::ops`] what was added while the program runs. A process that none of the first rules is about looks
+    /// here, so that they cost it nothing.
+    pub added: [u64; OP_ROOM],
 }
 
-const _: () = assert!(size_of::<PlanHeader>() == 192 + 4 * 8 * OP_ROOM);
+const _: () = assert!(size_of::<PlanHeader>() == 192 + 5 * 8 * OP_ROOM + size_of::<Kinds>());
 
 /// A fault table ready to be put into a session.
 #[derive(Clone, Debug)]

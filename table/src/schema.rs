@@ -266,12 +266,7 @@ impl Table {
     /// # Errors
     /// The first thing that is wrong, with line and column.
     pub fn from_json(text: &str, source: &str) -> Result<Table, TableError> {
-        let mut table: Table = serde_json::from_str(text).map_err(|error| {
-            let all = error.to_string();
-            let (line, column) = (error.line(), error.column());
-            let message = all.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&all);
-            TableError::from_text(message, source, (line > 0).then_some(line), (line > 0).then_some(column))
-        })?;
+        let mut table: Table = serde_json::from_str(text).map_err(|error| TableError::from_json(&error, source))?;
         table.set_source(source);
         Ok(table)
     }

@@ -3,14 +3,16 @@
 //! Header, compiled table, remembered names, counters of the tree, processes, threads, ring of records; each area at
 //! the offset that the header names. All of it may have been spoiled by a target: readers check every number.
 
+use crate::book::Book;
 use crate::record::SLOT;
-use crate::rule::{MAX_RULES, Matcher, Plan, PlanHeader, Rule, exhaust};
+use crate::rule::{MAX_RULES, Matcher, OP_ROOM, Plan, PlanHeader, Rule, exhaust};
 use bytemuck::{Pod, Zeroable};
+use std::ffi::CStr;
 
 /// First bytes of a session file.
 pub const MAGIC: [u8; 8] = *b"CHAOSEXC";
 /// Version of the layout; shim and launcher must agree.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Size under the launcher, which drains the ring.
 pub const SIZE_WITH_LAUNCHER: u64 = 4 << 20;
 /// Size without one: the ring must hold the whole log.
@@ -50,6 +52,8 @@ pub struct Layout {
     pub charge_room: u32,
     /// [`TreeCounters`], one a rule.
     pub tree: u32,
+    /// [`Book`] of the episodes that are open.
+    pub book: u32,
     /// [`ProcessSlot`]s, each followed by [`ProcessCounters`] a rule.
     pub processes: u32,
     /// Room for so many processes.
@@ -86,12 +90,28 @@ pub struct Header {
     pub start_wall_ns: u64,
     /// Pid of the launcher, or of the first process.
     pub owner_pid: u32,
-    /// Whether the kernel keeps time by the TSC: 0 not looked, 1 yes, 2 no. The first process looks.
+    /// Whether the kernel keeps time by the TSC: one of [`tsc`]. The first process looks.
     pub clock: u32,
     /// The areas.
     pub layout: Layout,
+    /// Zero.
+    pub pad_layout: u32,
+    /// The TSC when the first process looked ...
+    pub tsc: u64,
+    /// ... and CLOCK_MONOTONIC then, ns.
+    pub tsc_ns: u64,
+    /// Changes when a process asks to be handed over; the launcher waits on it as on a futex.
+    pub door: u32,
+    /// Pid of whoever changes the table at this moment; 0: nobody.
+    pub lock: u32,
+    /// How often the table was changed while the program ran.
+    pub changes: u32,
+    /// Subtrees under a filter of system calls, which cannot be changed later ...
+    pub filters: u32,
+    /// ... and the operations that each of those filters covers, as bits.
+    pub filtered: [u64; OP_ROOM / 64],
     /// Room for what comes.
-    pub room: [u8; 384],
+    pub room: [u8; 304],
     /// The launcher's robust pthread mutex; its first word is the futex.
     pub mutex: [u8; 64],
     /// Not 0: nothing is injected any more. Written by the launcher at its end.
@@ -118,8 +138,10 @@ pub struct Header {
     pub lost_threads: u64,
     /// Programs that had no address space left for this file, and so run without faults.
     pub unmapped: u64,
+    /// Injections by threads that have ended.
+    pub injections: u64,
     /// Fills up.
-    pub pad_counters: [u8; 16],
+    pub pad_counters: [u8; 8],
     /// Room for what comes.
     pub tail_room: [u8; 192],
 }
@@ -127,6 +149,18 @@ pub struct Header {
 const _: () = assert!(size_of::<Header>() == 1024);
 const _: () = assert!(std::mem::offset_of!(Header, mutex) == 512);
 const _: () = assert!(std::mem::offset_of!(Header, head) % 64 == 0);
+
+/// What is known of the kernel's clock.
+pub mod tsc {
+    /// Nobody has looked.
+    pub const UNKNOWN: u32 = 0;
+    /// It is the time-stamp counter, of which the header holds a reading.
+    pub const IS_CLOCK: u32 = 1;
+    /// It is another one.
+    pub const IS_NOT: u32 = 2;
+    /// Somebody looks.
+    pub const BUSY: u32 = 3;
+}
 
 /// An address that getaddrinfo gave for a host name that a rule cares about.
 #[repr(C)]
@@ -209,8 +243,55 @@ pub struct ProcessSlot {
     pub start_ns: u64,
     /// Net bytes allocated since arming, for `exhaust`.
     pub live_bytes: i64,
+    /// One of [`hand_over`].
+    pub hand_over: u32,
+    /// While it is handed over: the descriptor of its listener, in the process itself.
+    pub listener: u32,
+    /// One of [`engine`].
+    pub engine: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Under the seccomp engine: the hash of its lineage, which a shim inside cannot know.
+    pub lineage: u64,
     /// Room for what comes.
-    pub room: [u64; 4],
+    pub room: u64,
+}
+
+/// What makes a process's faults happen; value of [`ProcessSlot::engine`] and of a PROCESS record's `fault`.
+pub mod engine {
+    /// The shim, inside the process.
+    pub const PRELOAD: u32 = 0;
+    /// The launcher, which the kernel asks about the process's system calls.
+    pub const SECCOMP: u32 = 1;
+    /// The launcher for system calls, the shim for what is none.
+    pub const BOTH: u32 = 2;
+}
+
+/// The number of a system call that no kernel has: a shim that finds itself below a filter asks the engine by it which
+/// process slot is its own. The answer is its index plus one, or 0 when there is none; without a filter the kernel says
+/// ENOSYS.
+pub const WHO_AM_I: i64 = 0x4348;
+
+/// Name of the link to the launcher, beside the session file: while it is there, a shim may hand programs over to the
+/// seccomp engine by it.
+pub const HELPER: &str = "chaos-exec";
+
+/// What the launcher's binary is called as when it is to come under the seccomp engine and to become a program.
+pub const BECOME: &CStr = c"_become";
+
+/// How far a process is on its way under the seccomp engine; value of [`ProcessSlot::hand_over`]. It writes the odd
+/// steps and the launcher the even ones.
+pub mod hand_over {
+    /// It is not on that way.
+    pub const NONE: u32 = 0;
+    /// The process, whose pid stands in the slot, asks whether the launcher sees it.
+    pub const ASKED: u32 = 1;
+    /// The launcher sees it, and waits for its listener.
+    pub const AWAITED: u32 = 2;
+    /// The filter is in force; the slot tells the listener's number.
+    pub const OFFERED: u32 = 3;
+    /// The launcher has the listener.
+    pub const TAKEN: u32 = 4;
 }
 
 /// Counters of one rule in one process.
@@ -237,8 +318,12 @@ pub struct ThreadSlot {
     pub pid: u32,
     /// Stream key: hash of seed, lineage and thread ordinal.
     pub key: u64,
+    /// So many rules have a stream here: more may have been added.
+    pub seeded: u64,
+    /// Injections by it.
+    pub injections: u64,
     /// Room for what comes.
-    pub room: [u64; 5],
+    pub room: [u64; 3],
 }
 
 /// Counters and random stream of one rule in one thread; only that thread writes them.
@@ -268,9 +353,9 @@ impl Layout {
             return Err(format!("a session of {file_len} bytes is larger than the largest, {SIZE_MAX} bytes"));
         }
         // Spare room, for rules that are added while the program runs.
-        let rule_room = (rules + 4).next_power_of_two().clamp(8, 64);
-        let matcher_room = (matchers + 32).next_multiple_of(64);
-        let text_room = (text + 2048).next_multiple_of(4096);
+        let rule_room = (rules + 12).next_power_of_two().clamp(16, 64);
+        let matcher_room = (matchers + 64).next_multiple_of(64);
+        let text_room = (text + 4096).next_multiple_of(4096);
         let name_room = 512usize;
         let charge_room: usize = match file_len {
             _ if !disk => 0,
@@ -294,6 +379,7 @@ impl Layout {
         let names = area(name_room * size_of::<Name>(), 4096);
         let charges = area(charge_room * size_of::<Charge>(), 64);
         let tree = area(MAX_RULES.next_multiple_of(64) * size_of::<TreeCounters>(), 64);
+        let book = area(size_of::<Book>(), 64);
         let fixed = at;
         // A quarter of the rest for processes and threads, as far as that is useful; the ring takes the remainder.
         let rest = usize::try_from(file_len).unwrap_or(0).saturating_sub(fixed);
@@ -330,6 +416,7 @@ impl Layout {
             charges: narrow(charges),
             charge_room: narrow(charge_room),
             tree: narrow(tree),
+            book: narrow(book),
             processes: narrow(processes),
             process_room: narrow(process_room),
             process_stride: narrow(process_stride),
@@ -368,6 +455,7 @@ impl Layout {
             && inside(self.names, self.name_room, size_of::<Name>(), 8)
             && inside(self.charges, self.charge_room, size_of::<Charge>(), 8)
             && inside(self.tree, 64, size_of::<TreeCounters>(), 8)
+            && inside(self.book, 1, size_of::<Book>(), 64)
             && inside(self.processes, self.process_room, self.process_stride as usize, 64)
             && inside(self.threads, self.thread_room, self.thread_stride as usize, 64)
             && inside(self.ring, self.ring_slots, SLOT, 64)

@@ -3,7 +3,7 @@
 //! Every value checks itself while it is read, so that the format's parser can say where the mistake is.
 
 use crate::error::{Problem, TableError, quoted};
-use serde::de::{Error, SeqAccess, Visitor};
+use serde::de::{Error, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::marker::PhantomData;
@@ -151,6 +151,20 @@ impl<'de, T: Value + Deserialize<'de>> Visitor<'de> for ManyVisitor<T> {
             return T::from_text(text).map(|one| Many(vec![one])).map_err(E::custom);
         }
         text.split(',').map(|item| T::from_text(item.trim())).collect::<Result<_, _>>().map(Many).map_err(E::custom)
+    }
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+        if T::NUMERIC {
+            self.visit_str(&number.to_string())
+        } else {
+            Err(E::invalid_type(Unexpected::Signed(number), &self))
+        }
+    }
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+        if T::NUMERIC {
+            self.visit_str(&number.to_string())
+        } else {
+            Err(E::invalid_type(Unexpected::Unsigned(number), &self))
+        }
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut all = Vec::new();

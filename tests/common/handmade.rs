@@ -3,6 +3,7 @@
 use chaos_table::calls::Op;
 use chaos_table::record::{CONT, CONT_TEXT, Continuation, Record, kind, slots_for, status};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 pub struct Handmade {
     log: Vec<u8>,
     index: u64,
+    /// Attempts since the fault with this index.
+    tries: HashMap<u64, u64>,
     /// `session.json`.
     pub meta: Value,
     /// `facts.json`.
@@ -17,7 +20,7 @@ pub struct Handmade {
 }
 
 impl Handmade {
-    /// A run that ended with 0 and whose recoveries were watched, whose rules have these names and faults.
+    /// A run that ended with 0, whose rules have these names and faults.
     pub fn new(name: &str, rules: &[(&str, &str)]) -> Handmade {
         let rules: Vec<Value> = rules.iter().map(|(name, fault)| json!({"name": name, "fault": fault})).collect();
         let counted: Vec<Value> =
@@ -25,17 +28,18 @@ impl Handmade {
         Handmade {
             log: Vec::new(),
             index: 0,
+            tries: HashMap::new(),
             meta: json!({
                 "version": 1, "id": name, "chaos_exec": "0.1.0", "command": ["./agent", "--fast"], "cwd": "/", "seed": 7,
                 "table": {"seed": 7, "faults": [{"fault": "error", "rate": "30%"}]}, "rules": rules,
-                "recoveries_watched": true, "started": "2026-01-01T00:00:00Z", "session_file": "", "root_pid": 100,
+                "started": "2026-01-01T00:00:00Z", "session_file": "", "root_pid": 100,
                 "end": {
                     "ended": "2026-01-01T00:00:09Z", "at_ns": 9_000_000_000u64, "exit_code": 0, "outcome": "exit 0",
                     "fired": 0, "delivered": 0, "suppressed": 0, "escapes": 0, "processes": 1, "survivors": 0,
                 },
             }),
             facts: json!({
-                "version": 1, "root": {"exit": 0}, "expected": [0], "control": false, "deaths": [], "sight": "full",
+                "version": 2, "root": {"exit": 0}, "expected": [0], "control": false, "deaths": [], "sight": "full",
                 "checks": [], "health": [], "rules": counted, "repeat": "chaos-exec run --seed 7 -- ./agent --fast",
             }),
         }
@@ -104,6 +108,7 @@ impl Handmade {
             kind: kind::RECOVERY,
             op: Op::by_name(call).unwrap() as u16,
             nth: of,
+            requested: self.tries.get(&of).copied().unwrap_or(0) + 1,
             at_ns: at_ms * 1_000_000,
             pid,
             tid: pid,
@@ -111,6 +116,30 @@ impl Handmade {
             ..Record::default()
         };
         self.record(record, resource);
+    }
+
+    /// Nobody can see a recovery from this injection.
+    pub fn unwatched(&mut self, of: u64) {
+        let record = Record { kind: kind::UNWATCHED, nth: of, ..Record::default() };
+        self.record(record, b"too many episodes were open");
+    }
+
+    /// A call that failed by itself, or after the recovery, the `number`th of these.
+    pub fn tries(&mut self, of: u64, call: &str, errno: i32, number: u64, at_ms: u64, pid: u32) {
+        self.tries.insert(of, number);
+        let record = Record {
+            kind: kind::ATTEMPT,
+            op: Op::by_name(call).unwrap() as u16,
+            nth: of,
+            requested: number,
+            effect: errno,
+            at_ns: at_ms * 1_000_000,
+            pid,
+            tid: pid,
+            process: pid,
+            ..Record::default()
+        };
+        self.record(record, b"");
     }
 
     /// Writes the session; gives its directory.

@@ -2,6 +2,7 @@
 //! the log as JSON.
 
 pub mod complaints;
+pub mod dialogue;
 pub mod handmade;
 pub mod server;
 
@@ -83,6 +84,34 @@ pub fn compile_by(compiler: &str, name: &str, output: &str, flags: &[&str]) -> S
     built.display().to_string()
 }
 
+/// As [`guest`], for musl and without a loader, to lie anywhere in memory. musl-gcc does not know how.
+pub fn musl_static_pie(name: &str) -> String {
+    const MUSL: &str = "/usr/lib/x86_64-linux-musl";
+    let part = |file: &str| format!("{MUSL}/{file}");
+    let (start, first, libc, last) = (part("rcrt1.o"), part("crti.o"), part("libc.a"), part("crtn.o"));
+    let headers = ["-nostdinc", "-isystem", "/usr/include/x86_64-linux-musl", "-fPIE", "-nostdlib", "-static-pie"];
+    let parts = [start.as_str(), &first, &libc, "-lgcc", &last];
+    compile(name, &format!("{name}-musl-static-pie"), &[&headers[..], &parts].concat())
+}
+
+/// Builds a Go program in the scene, with or without cgo.
+pub fn go(scene: &Scene, name: &str, source: &str, cgo: &str, flags: &[&str]) -> String {
+    let source = scene.write(format!("{name}.go"), source);
+    let built = scene.text(name);
+    let made = Command::new(program("go", "golang-go"))
+        .arg("build")
+        .args(flags)
+        .args(["-o", &built, &source])
+        .env("CGO_ENABLED", cgo)
+        .env("GOFLAGS", "")
+        .env("GO111MODULE", "off")
+        .env("GOCACHE", Path::new(BUILT).join("go-cache"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    built
+}
+
 /// The shim, as `chaos-exec shim -o` writes it.
 pub fn shim() -> String {
     static PATH: OnceLock<String> = OnceLock::new();
@@ -110,6 +139,12 @@ impl Scene {
         let scene = Scene { dir, runs: AtomicU32::new(0) };
         scene.write("data.bin", (0..4096u32).map(|n| (n % 251 + 1) as u8).collect::<Vec<_>>());
         scene
+    }
+
+    /// An empty scene in shared memory, which is no disk.
+    pub fn in_memory() -> Scene {
+        let dir = tempfile::Builder::new().prefix("chaos-test-").tempdir_in("/dev/shm").unwrap();
+        Scene { dir, runs: AtomicU32::new(0) }
     }
 
     /// A path in the scene.
@@ -204,6 +239,12 @@ impl Run<'_> {
             }
         }
         self.prefix.extend(options.iter().map(Into::into));
+        self
+    }
+
+    /// Adds words of the command line as they are.
+    pub fn words(mut self, words: &[&str]) -> Self {
+        self.prefix.extend(words.iter().map(Into::into));
         self
     }
 
@@ -344,6 +385,13 @@ impl Done {
     #[track_caller]
     pub fn ended(self, code: i32) -> Self {
         assert_eq!(self.code, code, "exit code\n{}", self.story());
+        self
+    }
+
+    /// Fails the test unless a shell found that the command could not be started.
+    #[track_caller]
+    pub fn refused(self) -> Self {
+        assert!(matches!(self.code, 126 | 127), "could be started\n{}", self.story());
         self
     }
 

@@ -30,3 +30,16 @@ fn answer(stream: &mut std::net::TcpStream, page: &[u8]) -> std::io::Result<()> 
     write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", page.len())?;
     stream.write_all(page)
 }
+
+/// Says a word to everybody who connects, on loopback, for as long as the test runs; gives its port.
+pub fn greet(word: &'static [u8]) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            // As above.
+            let _ = stream.and_then(|mut stream| stream.write_all(word));
+        }
+    });
+    port
+}

@@ -4,6 +4,7 @@
 #include "fs_calls.h"
 #include "stream_calls.h"
 #include "time_calls.h"
+#include "../../shim/include/chaos.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -98,6 +99,7 @@ static long code(int result) {
 
 static long file_call(const char *name) {
     if (IS(read)) return read(file(), buffer, 16);
+    if (IS(chaos_fail)) return code(chaos_fail("point"));
     if (IS(__read_chk)) return __read_chk(file(), buffer, 16, sizeof buffer);
     if (IS(pread)) return pread(file(), buffer, 16, 0);
     if (IS(pread64)) return pread64(file(), buffer, 16, 0);

@@ -40,6 +40,14 @@ static long take(const char *name, FILE *from) {
     return byte == EOF ? -1 : 1;
 }
 
+static int by_list(FILE *to, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    int result = vfprintf(to, format, arguments);
+    va_end(arguments);
+    return result;
+}
+
 /* One call of writing: how many bytes of `text` were taken, -1 when it failed. */
 static long give(const char *name, const char *text, FILE *to) {
     long size = (long)strlen(text), done;
@@ -49,6 +57,8 @@ static long give(const char *name, const char *text, FILE *to) {
     else if (IS(fputs_unlocked)) done = fputs_unlocked(text, to);
     else if (IS(fprintf)) return fprintf(to, "%s", text) == size ? size : -1;
     else if (IS(fprintf_many)) return fprintf(to, "%.3s%.1f %c%c%d%c%s", "abcdef", 1.5, text[0], text[1], 7, text[2], text + 3) + 0L;
+    else if (IS(fprintf_stack)) return fprintf(to, "%c%d%s%d%d%.1f%s%d%s", '<', 1, "two", 3, 4, 5.5, text, 6, ">") + 0L;
+    else if (IS(vfprintf)) return by_list(to, "%s%d%.1f", text, 6, 7.5) + 0L;
     else if (IS(dprintf)) return dprintf(fileno(to), "%s", text) == size ? size : -1;
     else if (IS(putc)) return putc(text[0], to) == EOF ? -1 : 1;
     else if (IS(fputc)) return fputc(text[0], to) == EOF ? -1 : 1;
@@ -132,6 +142,27 @@ static void writeall(const char *name, const char *path) {
     say("%d failures, %d wrong\n", failures, wrong);
 }
 
+/* until BUFFER CALL FILE: calls until one fails, and which. Of the texts some are longer than a small buffer, and some
+   end a line. */
+static void until(const char *how, const char *name, const char *path) {
+    static char own[4096];
+    FILE *to = fopen(path, "w");
+    if (!to) die(path);
+    if (*how == 'l') setvbuf(to, own, _IOLBF, sizeof own);
+    if (*how == 'n') setvbuf(to, NULL, _IONBF, 0);
+    if (*how == 's') setvbuf(to, own, _IOFBF, 200);
+    for (int number = 0; number < 10000; number++) {
+        char text[400] = {0};
+        memset(text, 'a' + number % 26, (size_t)(number % 11 == 10 ? 310 : 4 + number * 37 % 97));
+        if (number > 50 && number % 13 == 12) text[0] = text[3] = '\n';
+        if (give(name, text, to) < 0) {
+            say("failed at %d, %s\n", number, name_of(errno));
+            return;
+        }
+    }
+    say("never failed\n");
+}
+
 /* pipe CALL [nonblock]: a call on a pipe that has nothing to read, or room to write. */
 static void through_pipe(const char *name, int nonblocking) {
     int ends[2];
@@ -141,9 +172,10 @@ static void through_pipe(const char *name, int nonblocking) {
     FILE *from = fdopen(ends[0], "r"), *to = fdopen(ends[1], "w");
     if (!from || !to) die("fdopen");
     errno = 0;
-    if (IS(fputs)) {
+    if (IS(fputs) || IS(fflush)) {
         int result = fputs("text", to);
-        say("fputs %d %s error %d\n", result < 0 ? -1 : 0, name_of(result < 0 ? errno : 0), ferror(to) != 0);
+        if (IS(fflush)) result = fflush(to);
+        say("%s %d %s error %d\n", name, result < 0 ? -1 : 0, name_of(result < 0 ? errno : 0), ferror(to) != 0);
         return;
     }
     for (int turn = 0; turn < 2; turn++) {
@@ -298,6 +330,7 @@ int main(int argc, char **argv) {
     else if (strcmp(mode, "flush") == 0) flush(argv[2], argv[3]);
     else if (strcmp(mode, "readall") == 0) readall(argv[2], argv[3]);
     else if (strcmp(mode, "writeall") == 0) writeall(argv[2], argv[3]);
+    else if (strcmp(mode, "until") == 0) until(argv[2], argv[3], argv[4]);
     else if (strcmp(mode, "pipe") == 0) through_pipe(argv[2], argc > 3);
     else if (IS(peer)) peer();
     else if (IS(alarm)) alarmed();

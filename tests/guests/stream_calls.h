@@ -33,9 +33,15 @@ static int counts;
 
 static FILE *input(void) { return stdin = used = fdopen(syscall(SYS_openat, AT_FDCWD, "data.bin", O_RDONLY), "r"); }
 
-/* A stream with something to be written. */
-static FILE *output(void) {
+/* A stream to be written. */
+static FILE *buffered(void) {
     stdout = used = fdopen(syscall(SYS_openat, AT_FDCWD, "made.bin", O_RDWR | O_CREAT, 0600), "w+");
+    return used;
+}
+
+/* One of which every call writes. */
+static FILE *output(void) {
+    setvbuf(buffered(), NULL, _IONBF, 0);
     return used;
 }
 
@@ -48,7 +54,7 @@ static int bare_output(void) {
 
 static FILE *pending(void) {
     static const char *const text = "pending";
-    FILE *stream = output();
+    FILE *stream = buffered();
     for (const char *at = text; *at; at++) putc_unlocked(*at, stream);
     return stream;
 }

@@ -83,7 +83,7 @@ pub(super) fn give_back(session: &Session, rule: usize, place: *mut Charge, most
 
 /// The accounts of a file.
 pub(super) fn accounts(session: &Session, file: File) -> impl Iterator<Item = (usize, *mut Charge)> {
-    bits(session.disk).filter_map(move |rule| Some((rule, account(session, file, rule, false)?)))
+    bits(session.disk()).filter_map(move |rule| Some((rule, account(session, file, rule, false)?)))
 }
 
 pub(super) fn credit(session: &Session, file: File, most: u64) {

@@ -1,14 +1,13 @@
 //! What a verdict does to a call: whether it fits, what is recorded of it, and the effect itself.
 
-mod change;
-mod files;
-mod sockets;
-mod suits;
+mod bytes;
+mod place;
 mod wait;
 
-pub use change::{Change, shortened};
-pub use sockets::is_tcp;
-pub use suits::fitting;
+pub use bytes::Bytes;
+pub use chaos_table::change::{Change, shortened};
+pub use chaos_table::told::{number_of, requested, status_of};
+pub use place::{can_lose_datagrams, fitting, is_file, is_tcp};
 pub use wait::{cancel_here, throttled, throttled_part, wait_for};
 
 use crate::fds::PeerBuffer;
@@ -20,10 +19,8 @@ use crate::session::Session;
 use crate::{connects, fds, moved, sys};
 use chaos_table::calls::Op;
 use chaos_table::decide::{Effect, Peer};
-use chaos_table::record::status;
-use chaos_table::rule::change as changes;
-use suits::is_write;
-pub use suits::{can_lose_datagrams, is_file};
+use chaos_table::fits::{comes_later, is_write, unreachable};
+use place::{is_connection, may_block};
 
 /// What is left for the hook to do.
 #[derive(Clone, Copy)]
@@ -54,80 +51,6 @@ pub enum Outcome {
     FailConnect(i32, u64, Ticket),
 }
 
-/// How far a record is when it is published: what ends its process is delivered by that, what waits is pending.
-pub fn status_of(effect: Effect) -> u8 {
-    match effect {
-        Effect::Signal(_) | Effect::Exit(_) => status::DELIVERED,
-        Effect::Error(_) | Effect::Memory(_) | Effect::Files(_) | Effect::Disk(_) | Effect::Return(_) => status::FIRED,
-        Effect::Latency(_)
-        | Effect::Hang(_)
-        | Effect::Short(_)
-        | Effect::Part(_)
-        | Effect::Corrupt(_)
-        | Effect::Zero(_)
-        | Effect::Duplicate(_)
-        | Effect::Truncate(_)
-        | Effect::Drop
-        | Effect::Torn(_)
-        | Effect::Reset(_)
-        | Effect::End(_)
-        | Effect::Unreachable(_)
-        | Effect::Throttle(_)
-        | Effect::Freeze(_) => status::PENDING,
-    }
-}
-
-/// The number that a record names as the effect.
-pub fn number_of(effect: Effect) -> i32 {
-    match effect {
-        Effect::Error(code) | Effect::Signal(code) | Effect::Exit(code) => code as i32,
-        Effect::Memory(_) => libc::ENOMEM,
-        Effect::Files(_) => libc::EMFILE,
-        Effect::Disk(_) => libc::ENOSPC,
-        Effect::Reset(_) => libc::ECONNRESET,
-        Effect::Unreachable(what) => sockets::unreachable(what).0,
-        Effect::Torn(both) | Effect::Return(both) => (both >> 32) as i32,
-        Effect::Zero(_) => changes::ZERO as i32,
-        Effect::Duplicate(_) => changes::DUPLICATE as i32,
-        Effect::Truncate(_) => changes::TRUNCATE as i32,
-        Effect::Latency(_)
-        | Effect::Hang(_)
-        | Effect::Short(_)
-        | Effect::Part(_)
-        | Effect::Corrupt(_)
-        | Effect::Drop
-        | Effect::End(_)
-        | Effect::Throttle(_)
-        | Effect::Freeze(_) => 0,
-    }
-}
-
-/// What a record names as requested: ns for waits, else the bytes of the call.
-pub fn requested(effect: Effect, asked: u64) -> u64 {
-    match effect {
-        Effect::Latency(ns) | Effect::Hang(ns) | Effect::Freeze(ns) => ns,
-        Effect::Error(_)
-        | Effect::Memory(_)
-        | Effect::Files(_)
-        | Effect::Disk(_)
-        | Effect::Short(_)
-        | Effect::Part(_)
-        | Effect::Corrupt(_)
-        | Effect::Zero(_)
-        | Effect::Duplicate(_)
-        | Effect::Truncate(_)
-        | Effect::Drop
-        | Effect::Torn(_)
-        | Effect::Return(_)
-        | Effect::Reset(_)
-        | Effect::End(_)
-        | Effect::Unreachable(_)
-        | Effect::Throttle(_)
-        | Effect::Signal(_)
-        | Effect::Exit(_) => asked,
-    }
-}
-
 /// Does what can be done before the real call. No token is held.
 #[inline(always)]
 pub fn carry_out(
@@ -141,7 +64,7 @@ pub fn carry_out(
 ) -> Outcome {
     match effect {
         Effect::Latency(ns) => {
-            wait::wait(op, ns);
+            wait::wait(session, op, ns, &ticket);
             delivered(session, &ticket, 0);
             Outcome::Go
         }
@@ -167,7 +90,7 @@ pub fn carry_out(
         Effect::Drop => Outcome::Drop(ticket),
         Effect::Torn(both) => Outcome::Torn(both as u32, (both >> 32) as i32, ticket),
         Effect::Return(both) => Outcome::Return(both as i32, (both >> 32) as i32, ticket),
-        Effect::Unreachable(what) => match (target, sockets::unreachable(what)) {
+        Effect::Unreachable(what) => match (target, unreachable(what)) {
             (Target::Peer(fd, ..), (errno, ns)) if op == Op::Connect => fail_connect(fd, errno, ns, ticket),
             (_, (errno, _)) => Outcome::Fail(errno, ticket),
         },
@@ -212,7 +135,7 @@ pub fn carry_out(
 
 /// How a connect fails: TCP that nobody waits for, or that is given up after a while, by way of the kernel.
 fn fail_connect(fd: i32, errno: i32, ns: u64, ticket: Ticket) -> Outcome {
-    if sockets::is_tcp(fd) && (ns >= connects::SHORTEST || (sockets::comes_later(errno) && !suits::may_block(fd, 0))) {
+    if is_tcp(fd) && (ns >= connects::SHORTEST || (comes_later(errno) && !may_block(fd, 0))) {
         return Outcome::FailConnect(errno, ns, ticket);
     }
     wait::wait_for(ns);
@@ -237,7 +160,7 @@ pub fn cut(fd: i32, ends: bool) {
 /// The signal may end the process or leave the call for good: the log is told before.
 fn make_lasting(session: &Session, op: Op, errno: i32, fd: i32, flags: i32, ticket: Ticket) -> Ticket {
     let is_lost = matches!(errno, libc::ECONNRESET | libc::EPIPE | libc::ETIMEDOUT | libc::ENOTCONN);
-    if is_lost && fd >= 0 && sockets::is_connection(fd) {
+    if is_lost && fd >= 0 && is_connection(fd) {
         sys::reset(fd);
         // This call finds the error that the kernel keeps for the next; ENOTCONN leaves it there.
         if errno != libc::ENOTCONN {
@@ -286,6 +209,7 @@ pub fn fail(errno: i32, ticket: &Ticket) -> isize {
 
 /// The peer of a socket is a name that rules may know: what getaddrinfo gave.
 pub fn remember_answers(session: &Session, name: &[u8], answers: *const libc::addrinfo) {
+    crate::learn::take_up_patterns(session);
     let hosts = session.patterns().host_bits(crate::select::lower_case(name).bytes());
     let mut at = answers;
     while hosts != 0 && !at.is_null() {

@@ -1,12 +1,14 @@
 //! Faults that take time: delays and hangs.
 
-use super::suits::{Nature, is_write, may_block, nature};
+use super::place::{may_block, nature};
 use super::{Outcome, delivered, is_tcp};
+use crate::elf::Name;
 use crate::log::Ticket;
 use crate::select::Target;
 use crate::session::Session;
-use crate::{clock, connects, edges, real, sys};
+use crate::{clock, connects, edges, loaded, sys};
 use chaos_table::calls::{Failure, Family, Op, Subject};
+use chaos_table::fits::{Nature, is_write};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,7 +47,7 @@ pub fn throttled(session: &Session, op: Op, ticket: &Ticket, bandwidth: u64, byt
             Err(other) => at = other,
         }
     };
-    while !session.is_over() {
+    while !session.is_over() && session.is_in_force(ticket.rule()) {
         let now = clock::exact();
         if now >= until {
             return;
@@ -58,24 +60,29 @@ pub fn throttled(session: &Session, op: Op, ticket: &Ticket, bandwidth: u64, byt
 /// Waits the whole time, in a call that is a cancellation point by itself.
 pub fn wait_for(ns: u64) {
     if ns != 0 {
-        wait(Op::Connect, ns);
+        wait_unless(Op::Connect, ns, |_| false);
     }
 }
 
-/// Waits the whole time, whatever handlers run meanwhile.
-pub(super) fn wait(op: Op, ns: u64) {
+/// Waits the whole time, whatever handlers run meanwhile; not once the rule is no longer in force.
+pub(super) fn wait(session: &Session, op: Op, ns: u64, ticket: &Ticket) {
+    wait_unless(op, ns, |now| is_released(session, now, ticket));
+}
+
+#[inline(always)]
+fn wait_unless(op: Op, ns: u64, released: impl Fn(u64) -> bool) {
     let until = clock::exact().saturating_add(ns);
     loop {
         let now = clock::exact();
+        if released(now) {
+            return;
+        }
         if now >= until || (sys::sleep((until - now).min(HANG_STEP)) && until - now <= HANG_STEP) {
             return;
         }
         cancel_here(op);
     }
 }
-
-// Before glibc 2.34 it lives in libpthread, without which there is nobody to cancel.
-real::empty_slots! { pthread_testcancel }
 
 /// A thread that waits by our doing can be cancelled where it could be in the call itself. No token is held, and
 /// nothing lives that would need dropping.
@@ -98,9 +105,10 @@ pub fn cancel_here(op: Op) {
                 | Op::SemTimedwait
                 | Op::MqTimed
         ),
-        Subject::Name | Subject::Memory | Subject::Program => false,
+        Subject::Name | Subject::Memory | Subject::Program | Subject::Point => false,
     };
-    if is_cancellation_point && let Some(test) = real::resolved(c"pthread_testcancel") {
+    // Before glibc 2.34 it lives in libpthread, without which there is nobody to cancel.
+    if is_cancellation_point && let Some(test) = loaded::next(const { Name::new(c"pthread_testcancel") }) {
         // SAFETY: the signature of libc's function; unwinding passes through frames of ours as it does when the real
         // call is cancelled.
         unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn()>(test)() };
@@ -147,7 +155,12 @@ fn is_interruptible(op: Op, target: Target) -> bool {
         Target::Entry(..) | Target::Entries(..) => false,
         Target::Path(..) => !op.row().is_in(Family::Disk) || op == Op::Open,
         Target::Nothing => !matches!(op, Op::Msync | Op::Sync),
-        Target::Peer(..) | Target::Name(_) | Target::Memory | Target::Program(_) | Target::Wait(..) => true,
+        Target::Peer(..)
+        | Target::Name(_)
+        | Target::Memory
+        | Target::Program(_)
+        | Target::Point(_)
+        | Target::Wait(..) => true,
     }
 }
 
@@ -182,7 +195,10 @@ pub(super) fn hang(session: &Session, op: Op, ns: u64, ticket: Ticket, target: T
     }
     loop {
         let now = clock::exact();
-        let over = session.run_time(now) >= session.until_ns || session.is_over();
+        let over = is_released(session, now, &ticket);
+        if over {
+            times_out = false;
+        }
         if now >= until || over {
             break;
         }
@@ -205,6 +221,11 @@ pub(super) fn hang(session: &Session, op: Op, ns: u64, ticket: Ticket, target: T
     Outcome::Go
 }
 
+/// Whether what waits by a rule's doing goes on: injection is over or switched off, or the rule was taken away.
+fn is_released(session: &Session, now: u64, ticket: &Ticket) -> bool {
+    session.run_time(now) >= session.until_ns || session.is_over() || !session.is_in_force(ticket.rule())
+}
+
 /// Nothing becomes ready: blocks for `ns` (0: without end), or for as long as the call itself waits, or until a handler
 /// runs under the call's own signal mask, which ends these calls whatever its SA_RESTART.
 fn hang_unready(
@@ -220,8 +241,7 @@ fn hang_unready(
     let until = if ns == 0 { own_end } else { start.saturating_add(ns).min(own_end) };
     loop {
         let now = clock::exact();
-        let over = now.saturating_sub(session.start_ns) >= session.until_ns || session.is_over();
-        if now >= until || over {
+        if now >= until || is_released(session, now, &ticket) {
             break;
         }
         let is_interrupted = !sys::poll_nothing((until - now).min(HANG_STEP), mask);

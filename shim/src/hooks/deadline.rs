@@ -133,8 +133,8 @@ unsafe fn setting_time_of_day<R: Answer>(
 }
 
 hooks! {
-    Timedwait, pthread_cond_timedwait(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t, at: *const timespec) -> c_int,
-        real => waiting(likely_clock(at), at, |at| real(cond, mutex, at));
+    [since "GLIBC_2.3.2"] Timedwait, pthread_cond_timedwait(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t,
+        at: *const timespec) -> c_int, real => waiting(likely_clock(at), at, |at| real(cond, mutex, at));
     Timedwait, pthread_cond_clockwait or no_code(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t, clock: c_int, at: *const timespec) -> c_int,
         real => waiting(clock, at, |at| real(cond, mutex, clock, at));
     Timedwait, pthread_mutex_timedlock(mutex: *mut pthread_mutex_t, at: *const timespec) -> c_int, real =>
@@ -167,8 +167,8 @@ hooks! {
         real => waiting_or_interrupted(Op::MqTimed, WALL, at, |at| real(queue, text, len, priority, at), |errno| minus_one(errno) as isize);
     ClockNanosleep, clock_nanosleep(clock: c_int, flags: c_int, request: *const timespec, rest: *mut timespec) -> c_int,
         real => sleeping_on(clock, flags, request, rest, |request| real(clock, flags, request, rest), |code| code);
-    TimerSettime, timer_settime(timer: *mut c_void, flags: c_int, new: *const itimerspec, old: *mut itimerspec) -> c_int,
-        real => setting(Op::TimerSettime, flags, new, |new| real(timer, flags, new, old), minus_one);
+    [since "GLIBC_2.3.3" "GLIBC_2.34"] TimerSettime, timer_settime(timer: *mut c_void, flags: c_int,
+        new: *const itimerspec, old: *mut itimerspec) -> c_int, real => setting(Op::TimerSettime, flags, new, |new| real(timer, flags, new, old), minus_one);
     TimerfdSettime, timerfd_settime(fd: c_int, flags: c_int, new: *const itimerspec, old: *mut itimerspec) -> c_int,
         real => setting(Op::TimerfdSettime, flags, new, |new| real(fd, flags, new, old), minus_one);
     ClockSettime, clock_settime(clock: c_int, time: *const timespec) -> c_int, real =>

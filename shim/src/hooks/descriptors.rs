@@ -8,7 +8,7 @@ use crate::session::Session;
 use crate::stream::descriptor_of;
 use crate::{fds, guard, session, tree};
 use chaos_table::calls::{CALLS, Call, Family, Op};
-use chaos_table::rule::RULE_BITS;
+use chaos_table::record;
 use libc::{FILE, c_char, c_int, c_uint, c_void, mode_t};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -39,7 +39,7 @@ pub(super) fn ringing(real: impl FnOnce() -> c_int) -> c_int {
 
 /// Whether some rule of this process is on calls that a ring can make, now or later.
 fn evades(session: &Session) -> bool {
-    let rules = tree::me().rules & RULE_BITS;
+    let rules = tree::me().rules();
     let by_ring = |row: &&Call| row.is_in(Family::Disk) || row.is_in(Family::Network);
     CALLS.iter().filter(by_ring).any(|row| session.planned(row.op) & rules != 0)
 }
@@ -54,7 +54,8 @@ fn escaped(session: &Session) {
         return;
     }
     let Some(token) = guard::Token::enter() else { return };
-    tree::escape(session, token.thread, b"io_uring: what goes through the ring is not seen", me.program.bytes());
+    let reason = b"io_uring: what goes through the ring is not seen";
+    tree::escape(session, token.thread, record::escaped::PART, reason, me.program.bytes());
     token.leave();
 }
 

@@ -7,6 +7,7 @@ use crate::disk::{self, Freed};
 use crate::effects::{self, Outcome};
 use crate::real::{hooks, set_errno};
 use crate::select::Target;
+use crate::session::attached;
 use crate::{fds, init};
 use chaos_table::calls::Op;
 use libc::{DIR, c_char, c_int, c_uint, c_void, iovec, mode_t, off_t};
@@ -23,6 +24,9 @@ pub(super) fn after_open(dirfd: c_int, path: *const c_char, fd: c_int) {
     if tracked(Op::Open) {
         fds::forget(fd);
         disk::opened(fd);
+        if let Some(session) = attached() {
+            fds::opened(session, fd, dirfd, path);
+        }
         if init::awaits_sign() {
             let saved = crate::real::errno();
             // SAFETY: the program's own argument, which open has just read.

@@ -14,6 +14,7 @@ mod moving;
 pub mod names;
 pub mod net;
 pub mod path;
+mod point;
 pub mod process;
 pub mod raw;
 mod raw_plain;
@@ -29,26 +30,6 @@ use chaos_table::calls::Op;
 use chaos_table::rule::TRACK;
 use libc::c_long;
 use std::ffi::c_char;
-
-/// Names the functions that redhook declares in a file, for `resolve_declared` to find them now: redhook does so under a
-/// lock, in which a signal handler or a forked child could be caught. They have been resolved with all others.
-macro_rules! declared {
-    ($($symbol:ident)*) => {
-        crate::real::empty_slots! { $($symbol)* }
-
-        pub fn resolve_declared() {
-            $(let _ = redhook::real!($symbol);)*
-        }
-    };
-}
-use declared;
-
-/// Finds every real function now, so that no look-up happens in a signal handler or a forked child.
-pub fn resolve_all() {
-    crate::real::resolve_all();
-    net::resolve_declared();
-    ready::resolve_declared();
-}
 
 /// Whether the operation must be followed because it changes what a descriptor is, or a runtime is booting.
 #[inline(always)]

@@ -4,7 +4,7 @@ use super::data::{Meter, Vector, throttled, told, told_if_whole};
 use super::tracked;
 use crate::call::{self, Quick};
 use crate::disk::{Claim, Place};
-use crate::effects::{self, Change, Outcome};
+use crate::effects::{self, Bytes, Change, Outcome};
 use crate::log::Ticket;
 use crate::real::{errno, set_errno};
 use crate::select::Target;
@@ -96,7 +96,9 @@ impl Moving {
                 if !change.can_hit(filled) {
                     return n;
                 }
-                let left = change.apply(filled, draw, &|at| self.vector.byte(at));
+                let at = |at| self.vector.byte(at);
+                // SAFETY: the real call has filled so many bytes of the program's buffers.
+                let left = change.apply(filled, draw, &mut unsafe { Bytes::new(&at) });
                 if left < filled {
                     edges::rearm(fd);
                 }
@@ -198,8 +200,9 @@ impl Moving {
                 at = at.add(part.iov_len);
             }
         }
-        // SAFETY: an offset below `total`.
-        let left = change.apply(total, draw, &|at| Some(unsafe { copy.add(at) }));
+        let at = |at| Some(copy.wrapping_add(at));
+        // SAFETY: the copy has `total` bytes.
+        let left = change.apply(total, draw, &mut unsafe { Bytes::new(&at) });
         let changed = iovec { iov_base: copy.cast(), iov_len: left };
         let n = real(&raw const changed, 1);
         let saved = errno();

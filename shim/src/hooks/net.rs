@@ -2,7 +2,7 @@
 
 use super::data::{Memory, message, messages, transfer};
 use super::file::making;
-use super::{declared, minus_one, simple, tracked, with_flags};
+use super::{minus_one, simple, tracked, with_flags};
 use crate::call::{self, First};
 use crate::connects::{self, Failing};
 use crate::effects::{self, Outcome};
@@ -172,6 +172,12 @@ hooks! {
         simple(Op::Bind, Target::Peer(fd, address, len), || real(fd, address, len), minus_one);
     Shutdown, shutdown(fd: c_int, how: c_int) -> c_int, real =>
         simple(Op::Shutdown, Target::Fd(fd), || real(fd, how), minus_one);
+    Socket, socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int, real => making(Op::Socket, || real(domain, kind, protocol));
+    Socket, socketpair(domain: c_int, kind: c_int, protocol: c_int, pair: *mut c_int) -> c_int, real =>
+        pairing(Op::Socket, pair, || real(domain, kind, protocol, pair));
+    [always] Listen, listen(fd: c_int, backlog: c_int) -> c_int, real => listening(fd, || real(fd, backlog));
+    Pipe, pipe(pair: *mut c_int) -> c_int, real => pairing(Op::Pipe, pair, || real(pair));
+    Pipe, pipe2(pair: *mut c_int, flags: c_int) -> c_int, real => pairing(Op::Pipe, pair, || real(pair, flags));
     Setsockopt, setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, size: socklen_t) -> c_int, real =>
         with_option(Op::Setsockopt, fd, level, || real(fd, level, name, value, size));
     Getsockopt, getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, size: *mut socklen_t) -> c_int, real =>
@@ -181,46 +187,6 @@ hooks! {
     Getpeername, getpeername(fd: c_int, address: *mut sockaddr, size: *mut socklen_t) -> c_int, real =>
         simple(Op::Getpeername, Target::Fd(fd), || real(fd, address, size), minus_one);
 }
-
-// Calls that cost a microsecond, are no cancellation points, and exist in every libc: redhook declares them.
-
-redhook::hook! {
-    unsafe fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int => made_socket {
-        // SAFETY: the program's own arguments.
-        let real = || unsafe { redhook::real!(socket)(domain, kind, protocol) };
-        if word(Op::Socket as usize) == 0 { real() } else { making(Op::Socket, real) }
-    }
-}
-
-redhook::hook! {
-    unsafe fn socketpair(domain: c_int, kind: c_int, protocol: c_int, pair: *mut c_int) -> c_int => made_socketpair {
-        // SAFETY: the program's own arguments.
-        unsafe { pairing(Op::Socket, pair, || redhook::real!(socketpair)(domain, kind, protocol, pair)) }
-    }
-}
-
-redhook::hook! {
-    unsafe fn pipe(pair: *mut c_int) -> c_int => made_pipe {
-        // SAFETY: the program's own argument.
-        unsafe { pairing(Op::Pipe, pair, || redhook::real!(pipe)(pair)) }
-    }
-}
-
-redhook::hook! {
-    unsafe fn pipe2(pair: *mut c_int, flags: c_int) -> c_int => made_pipe2 {
-        // SAFETY: the program's own arguments.
-        unsafe { pairing(Op::Pipe, pair, || redhook::real!(pipe2)(pair, flags)) }
-    }
-}
-
-redhook::hook! {
-    unsafe fn listen(fd: c_int, backlog: c_int) -> c_int => made_listener {
-        // SAFETY: the program's own arguments.
-        listening(fd, || unsafe { redhook::real!(listen)(fd, backlog) })
-    }
-}
-
-declared! { socket socketpair pipe pipe2 listen }
 
 /// A listen: a server is at work.
 pub(super) fn listening(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {

@@ -2,9 +2,9 @@
 
 use super::{CWD, looked_up, plain, simple, tracked};
 use crate::disk::Freed;
-use crate::fds;
 use crate::real::hooks;
 use crate::select::Target;
+use crate::{fds, paths};
 use chaos_table::calls::Op;
 use libc::{DIR, c_char, c_int, c_uint, c_void, dev_t, dirent, mode_t};
 
@@ -21,6 +21,16 @@ pub(super) fn renaming(old: (c_int, Name), new: (c_int, Name), real: impl FnOnce
     }
     if result == 0 && tracked(Op::Rename) {
         fds::renamed();
+        paths::renamed();
+    }
+    result
+}
+
+/// A link is made: what its name was before is known no more.
+fn linking(dirfd: c_int, path: Name, real: impl FnOnce() -> c_int) -> c_int {
+    let result = on_entry(Op::Symlink, dirfd, path, real);
+    if result == 0 && tracked(Op::Symlink) {
+        paths::renamed();
     }
     result
 }
@@ -90,9 +100,9 @@ hooks! {
     Link, linkat(olddir: c_int, old: Name, newdir: c_int, new: Name, flags: c_int) -> c_int, real =>
         plain(Op::Link, Target::Entries((olddir, old), (newdir, new)), 0, || real(olddir, old, newdir, new, flags));
     // What a symbolic link says is text: only its own name is a path that is acted on.
-    Symlink, symlink(text: Name, path: Name) -> c_int, real => on_entry(Op::Symlink, CWD, path, || real(text, path));
+    Symlink, symlink(text: Name, path: Name) -> c_int, real => linking(CWD, path, || real(text, path));
     Symlink, symlinkat(text: Name, dirfd: c_int, path: Name) -> c_int, real =>
-        on_entry(Op::Symlink, dirfd, path, || real(text, dirfd, path));
+        linking(dirfd, path, || real(text, dirfd, path));
     Mkdir, mkdir(path: Name, mode: mode_t) -> c_int, real => on_entry(Op::Mkdir, CWD, path, || real(path, mode));
     Mkdir, mkdirat(dirfd: c_int, path: Name, mode: mode_t) -> c_int, real =>
         on_entry(Op::Mkdir, dirfd, path, || real(dirfd, path, mode));
@@ -117,7 +127,8 @@ hooks! {
         plain(Op::Readlink, Target::Entry(CWD, path), 0, || real(path, buffer, len, room));
     Readlink, __readlinkat_chk or readlinkat(dirfd: c_int, path: Name, buffer: *mut c_char, len: usize, room: usize) -> isize,
         real => plain(Op::Readlink, Target::Entry(dirfd, path), 0, || real(dirfd, path, buffer, len, room));
-    Realpath, realpath(path: Name, resolved: *mut c_char) -> *mut c_char, real => resolving(path, || real(path, resolved));
+    [since "GLIBC_2.3"] Realpath, realpath(path: Name, resolved: *mut c_char) -> *mut c_char, real =>
+        resolving(path, || real(path, resolved));
     Realpath, __realpath_chk or realpath(path: Name, resolved: *mut c_char, room: usize) -> *mut c_char, real =>
         resolving(path, || real(path, resolved, room));
     Realpath, canonicalize_file_name(path: Name) -> *mut c_char, real => resolving(path, || real(path));

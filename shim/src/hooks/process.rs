@@ -3,6 +3,7 @@
 use super::{minus_one, simple, with_flags};
 use crate::children::{self, Start};
 use crate::guard::{ORDINAL_TEXT, thread};
+use crate::handing::Hand;
 use crate::real::{Slot, errno, hooks, set_errno};
 use crate::select::Target;
 use crate::session::{Session, attached};
@@ -35,17 +36,20 @@ fn execve_of(slot: &Slot) -> Execve {
 }
 
 /// A fork: the child takes a place of its own in the session.
-#[inline(always)]
+#[inline(never)]
+#[unsafe(link_section = ".text.chaos_start")]
 pub(super) fn forking(real: impl FnOnce() -> pid_t) -> pid_t {
     let Some(session) = attached() else { return real() };
     simple(Op::Fork, Target::Nothing, || forked(session, real), minus_one)
 }
 
 /// The parent reserves the child's place and writes its record: it has the pages of the session at hand.
+#[inline(always)]
 fn forked(session: &'static Session, real: impl FnOnce() -> pid_t) -> pid_t {
     let thread = thread();
     tree::count_child(thread);
-    let reserved = tree::reserve(session);
+    // Below a filter the engine learns of the child by itself.
+    let reserved = if tree::me().supervised { None } else { tree::reserve(session) };
     let generation = tree::generation_now();
     let pid = real();
     if pid == 0 {
@@ -53,7 +57,10 @@ fn forked(session: &'static Session, real: impl FnOnce() -> pid_t) -> pid_t {
     } else if let Some(reserved) = reserved {
         let saved = errno();
         tree::forked(session, thread, reserved, pid);
-        set_errno(saved);
+        // Compared first: a store would copy a page that the child shares.
+        if errno() != saved {
+            set_errno(saved);
+        }
     }
     pid
 }
@@ -122,10 +129,14 @@ pub(super) unsafe fn executing(
     program: *const c_char,
     search: bool,
     environment: Environment,
+    argv: *const *const c_char,
     real: &mut dyn FnMut(Environment) -> c_int,
 ) -> c_int {
+    // SAFETY: the helper's path, arguments and environment are built for it.
+    let mut helper = |path, argv, list: Environment| unsafe { sys::execve(path, argv, list.cast()) as isize };
+    let hand = Some(Hand { argv, start: &mut helper }).filter(|hand| !hand.argv.is_null());
     // SAFETY: the caller says so.
-    unsafe { starting(Op::Exec, Start::Exec, program, search, environment, real, minus_one) }
+    unsafe { starting(Op::Exec, program, search, environment, hand, real, minus_one) }
 }
 
 /// posix_spawn and posix_spawnp: errors are the result.
@@ -136,10 +147,14 @@ unsafe fn spawning(
     program: *const c_char,
     search: bool,
     environment: Environment,
-    real: &mut dyn FnMut(Environment) -> c_int,
+    argv: *const *mut c_char,
+    real: &dyn Fn(*const c_char, *const *mut c_char, Environment) -> c_int,
 ) -> c_int {
+    let mut helper = |path, argv: *const *const c_char, list: Environment| real(path, argv.cast(), list) as isize;
+    let hand = Some(Hand { argv: argv.cast(), start: &mut helper }).filter(|hand| !hand.argv.is_null());
+    let mut plain = |list: Environment| real(program, argv, list);
     // SAFETY: the caller says so.
-    unsafe { starting(Op::Spawn, Start::Spawn, program, search, environment, real, |code| code) }
+    unsafe { starting(Op::Spawn, program, search, environment, hand, &mut plain, |code| code) }
 }
 
 /// Asks, then puts ours into the environment of a program and starts it.
@@ -148,20 +163,24 @@ unsafe fn spawning(
 /// `program` and `environment` must be what the exec function takes.
 unsafe fn starting(
     op: Op,
-    start: Start,
     program: *const c_char,
     search: bool,
     environment: Environment,
+    hand: Option<Hand<'_>>,
     real: &mut dyn FnMut(Environment) -> c_int,
     failed: impl FnOnce(i32) -> c_int,
 ) -> c_int {
+    let start = if op == Op::Spawn { Start::Spawn } else { Start::Exec };
+    if start == Start::Exec {
+        crate::watch::vforked();
+    }
     let started = || {
         if start == Start::Spawn {
             children::count_child();
         }
         let mut real = |list: Environment| real(list) as isize;
         // SAFETY: the caller says so.
-        unsafe { children::with_environment(environment, program, search, start, None, &mut real) as c_int }
+        unsafe { children::with_environment(environment, program, search, start, None, hand, &mut real) as c_int }
     };
     simple(op, Target::Program(program), started, failed)
 }
@@ -169,12 +188,16 @@ unsafe fn starting(
 /// A program that execl and its kin start: the arguments come as an array, ended by NULL.
 unsafe extern "C" fn execl_list(path: *const c_char, argv: *const *const c_char) -> c_int {
     // SAFETY: the trampoline passes the caller's own arguments.
-    unsafe { executing(path, false, current_environment(), &mut |list| execve_of(&execve::SLOT)(path, argv, list)) }
+    unsafe {
+        executing(path, false, current_environment(), argv, &mut |list| execve_of(&execve::SLOT)(path, argv, list))
+    }
 }
 
 unsafe extern "C" fn execlp_list(path: *const c_char, argv: *const *const c_char) -> c_int {
     // SAFETY: as above.
-    unsafe { executing(path, true, current_environment(), &mut |list| execve_of(&execvpe::SLOT)(path, argv, list)) }
+    unsafe {
+        executing(path, true, current_environment(), argv, &mut |list| execve_of(&execvpe::SLOT)(path, argv, list))
+    }
 }
 
 /// execle has the environment behind the NULL that ends the arguments.
@@ -186,7 +209,7 @@ unsafe extern "C" fn execle_list(path: *const c_char, argv: *const *const c_char
             end = end.add(1);
         }
         let given = *end.add(1).cast::<Environment>();
-        executing(path, false, given, &mut |list| execve_of(&execve::SLOT)(path, argv, list))
+        executing(path, false, given, argv, &mut |list| execve_of(&execve::SLOT)(path, argv, list))
     }
 }
 
@@ -245,7 +268,7 @@ fn with_shell(real: &mut dyn FnMut() -> isize) -> isize {
     unsafe {
         let given = children::given_behind(current_environment());
         let shell = c"/bin/sh".as_ptr();
-        let result = children::with_environment(given, shell, false, Start::Spawn, Some(&unused), &mut |list| {
+        let result = children::with_environment(given, shell, false, Start::Spawn, Some(&unused), None, &mut |list| {
             environ = list.cast_mut();
             let result = real();
             let now = current_environment();
@@ -422,28 +445,28 @@ hooks! {
         -> pid_t, real => forking(|| real(controller, name, terminal, size));
     [always] Fork, daemon(stay: c_int, keep: c_int) -> c_int, real => becoming_a_daemon(|| real(stay, keep));
     [always] Exec, execve(path: *const c_char, argv: *const *const c_char, envp: Environment) -> c_int, real =>
-        executing(path, false, envp, &mut |list| real(path, argv, list));
+        executing(path, false, envp, argv, &mut |list| real(path, argv, list));
     [always] Exec, execv(path: *const c_char, argv: *const *const c_char) -> c_int, _real =>
-        executing(path, false, current_environment(), &mut |list| execve_of(&super::execve::SLOT)(path, argv, list));
+        executing(path, false, current_environment(), argv, &mut |list| execve_of(&super::execve::SLOT)(path, argv, list));
     [always] Exec, execvp(file: *const c_char, argv: *const *const c_char) -> c_int, _real =>
-        executing(file, true, current_environment(), &mut |list| execve_of(&super::execvpe::SLOT)(file, argv, list));
+        executing(file, true, current_environment(), argv, &mut |list| execve_of(&super::execvpe::SLOT)(file, argv, list));
     [always] Exec, execvpe(file: *const c_char, argv: *const *const c_char, envp: Environment) -> c_int, real =>
-        executing(file, true, envp, &mut |list| real(file, argv, list));
+        executing(file, true, envp, argv, &mut |list| real(file, argv, list));
     [always] Exec, fexecve(fd: c_int, argv: *const *const c_char, envp: Environment) -> c_int, real => {
         let mut link = crate::text::Text::<40>::EMPTY;
         link.push(b"/proc/self/fd/");
         link.push_number(fd.max(0) as u64);
         link.push(b"\0");
-        executing(link.bytes().as_ptr().cast(), false, envp, &mut |list| real(fd, argv, list))
+        executing(link.bytes().as_ptr().cast(), false, envp, std::ptr::null(), &mut |list| real(fd, argv, list))
     };
     [always] Exec, execveat(dirfd: c_int, path: *const c_char, argv: *const *const c_char, envp: Environment, flags: c_int) -> c_int,
-        real => executing(path, false, envp, &mut |list| real(dirfd, path, argv, list, flags));
-    [always] Spawn, posix_spawn(pid: *mut pid_t, path: *const c_char, actions: *const posix_spawn_file_actions_t,
+        real => executing(path, false, envp, std::ptr::null(), &mut |list| real(dirfd, path, argv, list, flags));
+    [always since "GLIBC_2.15"] Spawn, posix_spawn(pid: *mut pid_t, path: *const c_char, actions: *const posix_spawn_file_actions_t,
         attributes: *const posix_spawnattr_t, argv: *const *mut c_char, envp: Environment) -> c_int, real =>
-        spawning(path, false, envp, &mut |list| real(pid, path, actions, attributes, argv, list));
-    [always] Spawn, posix_spawnp(pid: *mut pid_t, file: *const c_char, actions: *const posix_spawn_file_actions_t,
+        spawning(path, false, envp, argv, &|path, argv, list| real(pid, path, actions, attributes, argv, list));
+    [always since "GLIBC_2.15"] Spawn, posix_spawnp(pid: *mut pid_t, file: *const c_char, actions: *const posix_spawn_file_actions_t,
         attributes: *const posix_spawnattr_t, argv: *const *mut c_char, envp: Environment) -> c_int, real =>
-        spawning(file, true, envp, &mut |list| real(pid, file, actions, attributes, argv, list));
+        spawning(file, true, envp, argv, &|file, argv, list| real(pid, file, actions, attributes, argv, list));
     [always] System, system(command: *const c_char) -> c_int, real => {
         if attached().is_none() || command.is_null() {
             return real(command);

@@ -124,6 +124,17 @@ unsafe extern "C-unwind" fn handle(
     e: usize,
     f: usize,
 ) -> c_long {
+    // SAFETY: the caller's arguments are passed on as they came.
+    let handled = || unsafe { handle_now(number, [a, b, c, d, e, f]) };
+    match operation(number) {
+        Some(op) => crate::watch::if_on(op, handled),
+        None => handled(),
+    }
+}
+
+/// # Safety
+/// The arguments of a system call.
+unsafe fn handle_now(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> c_long {
     // SAFETY: the slot holds libc's syscall.
     let real: Real = unsafe { std::mem::transmute(real::SYSCALL.target.load(Ordering::Relaxed)) };
     // SAFETY: the program's own arguments, with what the hooks change (buffers, lengths, environments).
@@ -187,7 +198,13 @@ unsafe extern "C-unwind" fn handle(
         libc::SYS_open | libc::SYS_creat => {
             c_long::from(opening(libc::AT_FDCWD, a as *const c_char, || again(whole) as c_int))
         }
-        libc::SYS_openat | libc::SYS_openat2 => c_long::from(opening(fd, b as *const c_char, || again(whole) as c_int)),
+        libc::SYS_openat => c_long::from(opening(fd, b as *const c_char, || again(whole) as c_int)),
+        libc::SYS_openat2 => {
+            let opened = opening(fd, b as *const c_char, || again(whole) as c_int);
+            // Its `resolve` may take a path for another than it is by name.
+            fds::forget(opened);
+            c_long::from(opened)
+        }
         libc::SYS_close => c_long::from(closing(fd, || again(whole) as c_int)),
         libc::SYS_close_range => {
             fds::forget_range(a as u32, b as u32);
@@ -236,12 +253,16 @@ unsafe extern "C-unwind" fn handle(
         libc::SYS_execve => {
             let mut run = |list: *const *mut c_char| again([a, b, list as usize, d, e, f]) as c_int;
             // SAFETY: the program's own arguments of execve.
-            c_long::from(unsafe { executing(a as *const c_char, false, c as *const *mut c_char, &mut run) })
+            c_long::from(unsafe {
+                executing(a as *const c_char, false, c as *const *mut c_char, b as *const *const c_char, &mut run)
+            })
         }
         libc::SYS_execveat => {
             let mut run = |list: *const *mut c_char| again([a, b, c, list as usize, e, f]) as c_int;
             // SAFETY: the program's own arguments of execveat.
-            c_long::from(unsafe { executing(b as *const c_char, false, d as *const *mut c_char, &mut run) })
+            c_long::from(unsafe {
+                executing(b as *const c_char, false, d as *const *mut c_char, std::ptr::null(), &mut run)
+            })
         }
         libc::SYS_futex | libc::SYS_futex_waitv | libc::SYS_mq_timedsend | libc::SYS_mq_timedreceive => {
             // SAFETY: the program's own arguments.

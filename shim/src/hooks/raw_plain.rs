@@ -111,7 +111,7 @@ fn subject(op: Op, number: c_long, args: [usize; 6]) -> Option<(Target, c_int)> 
             Subject::Fd => (Target::Fd(fd), 0),
             Subject::Path => (Target::Path(CWD, name), 0),
             Subject::Nothing => (Target::Nothing, 0),
-            Subject::Peer | Subject::Name | Subject::Memory | Subject::Program => return None,
+            Subject::Peer | Subject::Name | Subject::Memory | Subject::Program | Subject::Point => return None,
         },
     };
     Some(found)

@@ -1,7 +1,7 @@
 //! Waiting for readiness: poll, select and epoll, and what epoll watches.
 
 use super::file::making;
-use super::{declared, minus_one, simple};
+use super::{minus_one, simple};
 use crate::call;
 use crate::effects::{self, Outcome};
 use crate::real::hooks;
@@ -161,6 +161,8 @@ hooks! {
             || clear_sets(count, [read, write, except]));
     EpollCreate, epoll_create(size: c_int) -> c_int, real => making(Op::EpollCreate, || real(size));
     EpollCreate, epoll_create1(flags: c_int) -> c_int, real => making(Op::EpollCreate, || real(flags));
+    [always] EpollCtl, epoll_ctl(epoll: c_int, command: c_int, fd: c_int, event: *mut epoll_event) -> c_int, real =>
+        watching(epoll, command, fd, event, || real(epoll, command, fd, event));
     EpollWait, epoll_wait(epoll: c_int, events: *mut epoll_event, most: c_int, ms: c_int) -> c_int, real =>
         waiting(Op::EpollWait, of_ms(ms), std::ptr::null(), |left| real(epoll, events, most, to_ms(ms, left)), || ());
     EpollWait, epoll_pwait(epoll: c_int, events: *mut epoll_event, most: c_int, ms: c_int, mask: *const sigset_t) -> c_int, real =>
@@ -168,15 +170,6 @@ hooks! {
     EpollWait, epoll_pwait2(epoll: c_int, events: *mut epoll_event, most: c_int, time: *const timespec, mask: *const sigset_t) -> c_int, real =>
         waiting_spec(Op::EpollWait, time, mask, |time| real(epoll, events, most, time, mask), || ());
 }
-
-redhook::hook! {
-    unsafe fn epoll_ctl(epoll: c_int, command: c_int, fd: c_int, event: *mut epoll_event) -> c_int => changed_watch {
-        // SAFETY: the program's own arguments.
-        unsafe { watching(epoll, command, fd, event, || redhook::real!(epoll_ctl)(epoll, command, fd, event)) }
-    }
-}
-
-declared! { epoll_ctl }
 
 /// A change of what an epoll watches.
 ///

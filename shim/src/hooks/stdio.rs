@@ -3,7 +3,8 @@
 //!
 //! A call that fails leaves the stream as a failed read or write below it would: the error flag set, nothing read and
 //! nothing taken, so that no byte is lost. A failed flush loses what waited to be written, as both libcs do it.
-//! Every call counts, whether its data would have come from the buffer or not: how full that is, no caller can know.
+//! Every call counts. One that reads may fail also where its data is in the buffer: had less come before, this call would
+//! have asked for more, and no caller can tell. One that writes may fail only where it must write (see [`stream::takes`]).
 //! A stream without a descriptor (fmemopen, open_memstream) is none of the kernel's, and passes.
 
 use super::data::told_if_any;
@@ -11,11 +12,11 @@ use super::file::after_open;
 use super::{simple, tracked};
 use crate::call::{self, Quick};
 use crate::disk::Freed;
-use crate::effects::{self, Change, Outcome};
+use crate::effects::{self, Bytes, Change, Outcome};
 use crate::log::Ticket;
 use crate::real::{hooks, null, set_errno};
 use crate::select::Target;
-use crate::stream::{self, descriptor_of};
+use crate::stream::{self, Given, descriptor_of};
 use crate::{fds, sys};
 use chaos_table::calls::Op;
 use libc::{FILE, c_char, c_int, c_long, c_void, fpos_t, off_t, wchar_t};
@@ -74,10 +75,20 @@ fn look(op: Op, stream: *mut FILE) -> Quick {
 #[cold]
 #[inline(never)]
 fn outcome(quick: Quick, op: Op, stream: *mut FILE, asked: usize) -> Outcome {
+    outcome_of(quick, op, stream, asked, || Given::Unknown)
+}
+
+/// As [`outcome`], of a call that writes.
+#[inline(always)]
+fn outcome_of(quick: Quick, op: Op, stream: *mut FILE, asked: usize, given: impl FnOnce() -> Given) -> Outcome {
     let target = Target::Fd(descriptor_of(stream));
     match quick.resolve(op, target, asked as u64) {
         None => Outcome::Go,
-        Some(first) => call::deliver(first, target, asked as u64, stream::condition_of(stream)),
+        Some(first) => {
+            let is_taken = stream::takes(stream, given());
+            let taken = if is_taken { stream::condition::TAKEN } else { 0 };
+            call::deliver(first, target, asked as u64, stream::condition_of(stream) | taken)
+        }
     }
 }
 
@@ -91,12 +102,19 @@ fn fail<R: Told>(stream: *mut FILE, errno: i32, ticket: &Ticket, result: R) -> R
     result
 }
 
-/// A call that either happens or returns `failed`.
+/// A call that either happens or returns `failed`. `given` is asked only where a rule has fired.
 #[inline(always)]
-fn whole<R: Told>(op: Op, stream: *mut FILE, asked: usize, failed: R, real: impl FnOnce() -> R) -> R {
+fn whole<R: Told>(
+    op: Op,
+    stream: *mut FILE,
+    asked: usize,
+    given: impl FnOnce() -> Given,
+    failed: R,
+    real: impl FnOnce() -> R,
+) -> R {
     match look(op, stream) {
         Quick::Pass => real(),
-        quick => match outcome(quick, op, stream, asked) {
+        quick => match outcome_of(quick, op, stream, asked, given) {
             Outcome::Fail(errno, ticket) => fail(stream, errno, &ticket, failed),
 
             _ => real(),
@@ -105,34 +123,35 @@ fn whole<R: Told>(op: Op, stream: *mut FILE, asked: usize, failed: R, real: impl
 }
 
 /// As [`whole`], for formatted input and output, whose real call is made by a jump (see `formatted.rs`): 0 to go on.
-pub(super) fn formatted(op: Op, stream: *mut FILE) -> c_int {
-    whole(op, stream, 0, EOF, || 0)
+pub(super) fn formatted(op: Op, stream: *mut FILE, given: impl FnOnce() -> Given) -> c_int {
+    whole(op, stream, 0, given, EOF, || 0)
 }
 
 #[inline(always)]
 fn getting(stream: *mut FILE, real: impl FnOnce() -> c_int) -> c_int {
-    whole(Op::Getc, stream, 1, EOF, real)
+    whole(Op::Getc, stream, 1, || Given::Unknown, EOF, real)
 }
 
 #[inline(always)]
 fn getting_wide(stream: *mut FILE, real: impl FnOnce() -> Wide) -> Wide {
-    whole(Op::Getc, stream, 1, WEOF, real)
+    whole(Op::Getc, stream, 1, || Given::Unknown, WEOF, real)
 }
 
 #[inline(always)]
-fn putting(stream: *mut FILE, real: impl FnOnce() -> c_int) -> c_int {
-    whole(Op::Putc, stream, 1, EOF, real)
+fn putting(byte: c_int, stream: *mut FILE, real: impl FnOnce() -> c_int) -> c_int {
+    whole(Op::Putc, stream, 1, || Given::Byte(byte as u8), EOF, real)
 }
 
+/// How many bytes a wide character comes to, the locale knows.
 #[inline(always)]
 fn putting_wide(stream: *mut FILE, real: impl FnOnce() -> Wide) -> Wide {
-    whole(Op::Putc, stream, 1, WEOF, real)
+    whole(Op::Putc, stream, 1, || Given::Unknown, WEOF, real)
 }
 
-/// fputs and its kin. The length is left out: the text belongs to the program, and to measure it takes time.
+/// fputs and its kin. How long the text is, is asked only where a rule has fired: to measure it takes time.
 #[inline(always)]
-fn telling(stream: *mut FILE, real: impl FnOnce() -> c_int) -> c_int {
-    whole(Op::Fputs, stream, 0, EOF, real)
+fn telling(stream: *mut FILE, text: Given, real: impl FnOnce() -> c_int) -> c_int {
+    whole(Op::Fputs, stream, 0, || text, EOF, real)
 }
 
 /// fread: so many items of so many bytes.
@@ -159,8 +178,9 @@ fn reading_hit(
         Outcome::Corrupt(change, draw, ticket) => {
             let items = real();
             let filled = items.min(count) * size;
+            let at = |at| Some(to.cast::<u8>().wrapping_add(at));
             // SAFETY: the real call has filled so many bytes of the program's buffer.
-            change.apply(filled, draw, &|at| Some(unsafe { to.cast::<u8>().add(at) }));
+            change.apply(filled, draw, &mut unsafe { Bytes::new(&at) });
             told_if_any(items as isize, &ticket);
             items
         }
@@ -176,7 +196,7 @@ fn corrupt_line(line: *mut u8, len: usize, delimiter: u8, how: (Change, u64), ti
     // SAFETY: the real call has returned a line of `len` bytes in the program's buffer.
     let text = unsafe {
         let text = if len > 0 && *line.add(len - 1) == delimiter { len - 1 } else { len };
-        change.apply(text, draw, &|at| Some(line.add(at)));
+        change.apply(text, draw, &mut Bytes::new(&|at| Some(line.add(at))));
         for at in 0..text {
             if *line.add(at) == delimiter {
                 *line.add(at) ^= 0x40;
@@ -264,14 +284,14 @@ fn writing_hit(
     real: impl Fn(*const c_void) -> usize,
 ) -> usize {
     let len = size.saturating_mul(count);
-    match outcome(quick, Op::Fwrite, stream, len) {
+    match outcome_of(quick, Op::Fwrite, stream, len, || Given::Bytes(from, len)) {
         Outcome::Fail(errno, ticket) => fail(stream, errno, &ticket, 0),
         Outcome::Corrupt(change, draw, ticket) => {
             let Some(copy) = sys::mmap(len.max(1), -1) else { return real(from) };
             // SAFETY: the program's buffer has `len` bytes, the copy as many; it is unmapped once the stream has them.
             let items = unsafe {
                 std::ptr::copy_nonoverlapping(from.cast::<u8>(), copy, len);
-                change.apply(len, draw, &|at| Some(copy.add(at)));
+                change.apply(len, draw, &mut Bytes::new(&|at| Some(copy.add(at))));
                 let items = real(copy.cast());
                 sys::munmap(copy, len.max(1));
                 items
@@ -406,21 +426,23 @@ hooks! {
     Fwrite, fwrite_unlocked or fwrite(from: *const c_void, size: usize, count: usize, stream: *mut FILE) -> usize, real =>
         writing(from, size, count, stream, |from| real(from, size, count, stream));
 
-    Fputs, fputs(text: *const c_char, stream: *mut FILE) -> c_int, real => telling(stream, || real(text, stream));
+    Fputs, fputs(text: *const c_char, stream: *mut FILE) -> c_int, real => telling(stream, Given::Text(text), || real(text, stream));
     Fputs, fputs_unlocked or fputs(text: *const c_char, stream: *mut FILE) -> c_int, real =>
-        telling(stream, || real(text, stream));
-    Fputs, puts(text: *const c_char) -> c_int, real => telling(stream::standard_output(), || real(text));
-    Fputs, fputws(text: *const wchar_t, stream: *mut FILE) -> c_int, real => telling(stream, || real(text, stream));
+        telling(stream, Given::Text(text), || real(text, stream));
+    Fputs, puts(text: *const c_char) -> c_int, real =>
+        telling(stream::standard_output(), Given::Line(text), || real(text));
+    Fputs, fputws(text: *const wchar_t, stream: *mut FILE) -> c_int, real =>
+        telling(stream, Given::Unknown, || real(text, stream));
 
-    Putc, putc(byte: c_int, stream: *mut FILE) -> c_int, real => putting(stream, || real(byte, stream));
-    Putc, fputc(byte: c_int, stream: *mut FILE) -> c_int, real => putting(stream, || real(byte, stream));
-    Putc, putchar(byte: c_int) -> c_int, real => putting(stream::standard_output(), || real(byte));
-    Putc, putc_unlocked(byte: c_int, stream: *mut FILE) -> c_int, real => putting(stream, || real(byte, stream));
+    Putc, putc(byte: c_int, stream: *mut FILE) -> c_int, real => putting(byte, stream, || real(byte, stream));
+    Putc, fputc(byte: c_int, stream: *mut FILE) -> c_int, real => putting(byte, stream, || real(byte, stream));
+    Putc, putchar(byte: c_int) -> c_int, real => putting(byte, stream::standard_output(), || real(byte));
+    Putc, putc_unlocked(byte: c_int, stream: *mut FILE) -> c_int, real => putting(byte, stream, || real(byte, stream));
     Putc, fputc_unlocked or putc_unlocked(byte: c_int, stream: *mut FILE) -> c_int, real =>
-        putting(stream, || real(byte, stream));
-    Putc, putchar_unlocked(byte: c_int) -> c_int, real => putting(stream::standard_output(), || real(byte));
-    Putc, _IO_putc or putc(byte: c_int, stream: *mut FILE) -> c_int, real => putting(stream, || real(byte, stream));
-    Putc, __overflow(stream: *mut FILE, byte: c_int) -> c_int, real => putting(stream, || real(stream, byte));
+        putting(byte, stream, || real(byte, stream));
+    Putc, putchar_unlocked(byte: c_int) -> c_int, real => putting(byte, stream::standard_output(), || real(byte));
+    Putc, _IO_putc or putc(byte: c_int, stream: *mut FILE) -> c_int, real => putting(byte, stream, || real(byte, stream));
+    Putc, __overflow(stream: *mut FILE, byte: c_int) -> c_int, real => putting(byte, stream, || real(stream, byte));
     Putc, fputwc(character: wchar_t, stream: *mut FILE) -> Wide, real => putting_wide(stream, || real(character, stream));
     Putc, putwc(character: wchar_t, stream: *mut FILE) -> Wide, real => putting_wide(stream, || real(character, stream));
     Putc, putwchar(character: wchar_t) -> Wide, real => putting_wide(stream::standard_output(), || real(character));

@@ -184,8 +184,8 @@ hooks! {
     Nanosleep, usleep(microseconds: c_uint) -> c_int, real =>
         sleeping(Op::Nanosleep, u64::from(microseconds) * 1000, |_| (), || real(microseconds), minus_one);
     Sleep, sleep(length: c_uint) -> c_uint, real => simple(Op::Sleep, Target::Nothing, || real(length), |_| length);
-    TimerCreate, timer_create(clock: c_int, event: *mut sigevent, timer: *mut *mut c_void) -> c_int, real =>
-        simple(Op::TimerCreate, Target::Nothing, || real(clock, event, timer), minus_one);
+    [since "GLIBC_2.3.3" "GLIBC_2.34"] TimerCreate, timer_create(clock: c_int, event: *mut sigevent,
+        timer: *mut *mut c_void) -> c_int, real => simple(Op::TimerCreate, Target::Nothing, || real(clock, event, timer), minus_one);
     TimerfdGettime, timerfd_gettime(fd: c_int, time: *mut itimerspec) -> c_int, real =>
         simple(Op::TimerfdGettime, Target::Nothing, || real(fd, time), minus_one);
     Getrandom, getrandom or kernel_getrandom(buffer: *mut c_void, len: usize, flags: c_uint) -> isize, real =>

@@ -1,7 +1,7 @@
 //! The matchers of a plan and the text behind them.
 
 use crate::error::{Problem, nearest, quoted};
-use crate::rule::{MAX_HOSTS, Matcher, Span, matcher};
+use crate::rule::{MAX_HOSTS, MAX_ROLES, Matcher, Span, matcher};
 use crate::selectors::{Glob, Peer, Ports, Target};
 use crate::value::Many;
 use std::collections::BTreeMap;
@@ -117,6 +117,17 @@ impl<'a> Patterns<'a> {
     pub fn peers(&mut self, targets: &[Target]) -> Result<Span, Problem> {
         let first = self.matchers.len();
         targets.iter().try_for_each(|target| self.peer(target, &mut Vec::new()))?;
+        Ok(self.since(first))
+    }
+
+    /// The members of all roles, each with the number of its role.
+    pub fn all_roles(&mut self) -> Result<Span, Problem> {
+        let first = self.matchers.len();
+        for (number, name) in (0..).zip(self.roles.keys().take(MAX_ROLES)) {
+            let from = self.matchers.len();
+            self.role(name, &mut Vec::new())?;
+            self.matchers.iter_mut().skip(from).for_each(|matcher| matcher.role = number);
+        }
         Ok(self.since(first))
     }
 

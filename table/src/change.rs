@@ -1,10 +1,30 @@
 //! Faults that change data: bits flipped, ranges zeroed, parts repeated or cut off, requests shortened.
 
-use chaos_table::decide::Derived;
-use chaos_table::quantities::Repeat;
+use crate::decide::{Derived, Effect};
+use crate::quantities::Repeat;
+
+/// Data of a call, wherever it lies.
+pub trait Data {
+    /// A byte; `None` beyond the end.
+    fn get(&self, at: usize) -> Option<u8>;
+    /// Puts a byte.
+    fn set(&mut self, at: usize, byte: u8);
+}
+
+impl Data for [u8] {
+    fn get(&self, at: usize) -> Option<u8> {
+        <[u8]>::get(self, at).copied()
+    }
+
+    fn set(&mut self, at: usize, byte: u8) {
+        if let Some(place) = self.get_mut(at) {
+            *place = byte;
+        }
+    }
+}
 
 /// What is done to data.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change {
     /// So many bits are flipped in each so many bytes begun (0: in all of them).
     Flip(u32, u32),
@@ -18,6 +38,7 @@ pub enum Change {
 
 impl Change {
     /// Whether so many bytes are enough for it.
+    #[must_use]
     pub const fn can_hit(self, len: usize) -> bool {
         match self {
             Change::Flip(..) | Change::Zero(..) => len > 0,
@@ -26,28 +47,28 @@ impl Change {
     }
 
     /// Whether all of the data is written a second time.
+    #[must_use]
     pub const fn is_second_write(self) -> bool {
         matches!(self, Change::Duplicate(Repeat::WHOLE))
     }
 
-    /// Changes `len` bytes that `at` finds, in place; how many of them are left.
-    pub fn apply(self, len: usize, draw: u64, at: &dyn Fn(usize) -> Option<*mut u8>) -> usize {
+    /// Changes the first `len` bytes, in place; how many of them are left.
+    pub fn apply(self, len: usize, draw: u64, data: &mut (impl Data + ?Sized)) -> usize {
         let mut derived = Derived(draw ^ 0x666c_6970);
         match self {
             Change::Flip(bits, per) => in_steps(len, per, |start, size| {
                 for_distinct_bits(size, bits, &mut derived, |bit| {
-                    if let Some(byte) = at(start + bit / 8) {
-                        // SAFETY: `at` gives bytes of the caller's buffer that the real call has filled, or of our copy.
-                        unsafe { *byte ^= 1 << (bit % 8) };
+                    let at = start + bit / 8;
+                    if let Some(byte) = data.get(at) {
+                        data.set(at, byte ^ (1 << (bit % 8)));
                     }
                 });
             }),
             Change::Zero(bytes, per) => in_steps(len, per, |start, size| {
                 let zeroed = (bytes as usize).min(size);
                 let first = start + place(size - zeroed, &mut derived);
-                for byte in (first..first + zeroed).filter_map(at) {
-                    // SAFETY: as above.
-                    unsafe { *byte = 0 };
+                for at in first..first + zeroed {
+                    data.set(at, 0);
                 }
             }),
             Change::Duplicate(_) if self.is_second_write() || !self.can_hit(len) => {}
@@ -55,9 +76,8 @@ impl Change {
                 let size = part(len, ppm).clamp(1, len / 2);
                 let first = place(len - 2 * size, &mut derived);
                 for index in first..first + size {
-                    if let (Some(from), Some(to)) = (at(index), at(index + size)) {
-                        // SAFETY: as above.
-                        unsafe { *to = *from };
+                    if let Some(byte) = data.get(index) {
+                        data.set(index + size, byte);
                     }
                 }
             }
@@ -70,6 +90,20 @@ impl Change {
 
 fn part(len: usize, ppm: u32) -> usize {
     (len as u128 * u128::from(ppm) / 1_000_000) as usize
+}
+
+impl Change {
+    /// What an effect that changes data does to it; `None` for any other.
+    #[must_use]
+    pub const fn of(effect: Effect) -> Option<Change> {
+        Some(match effect {
+            Effect::Corrupt(both) => Change::Flip((both >> 32) as u32, both as u32),
+            Effect::Zero(both) => Change::Zero((both >> 32) as u32, both as u32),
+            Effect::Duplicate(ppm) => Change::Duplicate(ppm as u32),
+            Effect::Truncate(ppm) => Change::Truncate(ppm as u32),
+            _ => return None,
+        })
+    }
 }
 
 /// A place from 0 to `last`.
@@ -99,6 +133,7 @@ fn for_distinct_bits(size: usize, bits: u32, derived: &mut Derived, mut flip: im
 }
 
 /// How many bytes a shortened request asks for: at least one, less than all.
+#[must_use]
 pub fn shortened(asked: usize, ppm: u32) -> usize {
     part(asked, ppm).clamp(1, asked.saturating_sub(1).max(1))
 }

@@ -1,0 +1,127 @@
+//! The second engine: seccomp user notification, for programs that no shim reaches.
+//!
+//! A process installs a filter over itself that makes the kernel ask the launcher about the system calls that have
+//! rules; the launcher decides with the same table, and answers. Filter and exec are the last things that happen before
+//! the target's own first instruction.
+//!
+//! # How others use it
+//!
+//! * [`Engine::start`] once a run, before the target starts: maps the session and waits at the door for processes that
+//!   want to be handed over. It costs a thread that sleeps.
+//! * [`Engine::filtered`] gives what [`crate::sys::spawn`] needs to start the first process under the filter.
+//! * A shim that sees an exec of a program that it cannot reach execs, in the same process, the launcher's own binary
+//!   as the helper instead:
+//!
+//!   ```text
+//!   argv = [LAUNCHER, "_become", SESSION, PLACE, ARGC, PROGRAM, ARG0 .. ARGN, ENV0 .. ENVM]   envp = []
+//!   ```
+//!
+//!   LAUNCHER is `/proc/LAUNCHER_PID/exe` or a path; SESSION the path of the session file; PLACE the same text as in
+//!   `_CHAOS_LINEAGE` for an exec in the same process (`text,hash,parent,process slot,thread slot`), whose process slot
+//!   must be there; ARGC the number of arguments, ARG0 counted; PROGRAM what execve gets, not looked for in PATH; then
+//!   the arguments and the environment, each string one argument. The helper's own environment is empty, so that nothing
+//!   in the target's is loaded into the helper. See [`mod@helper`] for what it does and how it fails.
+//! * [`unreachable()`] says which of a table's rules it cannot carry out, and why; [`crate::trial`] whether this kernel and
+//!   container allow the engine at all.
+//!
+//! Below a filter the engine owns every fault that is a system call's, also of dynamic children; a shim there may inject
+//! only what is no system call.
+
+mod arm;
+mod connects;
+mod decide;
+mod decode;
+mod door;
+mod exhausted;
+mod filter;
+mod heir;
+mod helper;
+mod job;
+#[expect(unsafe_code, reason = "the system calls of seccomp, and the memory of another process")]
+mod kernel;
+mod lineage;
+mod ops;
+mod peers;
+mod places;
+mod proc;
+mod reach;
+mod rules;
+mod select;
+#[expect(unsafe_code, reason = "the mapped session")]
+mod shared;
+mod supervisor;
+mod there;
+mod transfer;
+mod tree;
+mod waits;
+
+pub use door::Filtered;
+pub use heir::heir;
+pub use helper::helper;
+pub use reach::{Unreachable, unreachable};
+
+use crate::error::{Context, Failure, Result};
+use chaos_table::rule::Plan;
+use door::Door;
+use heir::Heir;
+use lineage::Lineage;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use rules::Rules;
+use shared::Shared;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The engine of a run.
+pub struct Engine {
+    door: Arc<Door>,
+}
+
+impl Engine {
+    /// Maps the session and waits at the door, in a thread of its own.
+    ///
+    /// # Errors
+    /// When the session cannot be mapped, or no thread can be made.
+    pub fn start(session: &File, path: &Path, plan: &Plan) -> Result<Engine> {
+        let heir = Heir::start(path)?;
+        let shared = Arc::new(Shared::map(session).cannot("map the session")?);
+        let rules = Arc::new(Rules::new(plan.clone()));
+        let door = Arc::new(Door::new(shared, rules, heir));
+        // Threads inherit the mask: what is sent to the launcher is for its first thread. What a thread brings on itself
+        // is not blocked, as that would be its end.
+        let mut deaf = SigSet::all();
+        [Signal::SIGBUS, Signal::SIGSEGV, Signal::SIGFPE, Signal::SIGILL].into_iter().for_each(|own| deaf.remove(own));
+        let mask = deaf.thread_swap_mask(SigmaskHow::SIG_SETMASK).cannot("block signals")?;
+        let started = Engine::start_threads(&door);
+        mask.thread_set_mask().cannot("unblock signals")?;
+        started.cannot("start a thread").map(|()| Engine { door })
+    }
+
+    /// Tells whether some call is being answered, whose record is not complete yet.
+    #[must_use]
+    pub fn is_answering(&self) -> Box<dyn Fn() -> bool> {
+        let door = Arc::clone(&self.door);
+        Box::new(move || door.is_answering())
+    }
+
+    /// At the end of a run: what was answered is told in the log.
+    pub fn settle(&self) {
+        self.door.settle();
+    }
+
+    fn start_threads(door: &Arc<Door>) -> std::io::Result<()> {
+        let keeper = Arc::clone(door);
+        std::thread::Builder::new().name("door".into()).spawn(move || keeper.keep())?;
+        let keeper = Arc::clone(door);
+        std::thread::Builder::new().name("waits".into()).spawn(move || keeper.keep_waits()).map(drop)
+    }
+
+    /// What the first process of the run needs to come under the filter.
+    ///
+    /// # Errors
+    /// When there is no place for it in the session.
+    pub fn filtered(&self) -> Result<Filtered> {
+        let root = Lineage::root(self.door.rules.plan.header.seed);
+        self.door.expect(root).ok_or_else(|| Failure::new("there is no room for a process in the session"))
+    }
+}

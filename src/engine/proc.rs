@@ -1,0 +1,92 @@
+//! What /proc tells of a process.
+
+use std::fs;
+
+/// What `/proc/TID/status` says of a thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Its process.
+    pub tgid: u32,
+    /// The process's parent.
+    pub parent: u32,
+    /// Signals that wait for the thread and that it does not block or ignore.
+    pub signals: u64,
+    /// The same of those that wait for any thread of the process.
+    pub shared_signals: u64,
+}
+
+impl Status {
+    /// Of a thread; `None` when it is gone.
+    #[must_use]
+    pub fn of(tid: u32) -> Option<Status> {
+        Status::parse(&fs::read_to_string(format!("/proc/{tid}/status")).ok()?)
+    }
+
+    /// Whether a signal waits for this thread: its own, or one of the process's, which go to the first thread that hears
+    /// them.
+    #[must_use]
+    pub const fn is_interrupted(&self, tid: u32) -> bool {
+        self.signals != 0 || (self.shared_signals != 0 && tid == self.tgid)
+    }
+
+    fn parse(text: &str) -> Option<Status> {
+        let field =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+        let number = |name: &str| field(name)?.parse().ok();
+        let mask = |name: &str| field(name).and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or(0);
+        let heard = !(mask("SigBlk") | mask("SigIgn"));
+        Some(Status {
+            tgid: number("Tgid")?,
+            parent: number("PPid")?,
+            signals: mask("SigPnd") & heard,
+            shared_signals: mask("ShdPnd") & heard,
+        })
+    }
+}
+
+/// The children that a thread has made, in the order in which it made them. Empty where the kernel does not tell.
+#[must_use]
+pub fn children(pid: u32, tid: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/children")).unwrap_or_default();
+    text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Where a link of /proc leads; empty when the kernel does not tell.
+#[must_use]
+pub fn link(path: &str) -> Vec<u8> {
+    use std::os::unix::ffi::OsStringExt;
+    fs::read_link(path).map(|target| target.into_os_string().into_vec()).unwrap_or_default()
+}
+
+/// What tells one image of a process from the next: where exec has laid out code, stack and arguments.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image(Vec<String>);
+
+impl Image {
+    /// The image that a process has now.
+    #[must_use]
+    pub fn of(pid: u32) -> Image {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields: Vec<&str> = stat.rfind(')').map_or("", |end| &stat[end + 1..]).split_ascii_whitespace().collect();
+        // Numbered as in proc(5), of which two stand before the state: startcode, startstack, and from start_data on.
+        let picked = [26, 28, 45, 46, 47, 48, 49, 50, 51].into_iter().filter_map(|number| fields.get(number - 3));
+        let exe = String::from_utf8_lossy(&link(&format!("/proc/{pid}/exe"))).into_owned();
+        Image(picked.map(ToString::to_string).chain([exe]).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_that_are_blocked_or_ignored_do_not_count() {
+        let text = "Name:\ta\nTgid:\t12\nPPid:\t3\nSigPnd:\t0000000000000003\nShdPnd:\t0000000000000f00\n\
+                    SigBlk:\t0000000000000001\nSigIgn:\t0000000000000100\n";
+        let expected = Status { tgid: 12, parent: 3, signals: 2, shared_signals: 0xe00 };
+        assert_eq!(Status::parse(text), Some(expected));
+        assert_eq!(Status::parse(""), None);
+        let own = Status::of(std::process::id()).unwrap();
+        assert_eq!(own.tgid, std::process::id());
+    }
+}

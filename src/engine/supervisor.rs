@@ -1,0 +1,157 @@
+//! The thread that answers for the processes under one filter.
+
+use super::decide::Asking;
+use super::decode::{Call, Name, Target, number_at};
+use super::filter::LIFE;
+use super::job::{Common, Job, Then};
+use super::kernel::{Answer, Asked, Listener};
+use super::places;
+use super::rules::Rules;
+use super::shared::ProcessPlace;
+use super::there::There;
+use super::tree::{Start, Tree};
+use super::{arm, kernel};
+use chaos_table::calls::{Op, Subject};
+use chaos_table::rule::RULE_BITS;
+use chaos_table::session::WHO_AM_I;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// Answers for the processes under one filter.
+pub struct Supervisor {
+    listener: Arc<Listener>,
+    common: Arc<Common>,
+    rules: Arc<Rules>,
+    tree: Tree,
+    /// The slot of the first process, where the number of the last call stands for the heir.
+    place: ProcessPlace,
+}
+
+impl Supervisor {
+    /// For the process that has installed a filter.
+    #[must_use]
+    pub fn new(listener: Listener, common: Arc<Common>, rules: Arc<Rules>, start: Start, pidfd: OwnedFd) -> Supervisor {
+        let place = start.place;
+        Supervisor { listener: Arc::new(listener), common, rules, tree: Tree::new(start, pidfd), place }
+    }
+
+    /// Answers until the last of them has ended.
+    pub fn run(mut self) {
+        while let Ok(Some(asked)) = self.listener.receive() {
+            self.common.shared.note_last(self.place, asked.id);
+            self.answer(&asked);
+        }
+        self.tree.finish(&self.common.shared);
+    }
+
+    fn answer(&mut self, asked: &Asked) {
+        let shared = &self.common.shared;
+        let Some(pid) = self.tree.who(asked.tid, shared, &self.rules) else {
+            self.listener.answer(asked.id, Answer::Go);
+            return;
+        };
+        if asked.nr == WHO_AM_I {
+            let place = self.tree.joined_by_a_shim(pid, shared);
+            self.listener.answer(asked.id, Answer::Value(place.map_or(0, |index| index as i64 + 1)));
+            return;
+        }
+        if shared.awaits_sign()
+            && let Some(process) = self.tree.process(pid)
+        {
+            arm::look_for_sign(asked, pid, process, shared, &self.rules);
+        }
+        if asked.nr == libc::SYS_getsockopt && self.tell_error(asked, pid) {
+            return;
+        }
+        let spared =
+            self.tree.both(asked.tid).map_or(0, |(_, process)| arm::spared_memory(process, asked, &self.rules));
+        let flags = clone_flags(asked);
+        let in_force = |op: Op| shared.in_force(op as usize) & RULE_BITS & !spared;
+        let op = self.rules.ops.of(asked.nr, &asked.args, flags, |op| in_force(op) != 0);
+        let job = match op {
+            Some(op) if in_force(op) != 0 && !shared.is_over() => self.ask(asked, pid, op, in_force(op)),
+            _ => None,
+        };
+        match job {
+            None => {
+                if LIFE.contains(&asked.nr) {
+                    self.live(asked, flags);
+                }
+                self.listener.answer(asked.id, Answer::Go);
+            }
+            Some(job) => {
+                let goes_on = matches!(job.then, Then::Go | Then::Signal(_) | Then::Freeze(_));
+                if goes_on && LIFE.contains(&asked.nr) {
+                    self.live(asked, flags);
+                }
+                job.start();
+            }
+        }
+    }
+
+    /// Puts a call to the rules.
+    fn ask(&mut self, asked: &Asked, pid: u32, op: Op, in_force: u64) -> Option<Job> {
+        let processes = self.tree.len() as u64;
+        let (thread, process) = self.tree.both(asked.tid)?;
+        let wanted = in_force & process.rules & !self.rules.out_of_reach();
+        if wanted == 0 || !arm::is_armed(process, asked, pid, &self.rules) {
+            return None;
+        }
+        let call = Call::of(asked, op.row().subject == Subject::Fd);
+        let (common, listener) = (&self.common, &self.listener);
+        let asking = Asking { common, listener, rules: &self.rules, asked, pid, op, call, processes };
+        asking.put(wanted, thread, process)
+    }
+
+    /// SO_ERROR is asked for of a connect that was made to fail: puts the error that was meant in the place of the kernel's.
+    fn tell_error(&self, asked: &Asked, pid: u32) -> bool {
+        let [fd, level, name, value_at, len_at, _] = asked.args;
+        let is_error = level == libc::SOL_SOCKET as u64 && name == libc::SO_ERROR as u64;
+        if !is_error || self.common.connects.is_empty() {
+            return false;
+        }
+        let (Some(process), fd) = (self.tree.process(pid), fd as i32) else { return false };
+        let there = There::new(pid, &process.pidfd);
+        let Some(socket) = there.borrow(fd).filter(|_| self.common.connects.has((pid, fd))) else { return false };
+        let kernels = kernel::option_at(&socket, libc::SOL_SOCKET, libc::SO_ERROR).unwrap_or(0);
+        let shown = self.common.connects.tell((pid, fd), kernels).unwrap_or(kernels);
+        kernel::write_memory(asked.tid, value_at, &shown.to_ne_bytes());
+        kernel::write_memory(asked.tid, len_at, &4u32.to_ne_bytes());
+        self.listener.answer(asked.id, Answer::Value(0))
+    }
+
+    /// Something about who is who is going to happen.
+    fn live(&mut self, asked: &Asked, flags: Option<u64>) {
+        let (shared, rules) = (&self.common.shared, &self.rules);
+        match asked.nr {
+            libc::SYS_exit => self.tree.ends(asked.tid, false, shared, rules),
+            libc::SYS_exit_group => self.tree.ends(asked.tid, true, shared, rules),
+            libc::SYS_execve | libc::SYS_execveat => {
+                let name = match Call::of(asked, false).target {
+                    Target::Program(Name { at, .. }) => places::string(asked.tid, at).unwrap_or_default(),
+                    _ => Vec::new(),
+                };
+                self.tree.execs(asked.tid, name, shared, rules);
+            }
+            _ => {
+                let flags = flags.unwrap_or(0);
+                let is_thread = flags & libc::CLONE_THREAD as u64 != 0;
+                let tells = flags & libc::CLONE_PARENT_SETTID as u64 != 0;
+                let at = match asked.nr {
+                    libc::SYS_clone3 => number_at(asked.tid, asked.args[0] + 24),
+                    _ => asked.args[2],
+                };
+                self.tree.making(asked.tid, is_thread, tells.then_some(at), shared, rules);
+            }
+        }
+    }
+}
+
+/// The flags of a clone, without the signal; `None` for other calls.
+fn clone_flags(asked: &Asked) -> Option<u64> {
+    match asked.nr {
+        libc::SYS_clone => Some(asked.args[0] & !0xff),
+        libc::SYS_clone3 => Some(number_at(asked.tid, asked.args[0])),
+        _ => None,
+    }
+}

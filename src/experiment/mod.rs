@@ -1,0 +1,33 @@
+//! `chaos-exec experiment`: a file that says what is run, what fails, when, and what must be true; and the runner that
+//! repeats it.
+//!
+//! The outer process ([`runner`]) prepares a fresh place for each run and starts a launcher there, which is told by
+//! `--stage` what to do. That launcher starts the targets in their order ([`crew`]) under one session, so one run is
+//! one log, one verdict and one thing to end.
+
+pub mod args;
+pub mod command;
+mod common_shape;
+mod crew;
+mod deck;
+mod file;
+mod fill;
+mod launch;
+mod order;
+mod orphans;
+mod phases;
+mod place;
+mod plan;
+mod results;
+mod runner;
+mod score;
+mod stage;
+mod telling;
+mod watch;
+
+pub use crew::{Crew, Ground};
+pub use deck::Deck;
+pub use file::Text;
+pub use results::find as find_experiment;
+pub use runner::run as run_all;
+pub use stage::Stage;

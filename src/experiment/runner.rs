@@ -1,0 +1,386 @@
+//! Runs experiments: so often, so many at once, each in a place of its own; what was started is always ended.
+
+use super::args::HowArgs;
+use super::deck::{Deck, ports};
+use super::fill::{Filling, Values};
+use super::orphans::end_orphans;
+use super::place::Place;
+use super::plan::Plan;
+use super::results::Results;
+use super::score::{Score, Status, Verdict};
+use super::telling::{conclusion, progress};
+use crate::console::{Console, Level};
+use crate::error::{Context, Failure, Result};
+use crate::exit_code::Exit;
+use crate::gate::Ruling;
+use crate::judge::judge;
+use crate::log_reader::Source;
+use crate::options::quoted;
+use crate::pool::Pool;
+use crate::preload;
+use crate::repeat::{derived, waited_for};
+use crate::report::{Report, Wanted};
+use crate::session::META;
+use chaos_table::env;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub use super::results::abort;
+
+/// How long a run that is aborted may take to end its targets before it is killed: their grace, and some time.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// Runs experiments one after the other. `again`: what names one of them on the command line.
+///
+/// # Errors
+/// When a place or an option is no good; nothing was started then.
+pub fn run(decks: &[Deck], how: &HowArgs, again: &dyn Fn(&Deck) -> String, out: &mut dyn Write) -> Result<Exit> {
+    let console = Console::new(if how.quiet { Level::Quiet } else { Level::Normal });
+    preload::refuse_to_nest()?;
+    for name in env::PUBLIC.iter().filter(|name| std::env::var_os(name).is_some()) {
+        console.warning(&format!("{name} is not read here: the experiment says what fails"));
+    }
+    let plans = decks.iter().map(|deck| Plan::of(deck, how)).collect::<Result<Vec<_>>>()?;
+    let (mut exit, mut scores) = (Exit::Target(0), Vec::new());
+    let signals = take_signals()?;
+    let several = decks.len() > 1;
+    for (deck, plan) in decks.iter().zip(plans) {
+        let own = how.out.as_ref().map(|out| if several { out.join(&deck.id) } else { out.clone() });
+        let own_reports = deck.experiment.reports.all.iter().map(|path| (PathBuf::from(path), "reports"));
+        let reports =
+            how.reports.iter().filter(|_| !several).cloned().map(|path| (path, "--report")).chain(own_reports);
+        let reports = reports.map(|(path, by)| Wanted::create(&path, by)).collect::<Result<Vec<_>>>()?;
+        let results = Results::create(own.as_deref(), &deck.id)?;
+        let mut series = Series::new(deck, plan, console, &signals, results, again(deck))?;
+        let ended = series.go();
+        let done = series.finish(reports, ended)?;
+        exit = worse(exit, done.0);
+        scores.push(done.1);
+        if matches!(done.0, Exit::Signal(_)) {
+            break;
+        }
+    }
+    if several && !how.reports.is_empty() {
+        console.warning("--report is for one experiment; `chaos-exec report DIR...` pools several");
+    }
+    if how.json_output {
+        let text = serde_json::to_string_pretty(&scores).cannot("describe the results")?;
+        writeln!(out, "{text}").and_then(|()| out.flush()).cannot("write to stdout")?;
+    }
+    Ok(exit)
+}
+
+/// Of two ends the one that says more.
+fn worse(one: Exit, other: Exit) -> Exit {
+    let rank = |exit: &Exit| match exit {
+        Exit::Signal(_) => 4,
+        Exit::OurFailure | Exit::CannotRun | Exit::NotFound | Exit::NotCovered => 3,
+        Exit::GateFailed | Exit::Timeout => 2,
+        Exit::Inconclusive => 1,
+        Exit::Target(_) => 0,
+    };
+    if rank(&other) > rank(&one) { other } else { one }
+}
+
+fn take_signals() -> Result<SignalFd> {
+    set_child_subreaper(true).cannot("become the reaper of the runs")?;
+    let signals = waited_for();
+    signals.thread_block().cannot("block signals")?;
+    SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).cannot("wait for signals")
+}
+
+/// A run that goes on.
+struct Active {
+    name: String,
+    number: u64,
+    child: Child,
+    place: Place,
+    ports: Vec<u16>,
+}
+
+/// The runs of one experiment.
+struct Series<'a> {
+    deck: &'a Deck,
+    plan: Plan,
+    console: Console,
+    signals: &'a SignalFd,
+    results: Results,
+    again: String,
+    /// Where the places of the runs are; gone with the series.
+    ground: tempfile::TempDir,
+    active: Vec<Active>,
+    taken: BTreeSet<u16>,
+    pool: Pool,
+    score: Score,
+    stopped: Option<(Signal, Instant)>,
+    began: Instant,
+}
+
+impl<'a> Series<'a> {
+    fn new(
+        deck: &'a Deck,
+        plan: Plan,
+        console: Console,
+        signals: &'a SignalFd,
+        mut results: Results,
+        again: String,
+    ) -> Result<Series<'a>> {
+        for warning in &deck.compiled.warnings {
+            console.warning(warning);
+        }
+        let ground = tempfile::Builder::new().prefix("chaos-").tempdir().cannot("make a place for the runs")?;
+        let score = Score {
+            id: deck.id.clone(),
+            name: deck.experiment.name.clone(),
+            seed: plan.seed,
+            wanted: plan.runs,
+            results: results.dir().display().to_string(),
+            ..Score::default()
+        };
+        results.write(&score)?;
+        Ok(Series {
+            deck,
+            plan,
+            console,
+            signals,
+            results,
+            again,
+            ground,
+            active: Vec::new(),
+            taken: BTreeSet::new(),
+            pool: Pool::default(),
+            score,
+            stopped: None,
+            began: Instant::now(),
+        })
+    }
+
+    /// All runs; an error ends those that go on, too.
+    fn go(&mut self) -> Result<()> {
+        let (mut next, mut not_before) = (1, Instant::now());
+        loop {
+            while self.stopped.is_none()
+                && next <= self.plan.runs
+                && self.active.len() < self.plan.jobs
+                && Instant::now() >= not_before
+            {
+                let started = self.start(next);
+                if let Err(failure) = started {
+                    self.end_all();
+                    return Err(failure);
+                }
+                next += 1;
+                not_before = Instant::now() + self.plan.delay;
+            }
+            if self.active.is_empty() && (self.stopped.is_some() || next > self.plan.runs) {
+                return Ok(());
+            }
+            let waits = (next <= self.plan.runs && self.active.len() < self.plan.jobs)
+                .then(|| not_before.saturating_duration_since(Instant::now()));
+            self.wait(waits.unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1)));
+            if let Err(failure) = self.reap() {
+                self.end_all();
+                return Err(failure);
+            }
+        }
+    }
+
+    fn start(&mut self, number: u64) -> Result<()> {
+        let deck = self.deck;
+        let name = format!("run-{number:0width$}", width = self.plan.runs.to_string().len());
+        let seed = derived(self.plan.seed, number);
+        let place = Place::make(&self.ground.path().join(number.to_string()))?;
+        let ports: BTreeMap<String, u16> = ports(deck, &mut self.taken)?;
+        let values = Values {
+            seed,
+            run: number,
+            here: std::path::absolute(deck.text.dir()).cannot("use the file's directory")?,
+            work: place.work.clone(),
+            tmp: place.tmp.clone(),
+            ports: ports.clone(),
+        };
+        place.furnish(deck, &Filling::Run(Box::new(values.clone())))?;
+        let stage = deck.stage(values, self.repeat(seed), place.outputs.clone())?;
+        let file = place.root.join("stage.json");
+        stage.write(&file)?;
+        let own = std::env::current_exe().cannot("find chaos-exec itself")?;
+        let mut command = Command::new(own);
+        command.args(["run", "--quiet", "--part", "run", "--inventory", "--stage"]).arg(&file);
+        command.args(["--seed", &seed.to_string(), "--timeout", &format!("{}ms", deck.deadline.as_millis().max(1))]);
+        command.arg("--out").arg(self.results.dir().join(&name));
+        let main = stage.targets.iter().find(|target| !target.service).unwrap_or(&stage.targets[0]);
+        let shell = if main.command.bare { &["/bin/sh", "-c"][..] } else { &[] };
+        command.arg("--").args(shell).args(&main.command.all);
+        for name in env::PUBLIC {
+            command.env_remove(name);
+        }
+        // A group of its own: a terminal's Ctrl-C comes to the runner alone, which ends the runs in order.
+        command.current_dir(&place.work).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+        let said = std::fs::File::create(place.root.join("said")).cannot("write to the place of a run")?;
+        command.stderr(said);
+        let child = command.spawn().cannot("start a run")?;
+        self.active.push(Active { name, number, child, place, ports: ports.into_values().collect() });
+        Ok(())
+    }
+
+    /// The command that repeats one run.
+    fn repeat(&self, seed: u64) -> String {
+        let command: Vec<String> =
+            self.deck.command.iter().map(|word| quoted(OsStr::new(word)).to_string_lossy().into_owned()).collect();
+        let command = if command.is_empty() { String::new() } else { format!(" -- {}", command.join(" ")) };
+        format!("chaos-exec {} --seed {seed} --runs 1{command}", self.again)
+    }
+
+    /// Waits until something happens, and hands on what ends the series.
+    fn wait(&mut self, longest: Duration) {
+        let millis = u16::try_from(longest.as_micros().div_ceil(1000)).unwrap_or(1000);
+        let mut fds = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut fds, PollTimeout::from(millis));
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            let signal = i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
+            let Some(signal) = signal.filter(|signal| *signal != Signal::SIGCHLD) else { continue };
+            // Somebody who asks twice does not want to wait.
+            let how = if self.stopped.is_some() { Signal::SIGKILL } else { Signal::SIGTERM };
+            self.stopped.get_or_insert((signal, Instant::now()));
+            self.tell_all(how);
+        }
+        if self.stopped.is_some_and(|(_, since)| since.elapsed() > PATIENCE) {
+            self.tell_all(Signal::SIGKILL);
+        }
+    }
+
+    fn tell_all(&self, signal: Signal) {
+        for active in &self.active {
+            // It has not been waited for, so the pid is its own.
+            let _ = i32::try_from(active.child.id()).map(|pid| kill(Pid::from_raw(pid), signal));
+        }
+    }
+
+    /// Takes the runs that are over.
+    fn reap(&mut self) -> Result<()> {
+        let mut at = 0;
+        while at < self.active.len() {
+            let status = self.active[at].child.try_wait().cannot("wait for a run")?;
+            if let Some(status) = status {
+                let active = self.active.swap_remove(at);
+                self.taken.retain(|port| !active.ports.contains(port));
+                if status.code().is_none() {
+                    // It could not end what it had started.
+                    end_orphans(&self.active.iter().map(|active| active.child.id()).collect::<Vec<_>>());
+                }
+                self.take(&active)?;
+            } else {
+                at += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges a run that is over.
+    fn take(&mut self, active: &Active) -> Result<()> {
+        let dir = self.results.dir().join(&active.name);
+        if !dir.join(META).exists() {
+            let said = std::fs::read_to_string(active.place.root.join("said")).unwrap_or_default();
+            if self.stopped.is_some() {
+                active.place.clear();
+                return Ok(());
+            }
+            return Err(from_below(&said)
+                .unwrap_or_else(|| Failure::new(format!("run {} could not be started", active.number))));
+        }
+        let run = judge(&Source::find(Some(&dir))?)?;
+        let setup = run.facts.as_ref().and_then(|facts| facts.setup.clone());
+        if self.stopped.is_some() && (setup.is_some() || run.facts.is_none()) {
+            // It was cut short: neither this nor that.
+            active.place.clear();
+            self.results.forget(&active.name);
+            return Ok(());
+        }
+        let harmless = self.deck.compiled.plan.rules.is_empty();
+        let verdict = self.score.add(&run, harmless);
+        self.results.add(&active.name);
+        self.pool.add(run);
+        if verdict == Verdict::Passed {
+            active.place.clear();
+        } else {
+            active.place.keep(&dir);
+        }
+        if let Some(row) = self.pool.runs.last() {
+            progress(self.console, &self.score, active.number, verdict, row, self.began.elapsed());
+        }
+        if let Some(why) = setup.filter(|_| self.score.made() == 1) {
+            // What cannot be set up the first time will not be later.
+            return Err(Failure::new(format!("{}: {why}", self.deck.text.path.display()))
+                .help(format!("the outputs of the targets are in {}", dir.join("place/out").display())));
+        }
+        Ok(())
+    }
+
+    /// Ends what goes on, at once.
+    fn end_all(&mut self) {
+        self.tell_all(Signal::SIGTERM);
+        let since = Instant::now();
+        for active in &mut self.active {
+            while matches!(active.child.try_wait(), Ok(None)) {
+                if since.elapsed() > PATIENCE {
+                    let _ = active.child.kill();
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        self.active.clear();
+        end_orphans(&[]);
+    }
+
+    /// Writes down what came of it.
+    fn finish(mut self, reports: Vec<Wanted>, ended: Result<()>) -> Result<(Exit, Score)> {
+        end_orphans(&[]);
+        self.pool.conclude();
+        self.score.conclude(&self.pool);
+        let ruling = self.plan.gate.as_ref().map(|gate| gate.rule(&self.pool.judgement()));
+        self.score.gate = ruling.as_ref().map(Ruling::words);
+        self.score.status = match (&ended, self.stopped) {
+            (Err(_), _) => Status::Failed,
+            (Ok(()), Some(_)) => Status::Aborted,
+            (Ok(()), None) => Status::Completed,
+        };
+        self.results.write(&self.score)?;
+        let sessions: Vec<PathBuf> = self.results.sessions();
+        let report = Report { pool: &self.pool, sessions: &sessions, ruling: ruling.as_ref() };
+        reports.into_iter().try_for_each(|wanted| wanted.write(&report))?;
+        let stopped = self.stopped.map(|(signal, _)| signal);
+        conclusion(self.console, &self.score, stopped, ruling.as_ref());
+        ended?;
+        let exit = match (self.stopped, &ruling) {
+            (Some((signal, _)), _) => Exit::Signal(signal as i32),
+            (None, Some(Ruling::Failed(_))) => Exit::GateFailed,
+            (None, Some(Ruling::Inconclusive(_))) => Exit::Inconclusive,
+            (None, None) if self.score.failed > 0 => Exit::GateFailed,
+            (None, None) if self.score.passed == 0 => Exit::Inconclusive,
+            (None, Some(Ruling::Passed(_)) | None) => Exit::Target(0),
+        };
+        Ok((exit, self.score))
+    }
+}
+
+/// What a run's own launcher said before it gave up, as a failure of ours.
+fn from_below(said: &str) -> Option<Failure> {
+    let mut lines = said.lines().skip_while(|line| !line.contains("error: "));
+    let message = lines.next()?.split_once("error: ")?.1;
+    let failure = Failure::new(message);
+    Some(match lines.next().and_then(|line| line.strip_prefix("help: ")) {
+        Some(help) => failure.help(help),
+        None => failure,
+    })
+}

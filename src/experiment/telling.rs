@@ -1,0 +1,65 @@
+//! What the runner says while runs go on, and at the end.
+
+use super::score::{Score, Verdict};
+use crate::console::{Console, Tone};
+use crate::gate::{Ruling, duration};
+use crate::pool::RunRow;
+use nix::sys::signal::Signal;
+use std::time::Duration;
+
+/// Lines of progress that a number of runs may take.
+const LINES: u64 = 20;
+/// Failing runs whose command is shown.
+const SHOWN: usize = 3;
+
+/// Says how a run went, and when all will be over; of many runs only of some.
+pub fn progress(console: Console, score: &Score, number: u64, verdict: Verdict, row: &RunRow, passed: Duration) {
+    let (made, all) = (score.made(), score.wanted);
+    let due = all <= LINES || made.is_multiple_of(all / LINES) || made == all;
+    let is_news = verdict == Verdict::Failed && score.failed <= LINES;
+    if !(due || is_news) {
+        return;
+    }
+    let word = match verdict {
+        Verdict::Passed => "passed",
+        Verdict::Failed => "failed",
+        Verdict::Inconclusive => "inconclusive",
+    };
+    let odd = score.odd.last().filter(|_| verdict != Verdict::Passed);
+    let why = odd.map(|odd| format!(" ({})", odd.why)).unwrap_or_default();
+    let seed = row.seed.map(|seed| format!(", seed {seed}")).unwrap_or_default();
+    // Numbers of runs are far below 2^52.
+    let left = passed.as_secs_f64() / made as f64 * (all - made) as f64;
+    let left = humantime::format_duration(Duration::from_secs(left.ceil() as u64));
+    let eta = if made == all { String::new() } else { format!("; {made} of {all} done, about {left} left") };
+    let tone = if verdict == Verdict::Passed { Tone::Faint } else { Tone::Loud };
+    let text = format!("{} run {number}: {word}{why}; {} delivered{seed}{eta}", score.id, row.delivered);
+    console.say(tone, &text);
+}
+
+/// Says what came of all runs; `stopped` by which signal, if by one.
+pub fn conclusion(console: Console, score: &Score, stopped: Option<Signal>, ruling: Option<&Ruling>) {
+    let say = |tone, text: &str| console.say(tone, &format!("{}: {text}", score.id));
+    if let Some(signal) = stopped {
+        let (made, all) = (score.made(), score.wanted);
+        say(Tone::Loud, &format!("aborted by {signal} after {made} of {all} runs; the figures are of these"));
+    }
+    let tone = if score.failed > 0 || score.success_rate.is_none() { Tone::Loud } else { Tone::Plain };
+    let none = || "no run passed or failed".to_owned();
+    let success = score.success_rate.map_or_else(none, |part| format!("{} passed", part.words()));
+    let open = if score.inconclusive > 0 { format!(", {} inconclusive", score.inconclusive) } else { String::new() };
+    say(tone, &format!("{success}{open}"));
+    let recovery = score.recovery_rate.map_or_else(|| crate::recoveries::NOT_MEASURED.into(), |part| part.words());
+    let times = score.mttr.map(|spread| {
+        let [mean, p50, p95, p99] = [spread.mean, spread.p50, spread.p95, spread.p99].map(duration);
+        format!("; MTTR {mean} (P50 {p50}, P95 {p95}, P99 {p99}, n {})", spread.n)
+    });
+    let (crashes, restarts) = (score.crashes, score.restarts);
+    let times = times.unwrap_or_default();
+    say(Tone::Plain, &format!("recovery rate {recovery}{times}; {crashes} crashes, {restarts} restarts"));
+    for odd in score.odd.iter().filter(|odd| odd.verdict == Verdict::Failed).take(SHOWN) {
+        say(Tone::Plain, &format!("{} again: {}", odd.session, odd.repeat));
+    }
+    ruling.iter().for_each(|ruling| crate::summary::say_ruling(console, ruling));
+    say(Tone::Faint, &format!("results: {} (chaos-exec report)", score.results));
+}

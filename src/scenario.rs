@@ -1,0 +1,169 @@
+//! `chaos-exec scenario`: the library of experiments that need nothing but a command. Each is an ordinary experiment file
+//! in `src/scenarios/`, which `show` prints and a user may copy and change.
+
+use crate::error::{Context, Failure, Result};
+use crate::exit_code::Exit;
+use crate::experiment::args::HowArgs;
+use crate::experiment::{Deck, Text, run_all};
+use chaos_table::nearest;
+use clap::{Args, Subcommand, ValueHint};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Names and texts of the scenarios, from the files of that name.
+macro_rules! scenarios {
+    ($($name:literal)*) => {
+        const SCENARIOS: &[(&str, &str)] = &[
+            $(($name, include_str!(concat!("scenarios/", $name, ".yaml")))),*
+        ];
+    };
+}
+
+scenarios! {
+    "kill-9-recovery" "spawn-failures" "freeze-past-lease"
+    "lease-expiry" "delayed-recovery"
+    "connect-refused" "connect-timeout" "dns-failure" "latency-100ms" "latency-1s" "latency-5s" "drop-mid-request"
+    "truncated-reply" "intermittent" "handoff-corruption"
+    "disk-full" "disk-slow" "disk-errors" "short-writes" "torn-writes" "lying-fsync"
+    "allocation-failure"
+    "storm"
+}
+
+/// Other names.
+const ALIASES: [(&str, &str); 4] = [
+    ("ProductCrashMidUpload", "kill-9-recovery"),
+    ("MarketingTimeout", "connect-timeout"),
+    ("HandoffCorruption", "handoff-corruption"),
+    ("DelayedRecovery", "delayed-recovery"),
+];
+
+/// `chaos-exec scenario`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  chaos-exec scenario list
+  chaos-exec scenario show kill-9-recovery > kill.yaml    # to change it, then `experiment run kill.yaml -- CMD`
+  chaos-exec scenario run kill-9-recovery disk-full --runs 20 -- python3 agent.py
+
+Each run gets a copy of the working directory. Exit codes as for `experiment run`.")]
+pub struct ScenarioArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub order: Order,
+}
+
+/// What `scenario` can do.
+#[derive(Debug, Subcommand)]
+pub enum Order {
+    /// List the scenarios
+    List {
+        /// As JSON
+        #[arg(long)]
+        json_output: bool,
+    },
+    /// Print a scenario, which is an experiment file
+    Show {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Run scenarios on a command
+    Run(Box<RunScenarioArgs>),
+}
+
+/// `chaos-exec scenario run`
+#[derive(Debug, Args)]
+pub struct RunScenarioArgs {
+    /// Their names
+    #[arg(value_name = "NAME", required_unless_present = "all")]
+    pub names: Vec<String>,
+
+    /// All of them
+    #[arg(long, conflicts_with = "names")]
+    pub all: bool,
+
+    /// How they are run.
+    #[command(flatten)]
+    pub how: HowArgs,
+
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<String>,
+}
+
+/// Does what is ordered.
+///
+/// # Errors
+/// When there is no such scenario, or it cannot be run.
+pub fn run(args: &ScenarioArgs, out: &mut dyn Write) -> Result<Exit> {
+    let text = match &args.order {
+        Order::List { json_output } => list(*json_output)?,
+        Order::Show { name } => find(name)?.1.to_owned(),
+        Order::Run(args) => {
+            let names = args.names.iter().map(String::as_str);
+            let all = SCENARIOS.iter().map(|(name, _)| *name).filter(|_| args.all);
+            let decks = names.chain(all).map(|name| deck(name, &args.command)).collect::<Result<Vec<_>>>()?;
+            return run_all(&decks, &args.how, &|deck| format!("scenario run {}", deck.id), out);
+        }
+    };
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).cannot("write to stdout")?;
+    Ok(Exit::Target(0))
+}
+
+fn find(name: &str) -> Result<(&'static str, &'static str)> {
+    let plain = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, plain)| plain);
+    SCENARIOS.iter().find(|(known, _)| *known == plain).copied().ok_or_else(|| {
+        let known = SCENARIOS.iter().map(|(name, _)| *name).chain(ALIASES.iter().map(|(alias, _)| *alias));
+        let near = nearest(name, known).map(|near| format!("did you mean {near}?"));
+        Failure::new(format!("there is no scenario '{name}'"))
+            .help(near.unwrap_or_else(|| "`chaos-exec scenario list` has them all".into()))
+    })
+}
+
+fn deck(name: &str, command: &[String]) -> Result<Deck> {
+    let (name, text) = find(name)?;
+    // As if it lay in the working directory, which its runs get copies of.
+    Deck::of(Text { path: PathBuf::from(format!("{name}.yaml")), text: text.to_owned() }, command)
+}
+
+fn list(as_json: bool) -> Result<String> {
+    let decks = SCENARIOS.iter().map(|(name, _)| deck(name, &["COMMAND".to_owned()])).collect::<Result<Vec<_>>>()?;
+    let name = |deck: &Deck| deck.experiment.name.clone().unwrap_or_default();
+    if as_json {
+        let one = |deck: &Deck| {
+            let aliases: Vec<&str> =
+                ALIASES.iter().filter(|(_, plain)| *plain == deck.id).map(|(alias, _)| *alias).collect();
+            json!({"name": deck.id, "title": name(deck), "description": deck.experiment.description, "aliases": aliases})
+        };
+        return Ok(format!("{:#}\n", decks.iter().map(one).collect::<Value>()));
+    }
+    Ok(decks.iter().map(|deck| format!("{:20} {}\n", deck.id, name(deck))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_is_an_experiment_that_says_what_it_is() {
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/scenarios")).unwrap();
+        let mut files: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        files.sort();
+        let mut names: Vec<String> = SCENARIOS.iter().map(|(name, _)| format!("{name}.yaml")).collect();
+        names.sort();
+        assert_eq!(files, names);
+        for (name, _) in SCENARIOS {
+            let deck = deck(name, &["true".to_owned()]).unwrap_or_else(|failure| panic!("{}", failure.message));
+            let said = deck.experiment.description.unwrap_or_default();
+            assert!(deck.id == *name && deck.experiment.name.is_some(), "{name}");
+            // What it simulates, and what failing means.
+            assert!(said.len() > 100 && (said.contains("fails when") || said.contains("must")), "{name}: {said}");
+            assert!(
+                !deck.compiled.plan.rules.is_empty() && deck.compiled.warnings.is_empty(),
+                "{name}: {:?}",
+                deck.compiled.warnings
+            );
+        }
+        assert!(ALIASES.iter().all(|(_, plain)| find(plain).is_ok()));
+    }
+}
