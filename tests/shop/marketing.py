@@ -7,7 +7,7 @@ db = store.connect()
 while not store.all_at(db, 4):
     work = store.lease(db, (3,))
     if not work:
-        time.sleep(0.03)
+        store.wait()
         continue
     item, _, _, token = work
     store.say("item", item)

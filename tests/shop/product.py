@@ -8,7 +8,7 @@ db = store.connect()
 while not store.all_at(db, 4 if store.CAREFUL else 3):
     work = store.lease(db, (0, 1, 2))
     if not work:
-        time.sleep(0.03)
+        store.wait()
         continue
     item, price, step, token = work
     store.say("item", item, "from step", step)

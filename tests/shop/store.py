@@ -12,7 +12,9 @@ import time
 
 NAME, PORT, CAREFUL = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "careful"
 ITEMS = 12
-LEASE = 2.0 if CAREFUL else 0.3
+LEASE = 2.0 if CAREFUL else 0.2
+PATIENCE = 30 if CAREFUL else 4
+idle_since = time.monotonic()
 
 
 def now():
@@ -27,6 +29,8 @@ def say(*words):
 def connect():
     os.makedirs("handoff", exist_ok=True)
     db = sqlite3.connect("shop.db", timeout=20, isolation_level=None)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
     db.execute("BEGIN IMMEDIATE")
     db.execute("CREATE TABLE IF NOT EXISTS items(id INTEGER PRIMARY KEY, price INTEGER, step INTEGER DEFAULT 0,"
                " owner TEXT, token INTEGER DEFAULT 0, until REAL DEFAULT 0)")
@@ -38,11 +42,13 @@ def connect():
 
 def lease(db, steps):
     """An item that stands at one of these steps: (id, price, step, token), or None. One's own of before a restart too."""
+    global idle_since
     db.execute("BEGIN IMMEDIATE")
     marks = ",".join("?" * len(steps))
     row = db.execute(f"SELECT id, price, step, token FROM items WHERE step IN ({marks})"
                      " AND (until < ? OR owner = ?) ORDER BY id LIMIT 1", (*steps, now(), NAME)).fetchone()
     if row:
+        idle_since = time.monotonic()
         row = (*row[:3], row[3] + 1)
         db.execute("UPDATE items SET owner = ?, token = ?, until = ? WHERE id = ?",
                    (NAME, row[3], now() + LEASE, row[0]))
@@ -55,6 +61,13 @@ def checkpoint(db, item, token, step, done=False):
     where, until = ("AND token = ?", (token,)) if CAREFUL else ("", ())
     return db.execute(f"UPDATE items SET step = ?, until = ? WHERE id = ? {where}",
                       (step, 0 if done else now() + LEASE, item, *until)).rowcount == 1
+
+
+def wait():
+    """There is nothing to do for the moment; but not for ever."""
+    if time.monotonic() - idle_since > PATIENCE:
+        sys.exit(f"{NAME} gave up: there was nothing to do for {PATIENCE} s")
+    time.sleep(0.05)
 
 
 def all_at(db, step):
