@@ -28,6 +28,7 @@ mod figures;
 mod gate;
 mod inventory;
 mod judge;
+mod latency;
 mod list;
 mod log;
 mod log_events;

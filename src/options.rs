@@ -47,7 +47,9 @@ pub struct Options {
     pub runs: u64,
     /// How often without, first.
     pub controls: u64,
-    /// Bytes of the session file.
+    /// Whether the calls that rules match are timed.
+    pub latency: bool,
+    /// Bytes of the session file, without the room for times of calls.
     pub log_size: u64,
     /// Bytes of the drained log that end the injection.
     pub log_limit: u64,
@@ -85,7 +87,9 @@ impl Options {
             table.merge(table_of(&args.faults)?);
         }
         refuse_bad_patterns(&table.checks)?;
-        if matches!(args.part, Some(Part::Control | Part::Survey)) {
+        let gate = Gate::parse(&args.gates)?;
+        // A control whose calls are timed has them matched; its rules are muted once they are compiled.
+        if args.part == Some(Part::Survey) || args.part == Some(Part::Control) && !args.latency {
             table.enabled = Some(false);
         }
         let seed_is_random = table.seed.is_none();
@@ -100,7 +104,8 @@ impl Options {
             engine: args.engine,
             out: args.out.clone(),
             log: args.log.clone(),
-            gate: Gate::parse(&args.gates)?,
+            latency: args.latency || gate.as_ref().is_some_and(Gate::asks_for_latency),
+            gate,
             evidence: args.evidence.as_deref().map(std::path::absolute).transpose().cannot("use --evidence")?,
             rate_factor: args.faults.rate.as_deref().map_or(Ok(None), rate_factor)?,
             runs: args.runs.as_deref().map_or(Ok(1), |text| how_often(text, "--runs", 1))?,
@@ -282,6 +287,7 @@ pub fn words_of(args: &RunArgs, seed: u64) -> Vec<OsString> {
         option("--wait", OsStr::new("tree"));
     }
     args.checks.iter().for_each(|check| option("--check", OsStr::new(check)));
+    words.extend(args.latency.then(|| "--latency".into()));
     words
 }
 

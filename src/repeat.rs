@@ -231,6 +231,9 @@ impl Series<'_> {
         if let Some(evidence) = &self.options.evidence {
             command.arg("--evidence").arg(evidence.join(name));
         }
+        if self.options.latency && !self.args.latency {
+            command.arg("--latency");
+        }
         if self.args.backtraces {
             command.arg("--backtraces");
         }

@@ -4,6 +4,7 @@
 //! the offset that the header names. All of it may have been spoiled by a target: readers check every number.
 
 use crate::book::Book;
+use crate::latency;
 use crate::record::SLOT;
 use crate::rule::{MAX_RULES, Matcher, OP_ROOM, Plan, PlanHeader, Rule, exhaust};
 use bytemuck::{Pod, Zeroable};
@@ -94,8 +95,8 @@ pub struct Header {
     pub clock: u32,
     /// The areas.
     pub layout: Layout,
-    /// Zero.
-    pub pad_layout: u32,
+    /// Where times of calls are counted, see [`crate::latency`]; 0: they are not.
+    pub latencies: u32,
     /// The TSC when the first process looked ...
     pub tsc: u64,
     /// ... and CLOCK_MONOTONIC then, ns.
@@ -477,7 +478,9 @@ impl Header {
         if self.file_len != actual_len {
             return Err(format!("it is cut short: {actual_len} bytes of {}", self.file_len));
         }
-        if !self.layout.fits(actual_len) {
+        let latencies = u64::from(self.latencies);
+        let is_timed = latencies >= 1024 && latencies.is_multiple_of(8) && latencies + latency::AREA <= actual_len;
+        if !self.layout.fits(actual_len) || !(latencies == 0 || is_timed) {
             return Err("its layout is damaged".into());
         }
         Ok(())
