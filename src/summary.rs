@@ -174,9 +174,9 @@ pub fn verdict(console: Console, pool: &Pool) {
             let [p50, p95, p99] = [times.p50, times.p95, times.p99].map(duration);
             format!("P50 {p50}, P95 {p95}, P99 {p99} (n={})", times.n)
         };
-        let runs = row.runs_ns.map_or_else(|| "not called".into(), words);
+        let runs = row.runs_ns.map_or_else(|| "was not called".into(), |times| format!("took {}", words(times)));
         let controls = row.controls_ns.map(|times| format!("; in controls {}", words(times))).unwrap_or_default();
-        console.say(Tone::Plain, &format!("  {} took {runs}{controls}", row.call));
+        console.say(Tone::Plain, &format!("  {} {runs}{controls}", row.call));
     }
     latency::untimed(pool).iter().for_each(|untimed| console.say(Tone::Loud, untimed));
     if console.level() >= Level::Verbose {

@@ -282,6 +282,11 @@ impl Session {
         self.atomic32(field.min(size_of::<Header>() - 4))
     }
 
+    /// Counts the changes of the table; who waits on it as on a futex is woken by the next.
+    pub fn changes(&self) -> &AtomicU32 {
+        self.atomic32(offset_of!(Header, changes))
+    }
+
     /// Whether the kernel keeps time by the TSC, see [`Header::clock`].
     pub fn clock(&self) -> &AtomicU32 {
         self.atomic32(offset_of!(Header, clock))
@@ -663,5 +668,9 @@ impl Shared for Session {
 
     fn word64(&self, at: usize) -> Option<&AtomicU64> {
         self.place(at, 8).filter(|_| at.is_multiple_of(8)).map(|_| self.atomic64(at))
+    }
+
+    fn wake(&self, word: &AtomicU32) {
+        sys::wake(word);
     }
 }
