@@ -137,8 +137,7 @@ pub fn block_until(ns: u64, word: &AtomicU32, value: u32) -> bool {
         flags: u32,
         reserved: u32,
     }
-    let waiter =
-        Waiter { value: value.into(), address: word.as_ptr() as u64, flags: FUTEX2_SIZE_U32, reserved: 0 };
+    let waiter = Waiter { value: value.into(), address: word.as_ptr() as u64, flags: FUTEX2_SIZE_U32, reserved: 0 };
     let time = libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 };
     // SAFETY: all three live through the call.
     let result =

@@ -6,7 +6,9 @@ use crate::compile::compile_one;
 use crate::decide::{HASH_START, combine, hash_on};
 use crate::error::{Problem, TableError, quoted};
 use crate::fault::Fault;
-use crate::rule::{MAX_HOSTS, MAX_RULES, Matcher, PlanHeader, RULE_BITS, Rule, Span, TRACK, WATCH, flag, matcher, text_of};
+use crate::rule::{
+    MAX_HOSTS, MAX_RULES, Matcher, PlanHeader, RULE_BITS, Rule, Span, TRACK, WATCH, flag, matcher, text_of,
+};
 use crate::selectors::Target;
 use crate::session::Header;
 use crate::value::Many;
