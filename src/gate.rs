@@ -339,10 +339,15 @@ fn parse_clause(text: &str) -> Result<Clause> {
     let at = text.find(['<', '>', '=', '!']).unwrap_or(text.len());
     let (name, rest) = (text[..at].trim_end(), &text[at..]);
     let Some(figure) = FIGURES.iter().find(|(known, _, _)| *known == name) else {
-        let known = FIGURES.iter().map(|(known, _, _)| *known);
-        let near = nearest(name, known.clone().chain(NAMED.iter().map(|(name, _)| *name)));
+        if NAMED.iter().any(|(known, _)| *known == name) {
+            let help = format!("give `{name}` alone, or the conditions that it stands for");
+            return Err(wrong(format!("`{text}`: {name} is a gate of its own and no figure"), help));
+        }
+        // Without a comparison it may have been meant for a gate with a name.
+        let (what, named) = if rest.is_empty() { ("figure or gate", &NAMED[..]) } else { ("figure", &[][..]) };
+        let known = FIGURES.iter().map(|(known, _, _)| *known).chain(named.iter().map(|(name, _)| *name));
+        let near = nearest(name, known.clone());
         let all = || format!("one of {}", known.collect::<Vec<_>>().join(", "));
-        let what = if rest.is_empty() { "figure or gate" } else { "figure" };
         let help = near.map_or_else(all, |near| format!("did you mean `{near}`?"));
         return Err(wrong(format!("unknown {what} `{name}`"), help));
     };
@@ -352,6 +357,10 @@ fn parse_clause(text: &str) -> Result<Clause> {
     let value = rest[sign.len()..].trim();
     if value.is_empty() {
         return Err(wrong(format!("`{text}` has no value"), example.into()));
+    }
+    if value.starts_with(['<', '>', '=', '!']) {
+        let signs = COMPARISONS.map(|(sign, _)| sign).join(" ");
+        return Err(wrong(format!("`{text}` compares twice"), format!("one of {signs}")));
     }
     let bound = bound(figure.1, value).map_err(|(why, help)| wrong(format!("`{text}`: {why}"), help))?;
     Ok(Clause { figure, comparison: *comparison, bound })

@@ -255,7 +255,7 @@ fn a_check_that_compares_with_a_control_wants_one() {
     // What repeats one of several runs brings its own control along.
     let options = ["--check", "control", "--controls", "1", "--report", "r.json"];
     let done = scene.under(&[OPENS]).options(&options).go(&["/bin/echo", "x"]).ended(0);
-    let report: serde_json::Value = serde_json::from_slice(&scene.read("r.json")).unwrap();
+    let report: Value = serde_json::from_slice(&scene.read("r.json")).unwrap();
     let again = report["runs"][0]["repeat"].as_str().unwrap_or_default();
     assert!(again.contains("--check control --controls 1 -- /bin/echo x"), "{again}: {}", done.story());
 }
