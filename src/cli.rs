@@ -148,6 +148,11 @@ pub struct RunArgs {
     #[arg(long, help_heading = "The verdict")]
     pub backtraces: bool,
 
+    /// Follow the tree by ptrace and keep its last system calls as evidence of a failure. It stops at each of them, so it
+    /// is many times slower in calls; has what --backtraces has as well
+    #[arg(long, help_heading = "The verdict")]
+    pub last_calls: bool,
+
     /// What this command prints after a failure is evidence as well
     #[arg(long, value_name = "COMMAND", help_heading = "The verdict")]
     pub evidence_command: Option<String>,

@@ -237,6 +237,9 @@ impl Series<'_> {
         if self.args.backtraces {
             command.arg("--backtraces");
         }
+        if self.args.last_calls {
+            command.arg("--last-calls");
+        }
         if let Some(own) = &self.args.evidence_command {
             command.arg("--evidence-command").arg(own);
         }

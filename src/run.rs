@@ -15,6 +15,7 @@ use crate::exit_code::Exit;
 use crate::experiment::{Crew, Ground};
 use crate::gate::Ruling;
 use crate::judge::judge;
+use crate::last_calls::LastCalls;
 use crate::log::Output;
 use crate::log_events::Events;
 use crate::log_reader::Source;
@@ -116,6 +117,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let ends = outputs.each_ref().map(Option::as_ref);
     let trace = match (args.part, args.backtraces) {
         (Some(Part::Survey), _) => Trace::Calls(Survey::of(&compiled.plan)),
+        _ if args.last_calls => Trace::LastCalls(LastCalls::since(start.mono_ns)),
         (_, true) => Trace::Crashes,
         (_, false) => Trace::Nothing,
     };
