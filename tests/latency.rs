@@ -53,7 +53,9 @@ fn the_calls_that_rules_match_are_timed_beside_those_of_the_controls() {
     assert!(done.err.contains("read took P50 ") && done.err.contains("; in controls P50 "), "{}", done.story());
     for form in ["r.md", "r.html"] {
         let text = String::from_utf8(scene.read(form)).unwrap();
-        assert!(text.contains("Call latency") && text.contains("in controls"), "{form}: {text}");
+        for part in ["Call latency", "in controls", "Slowdown against controls", "Time of a control"] {
+            assert!(text.contains(part), "{part} in {form}: {text}");
+        }
     }
 }
 

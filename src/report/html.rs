@@ -2,11 +2,10 @@
 //! the template, and the page's own policy forbids whatever would still be fetched or run.
 
 use super::timeline::{histogram, timeline};
-use super::{Report, markdown, plain};
+use super::{Report, html_times, markdown, plain};
 use crate::figures::grade;
 use crate::gate::{Ruling, duration, percent};
 use crate::judge::{Judged, family};
-use crate::latency;
 use crate::outcome::Outcome;
 use crate::pool::Pool;
 use crate::recoveries::NOT_MEASURED;
@@ -47,7 +46,8 @@ pub fn render(report: &Report) -> String {
                     @if let Some(run) = worst(pool) { (timelines(run, pool)) }
                     (recovery_times(pool))
                     (rules(pool))
-                    (latencies(pool))
+                    (html_times::compared(pool))
+                    (html_times::latencies(pool))
                     (families(pool))
                     (checks(pool))
                     @if pool.runs.len() + pool.controls.len() > 1 { (runs(pool)) }
@@ -198,55 +198,7 @@ fn rules(pool: &Pool) -> Markup {
                         }
                     }
                 }
-                (waits(pool))
-            }
-        }
-    }
-}
-
-fn waits(pool: &Pool) -> Markup {
-    html! {
-        @let waits = || pool.rules.iter().filter_map(|rule| Some((rule, rule.waited_ns.spread()?)));
-        @if waits().next().is_some() {
-            h3 { "How long injected waits took their callers" }
-            table {
-                thead { tr { th { "rule" } @for name in ["waits", "mean", "P50", "P95", "P99", "longest"] { th.n { (name) } } } }
-                tbody {
-                    @for (rule, times) in waits() {
-                        tr {
-                            td { (plain(&rule.name)) } td.n { (times.n) }
-                            @for time in [times.mean, times.p50, times.p95, times.p99, times.max] { td.n { (duration(time)) } }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn latencies(pool: &Pool) -> Markup {
-    let rows = latency::rows(pool);
-    html! {
-        @if !rows.is_empty() || latency::untimed(pool).is_some() {
-            section {
-                h2 { "Call latency" }
-                p.faint { "Calls that the rules match, hit or not." }
-                table {
-                    thead { tr { th { "call" } th {} @for name in ["calls", "mean", "P50", "P95", "P99", "longest"] { th.n { (name) } } } }
-                    tbody {
-                        @for row in &rows {
-                            @for (which, times) in [("under faults", row.runs_ns), ("in controls", row.controls_ns)] {
-                                @if let Some(times) = times {
-                                    tr {
-                                        td { (row.call) } td { (which) } td.n { (times.n) }
-                                        @for time in [times.mean, times.p50, times.p95, times.p99, times.max] { td.n { (duration(time)) } }
-                                    }
-                                }
-                            }
-                        }
-                    }
-                }
-                @if let Some(untimed) = latency::untimed(pool) { p.doubt { (untimed) } }
+                (html_times::waits(pool))
             }
         }
     }
