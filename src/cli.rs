@@ -134,6 +134,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", help_heading = "The verdict")]
     pub controls: Option<String>,
 
+    /// Time the calls that the rules match, hit or not: P50, P95, P99, beside those of the controls, in which nothing is
+    /// injected. A gate on latency asks for it as well
+    #[arg(long, help_heading = "The verdict")]
+    pub latency: bool,
+
     /// Where evidence of a failure goes [default: evidence/ in the session directory]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "The verdict")]
     pub evidence: Option<PathBuf>,
@@ -142,6 +147,11 @@ pub struct RunArgs {
     /// nothing in the tree can be debugged or traced
     #[arg(long, help_heading = "The verdict")]
     pub backtraces: bool,
+
+    /// Follow the tree by ptrace and keep its last system calls as evidence of a failure. It stops at each of them, so it
+    /// is many times slower in calls; has what --backtraces has as well
+    #[arg(long, help_heading = "The verdict")]
+    pub last_calls: bool,
 
     /// What this command prints after a failure is evidence as well
     #[arg(long, value_name = "COMMAND", help_heading = "The verdict")]

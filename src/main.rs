@@ -28,6 +28,8 @@ mod figures;
 mod gate;
 mod inventory;
 mod judge;
+mod last_calls;
+mod latency;
 mod list;
 mod log;
 mod log_events;

@@ -282,6 +282,9 @@ impl Asking<'_> {
         if self.now < rule.from_ns || self.now >= rule.until_ns {
             return None;
         }
+        if rule.has(flag::TIMED) {
+            guard::thread().matched.set(true);
+        }
         if rule.fault == FaultKind::Exhaust as u8 && !is_exhausted(session, index, rule, self.asked.amount) {
             return None;
         }

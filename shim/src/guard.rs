@@ -44,6 +44,8 @@ pub struct Thread {
     pub caller: Cell<usize>,
     /// A vfork has been seen since the pid was last compared: what runs may be a vfork child.
     pub maybe_vfork: Cell<bool>,
+    /// A rule has matched the call that is being timed, see `timing.rs`.
+    pub matched: Cell<bool>,
     /// Length of `ordinal_text`.
     pub ordinal_len: Cell<u8>,
     /// Threads that this thread has created.

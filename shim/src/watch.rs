@@ -13,7 +13,7 @@ use crate::real::{self, errno};
 use crate::resource::describe;
 use crate::select::{Target, lower_case};
 use crate::session::{self, Session};
-use crate::{clock, sys, tree};
+use crate::{clock, sys, timing, tree};
 use chaos_table::book::{self, Call, FOLLOWED_NS, Fault, Opened, Seen, flag};
 use chaos_table::calls::Op;
 use chaos_table::decide::{Effect, Peer};
@@ -81,7 +81,9 @@ impl Told for () {
 pub fn around<R: Told>(op: Op, call: impl FnOnce() -> R) -> R {
     let thread = thread();
     let outer = (thread.watched.replace(0), thread.watching.replace(Watching::NONE));
+    let timing = timing::begin(op);
     let result = call();
+    timing::end(timing, op, result.told());
     leave(op, outer, result.told());
     result
 }
