@@ -3,6 +3,7 @@
 use crate::coverage::{Census, Coverage};
 use crate::episode::{Episode, Episodes, Proof};
 use crate::error::Result;
+use crate::experiment::only_counts;
 use crate::facts::{Counted, Ended, Facts, LimitReached};
 use crate::figures::Figures;
 use crate::log_events::{Escape, Event, Events, Injection, Mark, Process};
@@ -335,7 +336,7 @@ impl Gathering {
             // A process that was killed may not have counted its last match.
             rule.matched = counted.matched.max(rule.fired);
             (rule.protected, rule.unsuitable) = (counted.protected, counted.unsuitable);
-            rule.hint = hint(counted, rule.fired, rule.by_launcher).filter(|_| !off);
+            rule.hint = hint(counted, rule.fired, rule.by_launcher).filter(|_| !off && !only_counts(&rule.name));
         }
         judged.verdict(facts, &kills, root);
         judged

@@ -3,7 +3,7 @@
 use crate::cli::{Choice, FaultArgs, Part, RunArgs, Wait};
 use crate::console::Level;
 use crate::error::{Context, Failure, Result};
-use crate::experiment::Stage;
+use crate::experiment::{Stage, counters};
 use crate::gate::Gate;
 use crate::verify::refuse_bad_patterns;
 use chaos_table::checks::parse_check;
@@ -83,9 +83,12 @@ impl Options {
         if let Some(stage) = &stage {
             table = stage.table.clone();
             table.merge(table_of(&args.faults)?);
+        } else {
+            add_counters(&mut table)?;
         }
         refuse_bad_patterns(&table.checks)?;
-        if matches!(args.part, Some(Part::Control | Part::Survey)) {
+        // The control of an experiment counts, by rules that never fire.
+        if matches!(args.part, Some(Part::Control | Part::Survey)) && stage.is_none() {
             table.enabled = Some(false);
         }
         let seed_is_random = table.seed.is_none();
@@ -118,6 +121,20 @@ impl Options {
             warnings,
         })
     }
+}
+
+/// Rules for the checks that count calls.
+fn add_counters(table: &mut Table) -> Result<()> {
+    let mut added = Vec::new();
+    for (fault, phase) in counters(&table.checks)? {
+        if let Some(phase) = phase {
+            return Err(Failure::new(format!("a check counts calls in the phase {phase}, and a table has none"))
+                .help("leave `phase` out; experiments have phases"));
+        }
+        added.push(fault);
+    }
+    table.faults.extend(added);
+    Ok(())
 }
 
 /// The log on disk when no option says otherwise: a fault in a busy loop writes that much within seconds.

@@ -1,6 +1,7 @@
 //! What a run says on stderr when it is over.
 
 use crate::console::{Console, Level, Tone};
+use crate::experiment::only_counts;
 use crate::facts::{Counted, LimitReached};
 use crate::figures::Figures;
 use crate::gate::{Ruling, duration, percent};
@@ -106,7 +107,8 @@ impl Summary<'_> {
                 line += &format!(", {count} {what}");
             }
         }
-        match hint(Counted::from(counters), fired, label.by_launcher).filter(|_| !self.disabled) {
+        let wanted = !self.disabled && !only_counts(&label.name);
+        match hint(Counted::from(counters), fired, label.by_launcher).filter(|_| wanted) {
             Some(hint) => (Tone::Loud, format!("{line} - {hint}")),
             None => (Tone::Plain, line),
         }

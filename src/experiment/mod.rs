@@ -8,7 +8,9 @@
 pub mod args;
 pub mod command;
 mod common_shape;
+mod counting;
 mod crew;
+mod cues;
 mod deck;
 mod file;
 mod fill;
@@ -25,6 +27,7 @@ mod stage;
 mod telling;
 mod watch;
 
+pub use counting::{counted, counters, only_counts};
 pub use crew::{Crew, Ground};
 pub use deck::Deck;
 pub use file::Text;

@@ -66,6 +66,13 @@ impl Results {
         let _ = std::fs::remove_dir_all(self.dir.join(name));
     }
 
+    /// The session of the first run without faults.
+    #[must_use]
+    pub fn first_control(&self) -> Option<PathBuf> {
+        let mut controls = self.names.iter().filter(|name| name.starts_with("control-"));
+        controls.next().map(|name| self.dir.join(name))
+    }
+
     /// The sessions of the runs.
     #[must_use]
     pub fn sessions(&self) -> Vec<PathBuf> {

@@ -1,6 +1,7 @@
 //! Runs experiments: so often, so many at once, each in a place of its own; what was started is always ended.
 
 use super::args::HowArgs;
+use super::counting::{is_harmless, is_or_in_phase, only_counts};
 use super::deck::{Deck, ports};
 use super::fill::{Filling, Values};
 use super::orphans::end_orphans;
@@ -13,7 +14,7 @@ use crate::console::{Console, Level};
 use crate::error::{Context, Failure, Result};
 use crate::exit_code::Exit;
 use crate::gate::Ruling;
-use crate::judge::judge;
+use crate::judge::{Judged, judge};
 use crate::log_reader::Source;
 use crate::options::quoted;
 use crate::pool::Pool;
@@ -104,6 +105,7 @@ fn take_signals() -> Result<SignalFd> {
 struct Active {
     name: String,
     number: u64,
+    is_control: bool,
     child: Child,
     place: Place,
     ports: Vec<u16>,
@@ -125,6 +127,8 @@ struct Series<'a> {
     score: Score,
     stopped: Option<(Signal, Instant)>,
     began: Instant,
+    /// How many calls the rules matched in the controls, the fewest of all.
+    matched: BTreeMap<String, u64>,
 }
 
 impl<'a> Series<'a> {
@@ -136,7 +140,7 @@ impl<'a> Series<'a> {
         mut results: Results,
         again: String,
     ) -> Result<Series<'a>> {
-        for warning in &deck.compiled.warnings {
+        for warning in deck.compiled.warnings.iter().filter(|warning| !only_counts(warning)) {
             console.warning(warning);
         }
         let ground = tempfile::Builder::new().prefix("chaos-").tempdir().cannot("make a place for the runs")?;
@@ -163,19 +167,30 @@ impl<'a> Series<'a> {
             score,
             stopped: None,
             began: Instant::now(),
+            matched: BTreeMap::new(),
         })
     }
 
-    /// All runs; an error ends those that go on, too.
+    /// The controls, then all runs.
     fn go(&mut self) -> Result<()> {
+        self.make(self.deck.controls, true)?;
+        if self.stopped.is_some() {
+            return Ok(());
+        }
+        self.began = Instant::now();
+        self.make(self.plan.runs, false)
+    }
+
+    /// So many runs; an error ends those that go on, too.
+    fn make(&mut self, count: u64, is_control: bool) -> Result<()> {
         let (mut next, mut not_before) = (1, Instant::now());
         loop {
             while self.stopped.is_none()
-                && next <= self.plan.runs
+                && next <= count
                 && self.active.len() < self.plan.jobs
                 && Instant::now() >= not_before
             {
-                let started = self.start(next);
+                let started = self.start(next, is_control);
                 if let Err(failure) = started {
                     self.end_all();
                     return Err(failure);
@@ -183,10 +198,10 @@ impl<'a> Series<'a> {
                 next += 1;
                 not_before = Instant::now() + self.plan.delay;
             }
-            if self.active.is_empty() && (self.stopped.is_some() || next > self.plan.runs) {
+            if self.active.is_empty() && (self.stopped.is_some() || next > count) {
                 return Ok(());
             }
-            let waits = (next <= self.plan.runs && self.active.len() < self.plan.jobs)
+            let waits = (next <= count && self.active.len() < self.plan.jobs)
                 .then(|| not_before.saturating_duration_since(Instant::now()));
             self.wait(waits.unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1)));
             if let Err(failure) = self.reap() {
@@ -196,19 +211,21 @@ impl<'a> Series<'a> {
         }
     }
 
-    fn start(&mut self, number: u64) -> Result<()> {
+    fn start(&mut self, number: u64, is_control: bool) -> Result<()> {
         let deck = self.deck;
-        let name = format!("run-{number:0width$}", width = self.plan.runs.to_string().len());
-        let seed = derived(self.plan.seed, number);
-        let place = Place::make(&self.ground.path().join(number.to_string()))?;
+        let (role, all) = if is_control { ("control", deck.controls) } else { ("run", self.plan.runs) };
+        let name = format!("{role}-{number:0width$}", width = all.to_string().len());
+        let seed = if is_control { self.plan.seed } else { derived(self.plan.seed, number) };
+        let place = Place::make(&self.ground.path().join(&name))?;
         let ports: BTreeMap<String, u16> = ports(deck, &mut self.taken)?;
         let values = Values {
             seed,
-            run: number,
+            run: if is_control { 0 } else { number },
             here: std::path::absolute(deck.text.dir()).cannot("use the file's directory")?,
             work: place.work.clone(),
             tmp: place.tmp.clone(),
             ports: ports.clone(),
+            matched: (!is_control).then(|| self.matched.clone()),
         };
         place.furnish(deck, &Filling::Run(Box::new(values.clone())))?;
         let stage = deck.stage(values, self.repeat(seed), place.outputs.clone())?;
@@ -216,9 +233,12 @@ impl<'a> Series<'a> {
         stage.write(&file)?;
         let own = std::env::current_exe().cannot("find chaos-exec itself")?;
         let mut command = Command::new(own);
-        command.args(["run", "--quiet", "--part", "run", "--inventory", "--stage"]).arg(&file);
+        command.args(["run", "--quiet", "--part", role, "--inventory", "--stage"]).arg(&file);
         command.args(["--seed", &seed.to_string(), "--timeout", &format!("{}ms", deck.deadline.as_millis().max(1))]);
         command.arg("--out").arg(self.results.dir().join(&name));
+        if let Some(control) = self.results.first_control().filter(|_| !is_control) {
+            command.arg("--control-session").arg(control);
+        }
         let main = stage.targets.iter().find(|target| !target.service).unwrap_or(&stage.targets[0]);
         let shell = if main.command.bare { &["/bin/sh", "-c"][..] } else { &[] };
         command.arg("--").args(shell).args(&main.command.all);
@@ -230,7 +250,7 @@ impl<'a> Series<'a> {
         let said = std::fs::File::create(place.root.join("said")).cannot("write to the place of a run")?;
         command.stderr(said);
         let child = command.spawn().cannot("start a run")?;
-        self.active.push(Active { name, number, child, place, ports: ports.into_values().collect() });
+        self.active.push(Active { name, number, is_control, child, place, ports: ports.into_values().collect() });
         Ok(())
     }
 
@@ -307,7 +327,10 @@ impl<'a> Series<'a> {
             self.results.forget(&active.name);
             return Ok(());
         }
-        let harmless = self.deck.compiled.plan.rules.is_empty();
+        if active.is_control {
+            return self.take_control(active, run, setup);
+        }
+        let harmless = is_harmless(&self.deck.compiled.plan);
         let verdict = self.score.add(&run, harmless);
         self.results.add(&active.name);
         self.pool.add(run);
@@ -325,6 +348,28 @@ impl<'a> Series<'a> {
                 .help(format!("the outputs of the targets are in {}", dir.join("place/out").display())));
         }
         Ok(())
+    }
+
+    /// A control must pass, and says how many calls there are.
+    fn take_control(&mut self, active: &Active, run: Judged, setup: Option<String>) -> Result<()> {
+        let dir = self.results.dir().join(&active.name);
+        self.results.add(&active.name);
+        let why = setup.or_else(|| run.failing.as_ref().map(|(kind, why)| format!("{}: {why}", kind.words())));
+        let why = why.or_else(|| (run.figures.ended_runs == 0).then(|| "its end was not seen".to_owned()));
+        for rule in &self.deck.measured {
+            let own = run.rules.iter().filter(|own| is_or_in_phase(&own.name, rule));
+            let count = own.map(|own| own.matched).sum();
+            let fewest = self.matched.entry(rule.clone()).or_insert(count);
+            *fewest = count.min(*fewest);
+        }
+        self.pool.add(run);
+        let Some(why) = why else {
+            active.place.clear();
+            return Ok(());
+        };
+        active.place.keep(&dir);
+        Err(Failure::new(format!("{}: without any fault it fails, too: {why}", self.deck.text.path.display()))
+            .help(format!("the outputs of the targets are in {}", dir.join("place/out").display())))
     }
 
     /// Ends what goes on, at once.
