@@ -12,7 +12,7 @@ use crate::engine::{self, Engine};
 use crate::error::{Context, Failure, Result};
 use crate::evidence;
 use crate::exit_code::Exit;
-use crate::experiment::{Crew, Ground};
+use crate::experiment::{Crew, Ground, only_counts};
 use crate::gate::Ruling;
 use crate::judge::judge;
 use crate::log::Output;
@@ -178,7 +178,8 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
 
 /// What the user should know before the target starts.
 fn announce(console: Console, options: &Options, way: &Way, compiled: &Compiled) {
-    for warning in options.warnings.iter().chain(&compiled.warnings).chain(&way.warnings) {
+    let compiled_warnings = compiled.warnings.iter().filter(|warning| !only_counts(warning));
+    for warning in options.warnings.iter().chain(compiled_warnings).chain(&way.warnings) {
         console.warning(warning);
     }
     if way.filtered {

@@ -115,13 +115,14 @@ impl Summary<'_> {
     }
 
     fn warn(&self, console: Console, fired: u64) {
+        let harmless = self.labels.iter().all(|label| only_counts(&label.name));
         if !self.attached {
             console.say(Tone::Loud, "THE SHIM NEVER CAME UP in the target, so nothing could be injected");
         } else if self.disabled {
             console.say(Tone::Loud, "injection was switched off: `enabled: false` or CHAOS_ENABLED");
-        } else if fired == 0 && !self.labels.is_empty() {
+        } else if fired == 0 && !harmless {
             console.say(Tone::Loud, "NOTHING FIRED: this run says nothing about how the program copes with faults");
-        } else if self.labels.is_empty() {
+        } else if harmless {
             console.say(Tone::Loud, "the fault table is empty: nothing was to be injected");
         }
         let coverage = self.tally.census.coverage();
