@@ -3,6 +3,7 @@
 //! Percentiles are nearest-rank: P95 of n times is the ceil(0.95 n)-th smallest, so always one that was measured.
 
 use crate::episode::How;
+use crate::metrics::Metrics;
 use crate::outcome::{Failing, Outcome};
 use crate::recoveries::Recoveries;
 use crate::traits::TraitFigures;
@@ -59,6 +60,9 @@ pub struct Figures {
     /// Times to recovery in ns.
     #[serde(skip)]
     pub ttr_ns: Vec<u64>,
+    /// What the program said of itself.
+    #[serde(skip)]
+    pub metrics: Metrics,
 }
 
 impl Figures {
@@ -111,6 +115,7 @@ impl Figures {
         self.unknown += other.unknown;
         self.traits.add(&other.traits);
         self.ttr_ns.extend(&other.ttr_ns);
+        self.metrics.merge(&other.metrics);
     }
 
     /// Episodes that recovered.

@@ -33,6 +33,7 @@ mod log;
 mod log_events;
 mod log_format;
 mod log_reader;
+mod metrics;
 mod options;
 mod outcome;
 mod pool;

@@ -18,6 +18,7 @@ use crate::judge::judge;
 use crate::log::Output;
 use crate::log_events::Events;
 use crate::log_reader::Source;
+use crate::metrics::Sink;
 use crate::options::{Options, level_of};
 use crate::pool::Pool;
 use crate::preload;
@@ -54,6 +55,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     }
     let console = Console::new(level_of(args));
     let options = Options::gather(args)?;
+    let metrics = options.stage.as_ref().map(|stage| Sink::new(stage.metrics())).or_else(Sink::of_environment);
     if repeat::asked_for(&options) {
         return repeat::run(args, &options, console);
     }
@@ -150,6 +152,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     facts.lost_threads = counted.as_ref().map_or(0, |header| header.lost_threads);
     facts.log_limit = collector.limit_reached();
     facts.write(&session.dir)?;
+    metrics.map_or(Ok(()), |metrics| metrics.keep(&session.dir))?;
     if args.part.is_some() && collector.is_drained() && outcome.survivors.is_empty() {
         session.forget_file();
         meta.session_file.clear();

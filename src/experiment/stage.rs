@@ -33,6 +33,12 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// The file to which the targets append figures that they know themselves.
+    #[must_use]
+    pub fn metrics(&self) -> PathBuf {
+        self.outputs.with_file_name("metrics")
+    }
+
     /// Reads what [`Stage::write`] has written.
     ///
     /// # Errors
