@@ -340,7 +340,10 @@ impl Gathering {
             (episode.resource.clone(), matches!(outcome, Outcome::Recovered { .. }))
         };
         let became: Vec<(Option<String>, bool)> = judged.episodes.iter().map(became).collect();
-        judged.figures.metrics.settle(&became.iter().map(|(of, recovered)| (of.as_deref(), *recovered)).collect::<Vec<_>>());
+        judged
+            .figures
+            .metrics
+            .settle(&became.iter().map(|(of, recovered)| (of.as_deref(), *recovered)).collect::<Vec<_>>());
         judged.trouble.extend(judged.figures.metrics.trouble());
         let counted = facts.as_ref().map_or(counted, |facts| facts.rules.clone());
         let off = judged.meta.as_ref().is_some_and(|meta| meta.table["enabled"] == false);

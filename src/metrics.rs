@@ -452,8 +452,12 @@ mod tests {
         assert_eq!((hits.n, hits.min, hits.max, hits.p50, hits.mean), (2, 0.5, 0.7, 0.5, 0.6));
         let trouble = metrics.trouble();
         assert_eq!(trouble.len(), 5, "{trouble:?}");
-        for (line, why) in [(6, "has no value"), (7, "is no number"), (8, "is no number"), (9, "of="), (10, "no name")] {
-            assert!(trouble.iter().any(|said| said.contains(&format!("metrics:{line}: ")) && said.contains(why)), "{why}: {trouble:?}");
+        for (line, why) in [(6, "has no value"), (7, "is no number"), (8, "is no number"), (9, "of="), (10, "no name")]
+        {
+            assert!(
+                trouble.iter().any(|said| said.contains(&format!("metrics:{line}: ")) && said.contains(why)),
+                "{why}: {trouble:?}"
+            );
         }
         assert_eq!(of(&"x y\n".repeat(50)).trouble().len(), SHOWN + 1);
     }
@@ -484,7 +488,9 @@ mod tests {
         }
         assert_eq!(Condition::parse("metric.none=1").unwrap().unwrap().judge(&metrics), None);
         assert_eq!(Condition::parse("crashes=0").unwrap(), None);
-        for text in ["metric.", "metric.hits", "metric.hits>=x", "metric.hits in 3..1", "metric.hits in 3", "metric.a/b=1"] {
+        for text in
+            ["metric.", "metric.hits", "metric.hits>=x", "metric.hits in 3..1", "metric.hits in 3", "metric.a/b=1"]
+        {
             assert!(Condition::parse(text).is_err(), "{text}");
         }
     }

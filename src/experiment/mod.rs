@@ -8,13 +8,18 @@
 pub mod args;
 pub mod command;
 mod common_shape;
+pub mod compare;
 mod counting;
 mod crew;
 mod cues;
 mod deck;
+mod export;
 mod file;
 mod fill;
+pub mod inject;
 mod launch;
+mod matrix;
+pub mod merge;
 mod order;
 mod orphans;
 mod phases;
@@ -23,7 +28,9 @@ mod plan;
 mod results;
 mod runner;
 mod score;
+mod shard;
 mod stage;
+mod statistics;
 mod telling;
 mod watch;
 
