@@ -74,7 +74,9 @@ pub fn with_live<T>(file: &SessionFile, change: impl FnOnce(&Live<Mapping>, u64)
 /// # Errors
 /// When the session is damaged.
 pub fn arm(file: &SessionFile) -> Result<()> {
-    with_live(file, |live, now| live.arm(now)).map(|_is_new| ())
+    with_live(file, |live, now| {
+        live.arm(now);
+    })
 }
 
 /// ns of CLOCK_MONOTONIC.

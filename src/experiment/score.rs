@@ -277,10 +277,9 @@ impl Score {
         match (ruling, stable) {
             (Some(Ruling::Failed(_)), _) | (_, Some(Some(false))) => Exit::GateFailed,
             (Some(Ruling::Inconclusive(_)), _) | (_, Some(None)) => Exit::Inconclusive,
-            (Some(Ruling::Passed(_)), _) | (None, Some(Some(true))) => Exit::Target(0),
             (None, None) if self.failed > 0 => Exit::GateFailed,
             (None, None) if self.passed == 0 => Exit::Inconclusive,
-            (None, None) => Exit::Target(0),
+            _ => Exit::Target(0),
         }
     }
 
