@@ -1,6 +1,9 @@
 //! The command line.
 
 use crate::experiment::args::ExperimentArgs;
+use crate::experiment::compare::CompareArgs;
+use crate::experiment::inject::InjectArgs;
+use crate::experiment::merge::MergeArgs;
 use crate::scenario::ScenarioArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::ffi::OsString;
@@ -51,6 +54,12 @@ pub enum Action {
     Report(ReportArgs),
     /// Steer a run that goes on: arm it, switch injection off and on, add and change rules, mark moments
     Ctl(CtlArgs),
+    /// Let one fault happen in a run that goes on, in the words of other tools
+    Inject(InjectArgs),
+    /// Put the results of shards together, as if one machine had made all runs
+    Merge(MergeArgs),
+    /// Say what got worse between two results, and whether the numbers suffice to say so
+    Compare(CompareArgs),
     /// Write the shim, for LD_PRELOAD without the launcher
     Shim(ShimArgs),
     /// Print completions for a shell
