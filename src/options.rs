@@ -241,7 +241,10 @@ fn how_often(text: &str, option: &str, least: u64) -> Result<u64> {
 }
 
 /// A size such as 8MB, thousands as in the fault table, for an option, within a range; `range` says it in words.
-fn size(text: &str, option: &str, smallest: u64, largest: u64, range: &str) -> Result<u64> {
+///
+/// # Errors
+/// When it is none, or out of range.
+pub fn size(text: &str, option: &str, smallest: u64, largest: u64, range: &str) -> Result<u64> {
     let wrong = |why: &str| {
         Failure::new(format!("{option}: {why}: '{text}'"))
             .help(format!("a size from {range}, for example {option} 16MB"))
