@@ -1,6 +1,9 @@
 //! The command line.
 
 use crate::experiment::args::ExperimentArgs;
+use crate::experiment::compare::CompareArgs;
+use crate::experiment::inject::InjectArgs;
+use crate::experiment::merge::MergeArgs;
 use crate::load::LoadArgs;
 use crate::scenario::ScenarioArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -56,6 +59,12 @@ pub enum Action {
     Report(ReportArgs),
     /// Steer a run that goes on: arm it, switch injection off and on, add and change rules, mark moments
     Ctl(CtlArgs),
+    /// Let one fault happen in a run that goes on, in the words of other tools
+    Inject(InjectArgs),
+    /// Put the results of shards together, as if one machine had made all runs
+    Merge(MergeArgs),
+    /// Say what got worse between two results, and whether the numbers suffice to say so
+    Compare(CompareArgs),
     /// Keep processors, memory or the disk busy until it is ended, as the scenarios of pressure do
     Load(LoadArgs),
     /// How to choose rates, read a report, mend what it finds, and what to do when nothing happens
@@ -144,6 +153,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", help_heading = "The verdict")]
     pub controls: Option<String>,
 
+    /// Time the calls that the rules match, hit or not: P50, P95, P99, beside those of the controls, in which nothing is
+    /// injected. A gate on latency asks for it as well
+    #[arg(long, help_heading = "The verdict")]
+    pub latency: bool,
+
     /// Where evidence of a failure goes [default: evidence/ in the session directory]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "The verdict")]
     pub evidence: Option<PathBuf>,
@@ -152,6 +166,11 @@ pub struct RunArgs {
     /// nothing in the tree can be debugged or traced
     #[arg(long, help_heading = "The verdict")]
     pub backtraces: bool,
+
+    /// Follow the tree by ptrace and keep its last system calls as evidence of a failure. It stops at each of them, so it
+    /// is many times slower in calls; has what --backtraces has as well
+    #[arg(long, help_heading = "The verdict")]
+    pub last_calls: bool,
 
     /// What this command prints after a failure is evidence as well
     #[arg(long, value_name = "COMMAND", help_heading = "The verdict")]

@@ -28,12 +28,15 @@ mod figures;
 mod gate;
 mod inventory;
 mod judge;
+mod last_calls;
+mod latency;
 mod list;
 mod load;
 mod log;
 mod log_events;
 mod log_format;
 mod log_reader;
+mod metrics;
 mod options;
 mod outcome;
 mod pool;
@@ -102,6 +105,9 @@ fn act(action: Action) -> Result<Exit> {
         Action::Log(args) => log::run(&args, out)?,
         Action::Report(args) => return report::command::run(&args, out),
         Action::Ctl(args) => ctl::run(&args, out)?,
+        Action::Inject(args) => experiment::inject::run(&args, out)?,
+        Action::Merge(args) => return experiment::merge::run(&args, out),
+        Action::Compare(args) => return experiment::compare::run(&args, out),
         Action::Shim(args) => {
             let doing = format!("write {}", args.output.display());
             session::write_atomically(&args.output, preload::SHIM, 0o755).cannot(doing)?;

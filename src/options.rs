@@ -3,9 +3,10 @@
 use crate::cli::{Choice, FaultArgs, Part, RunArgs, Wait};
 use crate::console::Level;
 use crate::error::{Context, Failure, Result};
-use crate::experiment::Stage;
+use crate::experiment::{Stage, counters};
 use crate::gate::Gate;
 use crate::verify::refuse_bad_patterns;
+use chaos_table::checks::CheckKind;
 use chaos_table::checks::parse_check;
 use chaos_table::env;
 use chaos_table::environment::from_env;
@@ -47,7 +48,9 @@ pub struct Options {
     pub runs: u64,
     /// How often without, first.
     pub controls: u64,
-    /// Bytes of the session file.
+    /// Whether the calls that rules match are timed.
+    pub latency: bool,
+    /// Bytes of the session file, without the room for times of calls.
     pub log_size: u64,
     /// Bytes of the drained log that end the injection.
     pub log_limit: u64,
@@ -83,9 +86,22 @@ impl Options {
         if let Some(stage) = &stage {
             table = stage.table.clone();
             table.merge(table_of(&args.faults)?);
+        } else {
+            add_counters(&mut table)?;
         }
         refuse_bad_patterns(&table.checks)?;
-        if matches!(args.part, Some(Part::Control | Part::Survey)) {
+        let controls = args.controls.as_deref().map_or(Ok(0), |text| how_often(text, "--controls", 0))?;
+        let compared = table.checks.iter().find(|check| check.check == Some(CheckKind::Control));
+        if let Some(check) = compared.filter(|_| controls == 0 && args.part.is_none()) {
+            return Err(Failure::new(format!("check `{check}`: there is no control to compare with"))
+                .help("give --controls 1: the first of them is what the runs are held against"));
+        }
+        let has_control = compared.is_some();
+        let gate = Gate::parse(&args.gates)?;
+        // A control whose calls are timed has them matched; its rules are muted once they are compiled. That of an
+        // experiment counts, by rules that never fire.
+        let is_bare = args.part == Some(Part::Survey) || args.part == Some(Part::Control) && !args.latency;
+        if is_bare && stage.is_none() {
             table.enabled = Some(false);
         }
         let seed_is_random = table.seed.is_none();
@@ -100,11 +116,12 @@ impl Options {
             engine: args.engine,
             out: args.out.clone(),
             log: args.log.clone(),
-            gate: Gate::parse(&args.gates)?,
+            latency: args.latency || gate.as_ref().is_some_and(Gate::asks_for_latency),
+            gate,
             evidence: args.evidence.as_deref().map(std::path::absolute).transpose().cannot("use --evidence")?,
             rate_factor: args.faults.rate.as_deref().map_or(Ok(None), rate_factor)?,
             runs: args.runs.as_deref().map_or(Ok(1), |text| how_often(text, "--runs", 1))?,
-            controls: args.controls.as_deref().map_or(Ok(0), |text| how_often(text, "--controls", 0))?,
+            controls,
             log_size: args
                 .log_size
                 .as_deref()
@@ -113,11 +130,25 @@ impl Options {
                 .log_limit
                 .as_deref()
                 .map_or(Ok(LOG_LIMIT), |text| size(text, "--log-limit", SIZE_MIN, 1 << 50, "1MB up"))?,
-            repeat: stage.as_ref().map_or_else(|| repeat(args, seed), |stage| stage.repeat.clone()),
+            repeat: stage.as_ref().map_or_else(|| repeat(args, seed, has_control), |stage| stage.repeat.clone()),
             stage,
             warnings,
         })
     }
+}
+
+/// Rules for the checks that count calls.
+fn add_counters(table: &mut Table) -> Result<()> {
+    let mut added = Vec::new();
+    for (fault, phase) in counters(&table.checks)? {
+        if let Some(phase) = phase {
+            return Err(Failure::new(format!("a check counts calls in the phase {phase}, and a table has none"))
+                .help("leave `phase` out; experiments have phases"));
+        }
+        added.push(fault);
+    }
+    table.faults.extend(added);
+    Ok(())
 }
 
 /// The log on disk when no option says otherwise: a fault in a busy loop writes that much within seconds.
@@ -246,7 +277,7 @@ pub fn random_seed() -> Result<u64> {
 }
 
 /// The command line that gives the same faults again.
-fn repeat(args: &RunArgs, seed: u64) -> String {
+fn repeat(args: &RunArgs, seed: u64, with_control: bool) -> String {
     let mut words: Vec<OsString> = Vec::new();
     for name in env::PUBLIC.iter().filter(|name| ![env::LOG, env::SEED, env::RANDOM_SEED].contains(name)) {
         if let Some(value) = std::env::var_os(name) {
@@ -255,6 +286,9 @@ fn repeat(args: &RunArgs, seed: u64) -> String {
     }
     words.extend(["chaos-exec", "run"].map(OsString::from));
     words.extend(words_of(args, seed).iter().map(|word| quoted(word)));
+    if with_control {
+        words.extend(["--controls".into(), "1".into()]);
+    }
     words.push("--".into());
     words.extend(args.command.iter().map(|word| quoted(word)));
     words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
@@ -285,6 +319,7 @@ pub fn words_of(args: &RunArgs, seed: u64) -> Vec<OsString> {
         option("--wait", OsStr::new("tree"));
     }
     args.checks.iter().for_each(|check| option("--check", OsStr::new(check)));
+    words.extend(args.latency.then(|| "--latency".into()));
     words
 }
 

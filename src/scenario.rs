@@ -207,11 +207,7 @@ mod tests {
             // What it simulates, and what failing means.
             assert!(said.len() > 100 && (said.contains("fails when") || said.contains("must")), "{name}: {said}");
             let harmful = !deck.compiled.plan.rules.is_empty() || text_of(name).contains("${chaos}");
-            assert!(
-                harmful && deck.compiled.warnings.is_empty(),
-                "{name}: {:?}",
-                deck.compiled.warnings
-            );
+            assert!(harmful && deck.compiled.warnings.is_empty(), "{name}: {:?}", deck.compiled.warnings);
         }
         assert!(ALIASES.iter().all(|(_, plain)| find(plain).is_ok()));
     }

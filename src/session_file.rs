@@ -2,7 +2,8 @@
 //! and never past what its checked layout allows.
 
 use bytemuck::{Pod, Zeroable};
-use chaos_table::calls::FaultKind;
+use chaos_table::calls::{FaultKind, Op};
+use chaos_table::latency;
 use chaos_table::live::keeps_table;
 use chaos_table::record::{CONT, SLOT};
 use chaos_table::rule::{PlanHeader, Rule, flag, text_of};
@@ -14,6 +15,8 @@ use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+/// Bytes of counters that are read at once.
+const COUNTERS_AT_ONCE: usize = 1 << 16;
 /// Letters of a rule's name or label that are shown.
 const MAX_NAME: usize = 200;
 
@@ -314,20 +317,41 @@ impl SessionFile {
             sums.push(RuleCounters { matched: tree.matched, protected: tree.protected, unsuitable: tree.unsuitable });
         }
         let stride = layout.thread_stride as usize;
-        let mut slot = vec![0u8; stride];
-        for thread in 0..u64::from(layout.thread_room) {
-            self.file.read_exact_at(&mut slot, u64::from(layout.threads) + thread * stride as u64)?;
-            let (head, counters) = slot.split_at(size_of::<ThreadSlot>());
-            if bytemuck::pod_read_unaligned::<ThreadSlot>(head).state == slot_state::FREE {
-                continue;
-            }
-            for (sum, bytes) in sums.iter_mut().zip(counters.chunks_exact(size_of::<ThreadCounters>())) {
-                let thread: ThreadCounters = bytemuck::pod_read_unaligned(bytes);
-                sum.matched = sum.matched.saturating_add(thread.matched);
-                sum.protected = sum.protected.saturating_add(u64::from(thread.protected));
+        let all = layout.thread_room as usize * stride;
+        // Many at once: there are more than a thousand, and most are free.
+        let mut slots = vec![0u8; (COUNTERS_AT_ONCE / stride).max(1) * stride];
+        let mut at = 0;
+        while at < all {
+            let part = &mut slots[..(all - at).min((COUNTERS_AT_ONCE / stride).max(1) * stride)];
+            self.file.read_exact_at(part, u64::from(layout.threads) + at as u64)?;
+            at += part.len();
+            for slot in part.chunks_exact(stride) {
+                let (head, counters) = slot.split_at(size_of::<ThreadSlot>());
+                if bytemuck::pod_read_unaligned::<ThreadSlot>(head).state == slot_state::FREE {
+                    continue;
+                }
+                for (sum, bytes) in sums.iter_mut().zip(counters.chunks_exact(size_of::<ThreadCounters>())) {
+                    let thread: ThreadCounters = bytemuck::pod_read_unaligned(bytes);
+                    sum.matched = sum.matched.saturating_add(thread.matched);
+                    sum.protected = sum.protected.saturating_add(u64::from(thread.protected));
+                }
             }
         }
         Ok(sums)
+    }
+
+    /// The row of times of an operation; `None` where times are not counted.
+    ///
+    /// # Errors
+    /// When the file has been cut short.
+    pub fn latencies(&self, op: Op) -> io::Result<Option<Vec<u64>>> {
+        if self.header.latencies == 0 {
+            return Ok(None);
+        }
+        let mut row = vec![0u64; latency::ROW];
+        let at = u64::from(self.header.latencies) + (op as usize * latency::ROW * 8) as u64;
+        self.file.read_exact_at(bytemuck::cast_slice_mut(&mut row), at)?;
+        Ok(Some(row))
     }
 
     /// Whether any process has ever come under the table.

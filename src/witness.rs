@@ -9,11 +9,13 @@ use crate::experiment::Crew;
 use crate::facts::{Counted, Ended, Facts};
 use crate::gate::Gate;
 use crate::inventory::Changes;
+use crate::latency::Latencies;
 use crate::options::Options;
 use crate::probe::Probes;
 use crate::process::Outcome;
 use crate::scene::TAIL;
 use crate::session::Session;
+use crate::session_file::{RuleCounters, RuleLabel};
 use crate::verify::{Left, captures, expected, verify};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -121,6 +123,12 @@ impl<'a> Witness<'a> {
         let of = |wanted: Stream| captured.iter().find(|(stream, _)| *stream == wanted).map(|(_, captured)| captured);
         let checks = &self.options.table.checks;
         let expected = expected(checks);
+        let labels = collector.session().labels().unwrap_or_default();
+        let counters = collector.session().counters(labels.len()).unwrap_or_default();
+        let total = |(label, counters): (&RuleLabel, &RuleCounters)| {
+            (label.name.clone(), counters.matched + counters.protected)
+        };
+        let counted: Vec<(String, u64)> = labels.iter().zip(&counters).map(total).collect();
         let left = Left {
             root: outcome.root,
             expected: &expected,
@@ -131,10 +139,9 @@ impl<'a> Witness<'a> {
             health: &health,
             control: self.control,
             as_control: self.is_control.then_some(session.dir.as_path()),
+            counted: &counted,
         };
         let checked = if setup.is_some() { Vec::new() } else { verify(checks, &left) };
-        let rules = collector.session().labels().map_or(0, |labels| labels.len());
-        let counters = collector.session().counters(rules).unwrap_or_default();
         let fine = matches!(outcome.root, Ended::Exit(code) if expected.contains(&code))
             && outcome.deaths.is_empty()
             && checked.iter().all(|check| check.passed);
@@ -151,6 +158,7 @@ impl<'a> Witness<'a> {
             files: inventory.then(|| Changes::since(self.work_dir, self.began, ours)),
             evidence: self.options.evidence.as_ref().map(|dir| dir.display().to_string()),
             survey: outcome.surveyed,
+            latencies: Latencies::of(collector.session()),
             repeat: self.options.repeat.clone(),
             setup,
             restarts,

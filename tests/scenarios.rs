@@ -201,7 +201,8 @@ fn a_storm_comes_as_a_whole_or_one_fault_at_a_time() {
     let done = scene.chaos().words(&run).go(&[script]);
     let all: Vec<Value> = serde_json::from_str(&done.out).unwrap();
     let ids: Vec<&str> = all.iter().map(|one| one["id"].as_str().unwrap()).collect();
-    let wanted = ["storm.refused", "storm.late", "storm.io", "storm.short", "storm.no-process", "storm.no-memory", "storm"];
+    let wanted =
+        ["storm.refused", "storm.late", "storm.io", "storm.short", "storm.no-process", "storm.no-memory", "storm"];
     assert_eq!(ids, wanted, "{}", done.story());
     let of = |id: &str| all.iter().find(|one| one["id"] == id).unwrap();
     // Nobody connects, and cat bears what is short; a fork that fails ends the shell.
@@ -210,7 +211,10 @@ fn a_storm_comes_as_a_whole_or_one_fault_at_a_time() {
     assert_eq!(of("storm.no-process")["failed"], 2, "{:#}", of("storm.no-process"));
     let again = of("storm.no-process")["odd"][0]["repeat"].as_str().unwrap();
     assert!(again.starts_with("chaos-exec scenario run storm.no-process --seed"), "{again}");
-    scene.chaos().go(&["scenario", "run", "storm.no-process", "--runs", "1", "--seed", "1", "--", "sh", "-c", script]).ended(122);
+    scene
+        .chaos()
+        .go(&["scenario", "run", "storm.no-process", "--runs", "1", "--seed", "1", "--", "sh", "-c", script])
+        .ended(122);
 }
 
 #[test]
@@ -232,7 +236,8 @@ fn a_scenario_runs_on_the_targets_of_a_file_with_checks_of_its_own() {
 /// Processes that make a load for a run in this scene.
 fn loads(scene: &Scene) -> Vec<u32> {
     let place = scene.text("");
-    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let pids =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
     let is_load = |pid: &u32| {
         let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
         let words = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");

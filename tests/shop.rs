@@ -9,7 +9,8 @@ use serde_json::Value;
 const SHOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shop/shop.yaml");
 
 /// What the careless variant is found out by.
-const TWICE: &[&str] = &["was uploaded 2 times", "was advertised 2 times", "was uploaded 3 times", "was advertised 3 times"];
+const TWICE: &[&str] =
+    &["was uploaded 2 times", "was advertised 2 times", "was uploaded 3 times", "was advertised 3 times"];
 const LOST: &[&str] = &["was never uploaded", "was never advertised", "no such table", "gave up"];
 const DAMAGED: &[&str] = &["and costs", "with a damaged text"];
 

@@ -10,7 +10,7 @@ use crate::error::{Context, Failure, Result};
 use crate::preload;
 use crate::sys::{self, Setting};
 use chaos_table::decide::{combine, mix};
-use chaos_table::env::LINEAGE;
+use chaos_table::env::{LINEAGE, METRICS};
 use nix::sys::signal::SigSet;
 use std::ffi::{CString, OsString};
 use std::fs::{File, OpenOptions};
@@ -85,7 +85,10 @@ impl Launch<'_> {
         let is = |entry: &CString, name: &str| {
             entry.as_bytes().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
         };
-        let own = [("TMPDIR".to_owned(), Some(Scalar(self.stage.tmp.display().to_string())))];
+        let own = [
+            ("TMPDIR".to_owned(), Some(Scalar(self.stage.tmp.display().to_string()))),
+            (METRICS.to_owned(), Some(Scalar(self.stage.metrics().display().to_string()))),
+        ];
         let mut all = sys::environment();
         for (name, value) in own.iter().map(|(name, value)| (name, value)).chain(&self.target.env) {
             all.retain(|entry| !is(entry, name));

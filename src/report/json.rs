@@ -5,6 +5,7 @@ use crate::episode::Episode;
 use crate::error::{Context, Result};
 use crate::figures::grade;
 use crate::judge::Judged;
+use crate::latency;
 use crate::outcome::Outcome;
 use serde_json::{Value, json};
 
@@ -64,8 +65,12 @@ pub fn render(report: &Report) -> Result<String> {
             "suppressed": figures.suppressed,
         },
         "traits": (figures.traits.episodes > 0).then_some(&figures.traits),
+        "latency": figures.latencies.as_ref().map(|_| json!({
+            "calls": latency::rows(pool), "untimed_processes": figures.untimed,
+        })),
         "rules": pool.rules,
         "families": pool.families,
+        "metrics": figures.metrics.summaries(),
         "next": pool.next,
         "crashes": pool.crashes.iter().map(|(session, crash)| {
             let mut value = json!(crash);
@@ -110,6 +115,7 @@ fn detail(run: &Judged) -> Value {
         "failing": run.failing.as_ref().map(|(kind, why)| json!({"kind": kind, "why": why})),
         "episodes": run.episodes.iter().map(|(episode, outcome)| episode_value(episode, outcome)).collect::<Vec<_>>(),
         "evidence": run.evidence.as_ref().map(|(dir, names)| json!({"dir": dir.display().to_string(), "files": names})),
+        "metrics": run.figures.metrics.summaries(),
         "health": run.facts.as_ref().map(|facts| facts.health.clone()),
         "files": run.facts.as_ref().and_then(|facts| facts.files.clone()),
     })
