@@ -70,9 +70,9 @@ impl Tracer {
 
     fn resume(&self, tid: i32, signal: i32) {
         if self.survey.is_some() || self.last.is_some() {
-            ptrace::resume_to_call(tid, signal)
+            ptrace::resume_to_call(tid, signal);
         } else {
-            ptrace::resume(tid, signal)
+            ptrace::resume(tid, signal);
         }
     }
 
