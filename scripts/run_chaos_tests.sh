@@ -17,6 +17,7 @@ Runs CMD under chaos-exec and writes a report. Without CMD: the example beside t
                          [default: chaos-report.md]
   --runs N               again and again, with seeds derived from the seed [default: 1]
   --controls N           first N times without faults [default: 0]
+  --check CHECK          something that must be true of each run, such as 'exit codes=0,3'; more than once for several
   --gate CONDITIONS      what must hold, such as 'injections>=1,crashes=0', or production, or mars-rover
   --session DIR          keep the logs and the evidence there [default: chaos-exec's own place]
   --chaos-exec FILE      the launcher [default: the one built beside this script, else the one in PATH]
@@ -52,7 +53,7 @@ while [ $# -gt 0 ]; do
         --?*=*) set -- "${option#*=}" "$@"; option=${option%%=*} ;;
     esac
     case $option in
-        --chaos-types|--failure-rate|--duration|--seed|--output-report|--runs|--controls|--gate|--session|--chaos-exec)
+        --chaos-types|--failure-rate|--duration|--seed|--output-report|--runs|--controls|--check|--gate|--session|--chaos-exec)
             [ $# -gt 0 ] && [ "$1" != -- ] || refuse "$option needs a value"
             [ -n "$1" ] || refuse "$option: the value is empty"
             value=$1
@@ -62,7 +63,7 @@ while [ $# -gt 0 ]; do
         --chaos-types) types=$value ;;
         --failure-rate) rate=$value ;;
         --duration) duration=$value ;;
-        --seed|--runs|--controls|--gate) options+=("$option" "$value") ;;
+        --seed|--runs|--controls|--check|--gate) options+=("$option" "$value") ;;
         --session) options+=(--out "$value") ;;
         --output-report) reports+=(--report "$value") ;;
         --chaos-exec) chaos=$value ;;
@@ -95,6 +96,7 @@ if [ $# -eq 0 ]; then
     python=/usr/bin/python3
     [ -x "$python" ] || python=$(command -v python3) || refuse "the example needs python3" "install it, or give a CMD"
     set -- "$python" "$here/chaos_example.py"
+    options+=(--check 'stdout matches="the sum of 20 squares is 2470"')
 fi
 [ ${#reports[@]} -gt 0 ] || reports=(--report chaos-report.md)
 

@@ -4,10 +4,14 @@ use crate::experiment::args::ExperimentArgs;
 use crate::experiment::compare::CompareArgs;
 use crate::experiment::inject::InjectArgs;
 use crate::experiment::merge::MergeArgs;
+use crate::load::LoadArgs;
 use crate::scenario::ScenarioArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
+
+/// How to choose faults, read a report, and mend what it finds.
+pub const GUIDE: &str = include_str!("guide.md");
 
 /// Make the world fail under an unmodified program, and see whether it survives.
 #[derive(Debug, Parser)]
@@ -22,6 +26,7 @@ use std::path::PathBuf;
   chaos-exec check -f 'read=EIO@10%'   # what a fault or a table will do, in words
   chaos-exec log                       # every injection of the latest run
   chaos-exec run --help                # more of these
+  chaos-exec help guide                # how to choose rates, read a report, and mend what it finds
 
 Exit codes of run: the target's own; 128+N when signal N ended it; 122 the gate failed; 123 it is
 inconclusive; 124 --timeout passed; 125 chaos-exec itself failed; 126 the command cannot be run;
@@ -60,6 +65,11 @@ pub enum Action {
     Merge(MergeArgs),
     /// Say what got worse between two results, and whether the numbers suffice to say so
     Compare(CompareArgs),
+    /// Keep processors, memory or the disk busy until it is ended, as the scenarios of pressure do
+    Load(LoadArgs),
+    /// How to choose rates, read a report, mend what it finds, and what to do when nothing happens
+    #[command(long_about = GUIDE, help_template = "{about-with-newline}")]
+    Guide,
     /// Write the shim, for LD_PRELOAD without the launcher
     Shim(ShimArgs),
     /// Print completions for a shell
@@ -143,6 +153,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", help_heading = "The verdict")]
     pub controls: Option<String>,
 
+    /// Time the calls that the rules match, hit or not: P50, P95, P99, beside those of the controls, in which nothing is
+    /// injected. A gate on latency asks for it as well
+    #[arg(long, help_heading = "The verdict")]
+    pub latency: bool,
+
     /// Where evidence of a failure goes [default: evidence/ in the session directory]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "The verdict")]
     pub evidence: Option<PathBuf>,
@@ -151,6 +166,11 @@ pub struct RunArgs {
     /// nothing in the tree can be debugged or traced
     #[arg(long, help_heading = "The verdict")]
     pub backtraces: bool,
+
+    /// Follow the tree by ptrace and keep its last system calls as evidence of a failure. It stops at each of them, so it
+    /// is many times slower in calls; has what --backtraces has as well
+    #[arg(long, help_heading = "The verdict")]
+    pub last_calls: bool,
 
     /// What this command prints after a failure is evidence as well
     #[arg(long, value_name = "COMMAND", help_heading = "The verdict")]

@@ -8,7 +8,7 @@ use crate::judge::Judged;
 use crate::log_events::{Event, Events};
 use crate::log_format::text;
 use crate::log_reader::Source;
-use crate::scene::Scene;
+use crate::scene::{LAST_CALLS, Scene};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -61,7 +61,12 @@ pub fn keep(run: &mut Judged, session: &Path, scene: &Scene, command: Option<&st
     if let Some(files) = run.facts.as_ref().and_then(|facts| facts.files.as_ref()) {
         put("files.json", &serde_json::to_vec_pretty(files).cannot(&doing)?)?;
     }
-    scene.files.iter().try_for_each(|(name, bytes)| put(name, bytes))?;
+    for (name, bytes) in &scene.files {
+        match name.ends_with(LAST_CALLS) {
+            true => put(name, with_injections(run, name, bytes).as_bytes())?,
+            false => put(name, bytes)?,
+        }
+    }
     whole_log(session, &mut create("log.jsonl")?)?;
     for crash in &run.crashes {
         let traced = format!("crash-{}-backtrace", crash.pid);
@@ -109,6 +114,19 @@ fn summary(run: &Judged) -> String {
     }
     let repeat = run.facts.as_ref().map(|facts| facts.repeat.clone()).unwrap_or_default();
     lines.push(format!("again: {repeat}"));
+    lines.join("\n") + "\n"
+}
+
+/// The last calls with the injections among them: the shim fails a call in the kernel's place, which sees none then.
+fn with_injections(run: &Judged, name: &str, calls: &[u8]) -> String {
+    let calls = String::from_utf8_lossy(calls);
+    let is_meant = |pid: u32| name == LAST_CALLS || name.starts_with(&format!("crash-{pid}-"));
+    let injected = run.latest.iter().filter(|injection| is_meant(injection.pid));
+    let injected = injected.map(|injection| text(&Event::Injection(Box::new(injection.clone()))));
+    let mut lines: Vec<String> = calls.lines().map(str::to_owned).chain(injected).collect();
+    // Both begin with the seconds since the start.
+    let at = |line: &String| line.split_whitespace().next().and_then(|at| at.parse().ok()).unwrap_or(0.0);
+    lines.sort_by(|one: &String, other| f64::total_cmp(&at(one), &at(other)));
     lines.join("\n") + "\n"
 }
 

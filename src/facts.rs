@@ -2,6 +2,7 @@
 //! directory as it is; every verdict is derived from it and from the log, as often as somebody asks.
 
 use crate::error::{Context, Failure, Result, plain};
+use crate::latency::Latencies;
 use crate::session::write_atomically;
 use crate::survey::Surveyed;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,9 @@ pub struct Facts {
     /// What the run changed in its working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<crate::inventory::Changes>,
+    /// How long the calls took that rules match, when that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latencies: Option<Latencies>,
     /// What is wrong with the session, when the target has spoiled it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spoiled: Option<String>,

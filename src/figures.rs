@@ -3,6 +3,7 @@
 //! Percentiles are nearest-rank: P95 of n times is the ceil(0.95 n)-th smallest, so always one that was measured.
 
 use crate::episode::How;
+use crate::latency::Latencies;
 use crate::metrics::Metrics;
 use crate::outcome::{Failing, Outcome};
 use crate::recoveries::Recoveries;
@@ -57,6 +58,12 @@ pub struct Figures {
     pub unknown: u64,
     /// How the program behaved.
     pub traits: TraitFigures,
+    /// How long the calls took that rules match; `None` when that was not asked for.
+    #[serde(skip)]
+    pub latencies: Option<Latencies>,
+    /// Processes under the supervisor, whose calls were not timed though it was asked for.
+    #[serde(skip)]
+    pub untimed: u64,
     /// Times to recovery in ns.
     #[serde(skip)]
     pub ttr_ns: Vec<u64>,
@@ -115,6 +122,10 @@ impl Figures {
         self.unknown += other.unknown;
         self.traits.add(&other.traits);
         self.ttr_ns.extend(&other.ttr_ns);
+        self.untimed += other.untimed;
+        if let Some(more) = &other.latencies {
+            self.latencies.get_or_insert_default().add(more);
+        }
         self.metrics.merge(&other.metrics);
     }
 

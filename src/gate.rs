@@ -2,6 +2,7 @@
 
 use crate::error::{Failure, Result};
 use crate::figures::{Figures, SMALL, Spread};
+use crate::latency::Pick;
 use crate::metrics::Condition;
 use crate::recoveries::NOT_WATCHED;
 use crate::traits::TraitFigures;
@@ -70,6 +71,10 @@ const FIGURES: &[Row] = &[
     ("mttr.p99", Unit::Time, |on| mttr(on, |spread| spread.p99)),
     ("mttr.max", Unit::Time, |on| mttr(on, |spread| spread.max)),
     ("slowdown", Unit::Factor, |on| on.slowdown),
+    ("latency.p50", Unit::Time, |on| latency(on, |spread| spread.p50)),
+    ("latency.p95", Unit::Time, |on| latency(on, |spread| spread.p95)),
+    ("latency.p99", Unit::Time, |on| latency(on, |spread| spread.p99)),
+    ("latency.max", Unit::Time, |on| latency(on, |spread| spread.max)),
     ("traits.attempts", Unit::Count, |on| traits(on, |traits| traits.attempts)),
     ("traits.rate", Unit::Count, |on| traits(on, |traits| traits.calls_per_second)),
     ("traits.waited", Unit::Time, |on| traits(on, |traits| traits.waited_ns)),
@@ -102,6 +107,11 @@ fn traits(on: &Judgement, pick: fn(&TraitFigures) -> u64) -> Option<f64> {
 
 fn mttr(on: &Judgement, pick: fn(&Spread) -> u64) -> Option<f64> {
     on.figures.mttr().map(|spread| pick(&spread) as f64)
+}
+
+/// Of the call for which it is longest.
+fn latency(on: &Judgement, pick: Pick) -> Option<f64> {
+    on.figures.latencies.as_ref().filter(|_| on.figures.untimed == 0)?.longest(pick).map(|ns| ns as f64)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,6 +210,12 @@ impl Gate {
         self.clauses.iter().any(|clause| clause.figure.0.starts_with("files."))
     }
 
+    /// Whether it asks how long calls took.
+    #[must_use]
+    pub fn asks_for_latency(&self) -> bool {
+        self.clauses.iter().any(Clause::is_latency)
+    }
+
     /// Judges.
     #[must_use]
     pub fn rule(&self, on: &Judgement) -> Ruling {
@@ -208,6 +224,10 @@ impl Gate {
         let (mut failed, mut open, mut held, mut unmeasured) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for clause in &self.clauses {
             match clause.figure.2(on) {
+                None if on.figures.untimed > 0 && clause.is_latency() => {
+                    let count = on.figures.untimed;
+                    open.push(format!("{} not measured in {count} processes under the supervisor", clause.figure.0));
+                }
                 None if unwatched && clause.needs_watching() => unmeasured.push(clause.figure.0),
                 None => open.push(format!("there is no figure for {}", clause.figure.0)),
                 Some(_) if nothing && !WITHOUT_FAULTS.contains(&clause.figure.0) => {}
@@ -256,6 +276,10 @@ impl Clause {
 
     fn needs_watching(&self) -> bool {
         WATCHED.contains(&self.figure.0) || self.figure.0.starts_with("mttr")
+    }
+
+    fn is_latency(&self) -> bool {
+        self.figure.0.starts_with("latency.")
     }
 
     fn said(&self, value: f64, on: &Judgement) -> String {
@@ -328,10 +352,15 @@ fn parse_clause(text: &str) -> Result<Clause> {
     let at = text.find(['<', '>', '=', '!']).unwrap_or(text.len());
     let (name, rest) = (text[..at].trim_end(), &text[at..]);
     let Some(figure) = FIGURES.iter().find(|(known, _, _)| *known == name) else {
-        let known = FIGURES.iter().map(|(known, _, _)| *known);
-        let near = nearest(name, known.clone().chain(NAMED.iter().map(|(name, _)| *name)));
+        if NAMED.iter().any(|(known, _)| *known == name) {
+            let help = format!("give `{name}` alone, or the conditions that it stands for");
+            return Err(wrong(format!("`{text}`: {name} is a gate of its own and no figure"), help));
+        }
+        // Without a comparison it may have been meant for a gate with a name.
+        let (what, named) = if rest.is_empty() { ("figure or gate", &NAMED[..]) } else { ("figure", &[][..]) };
+        let known = FIGURES.iter().map(|(known, _, _)| *known).chain(named.iter().map(|(name, _)| *name));
+        let near = nearest(name, known.clone());
         let all = || format!("one of {}", known.collect::<Vec<_>>().join(", "));
-        let what = if rest.is_empty() { "figure or gate" } else { "figure" };
         let help = near.map_or_else(all, |near| format!("did you mean `{near}`?"));
         return Err(wrong(format!("unknown {what} `{name}`"), help));
     };
@@ -341,6 +370,10 @@ fn parse_clause(text: &str) -> Result<Clause> {
     let value = rest[sign.len()..].trim();
     if value.is_empty() {
         return Err(wrong(format!("`{text}` has no value"), example.into()));
+    }
+    if value.starts_with(['<', '>', '=', '!']) {
+        let signs = COMPARISONS.map(|(sign, _)| sign).join(" ");
+        return Err(wrong(format!("`{text}` compares twice"), format!("one of {signs}")));
     }
     let bound = bound(figure.1, value).map_err(|(why, help)| wrong(format!("`{text}`: {why}"), help))?;
     Ok(Clause { figure, comparison: *comparison, bound })

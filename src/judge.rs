@@ -383,6 +383,9 @@ impl Judged {
             }
             self.trouble.extend(facts.log_limit.map(LimitReached::words));
             figures.limited_runs = u64::from(facts.log_limit.is_some());
+            figures.latencies = facts.latencies.clone();
+            let filtered = self.coverage.seccomp + self.coverage.both;
+            figures.untimed = if facts.latencies.is_some() { filtered } else { 0 };
             figures.files_broken = facts.files.as_ref().map(crate::inventory::Changes::broken);
         } else {
             self.trouble

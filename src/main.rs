@@ -28,7 +28,10 @@ mod figures;
 mod gate;
 mod inventory;
 mod judge;
+mod last_calls;
+mod latency;
 mod list;
+mod load;
 mod log;
 mod log_events;
 mod log_format;
@@ -94,6 +97,8 @@ fn act(action: Action) -> Result<Exit> {
         Action::Run(args) => return run::run(&args),
         Action::Experiment(args) => return experiment::command::run(&args, out),
         Action::Scenario(args) => return scenario::run(&args, out),
+        Action::Load(args) => return load::run(&args, out),
+        Action::Guide => out.write_all(cli::GUIDE.as_bytes()).cannot("write to stdout")?,
         Action::Check(args) => check::run(&args, out)?,
         Action::Doctor(args) => return doctor::run(&args, out),
         Action::List(args) => list::run(&args, out)?,

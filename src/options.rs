@@ -6,6 +6,7 @@ use crate::error::{Context, Failure, Result};
 use crate::experiment::{Stage, counters};
 use crate::gate::Gate;
 use crate::verify::refuse_bad_patterns;
+use chaos_table::checks::CheckKind;
 use chaos_table::checks::parse_check;
 use chaos_table::env;
 use chaos_table::environment::from_env;
@@ -47,7 +48,9 @@ pub struct Options {
     pub runs: u64,
     /// How often without, first.
     pub controls: u64,
-    /// Bytes of the session file.
+    /// Whether the calls that rules match are timed.
+    pub latency: bool,
+    /// Bytes of the session file, without the room for times of calls.
     pub log_size: u64,
     /// Bytes of the drained log that end the injection.
     pub log_limit: u64,
@@ -87,8 +90,18 @@ impl Options {
             add_counters(&mut table)?;
         }
         refuse_bad_patterns(&table.checks)?;
-        // The control of an experiment counts, by rules that never fire.
-        if matches!(args.part, Some(Part::Control | Part::Survey)) && stage.is_none() {
+        let controls = args.controls.as_deref().map_or(Ok(0), |text| how_often(text, "--controls", 0))?;
+        let compared = table.checks.iter().find(|check| check.check == Some(CheckKind::Control));
+        if let Some(check) = compared.filter(|_| controls == 0 && args.part.is_none()) {
+            return Err(Failure::new(format!("check `{check}`: there is no control to compare with"))
+                .help("give --controls 1: the first of them is what the runs are held against"));
+        }
+        let has_control = compared.is_some();
+        let gate = Gate::parse(&args.gates)?;
+        // A control whose calls are timed has them matched; its rules are muted once they are compiled. That of an
+        // experiment counts, by rules that never fire.
+        let is_bare = args.part == Some(Part::Survey) || args.part == Some(Part::Control) && !args.latency;
+        if is_bare && stage.is_none() {
             table.enabled = Some(false);
         }
         let seed_is_random = table.seed.is_none();
@@ -103,11 +116,12 @@ impl Options {
             engine: args.engine,
             out: args.out.clone(),
             log: args.log.clone(),
-            gate: Gate::parse(&args.gates)?,
+            latency: args.latency || gate.as_ref().is_some_and(Gate::asks_for_latency),
+            gate,
             evidence: args.evidence.as_deref().map(std::path::absolute).transpose().cannot("use --evidence")?,
             rate_factor: args.faults.rate.as_deref().map_or(Ok(None), rate_factor)?,
             runs: args.runs.as_deref().map_or(Ok(1), |text| how_often(text, "--runs", 1))?,
-            controls: args.controls.as_deref().map_or(Ok(0), |text| how_often(text, "--controls", 0))?,
+            controls,
             log_size: args
                 .log_size
                 .as_deref()
@@ -116,7 +130,7 @@ impl Options {
                 .log_limit
                 .as_deref()
                 .map_or(Ok(LOG_LIMIT), |text| size(text, "--log-limit", SIZE_MIN, 1 << 50, "1MB up"))?,
-            repeat: stage.as_ref().map_or_else(|| repeat(args, seed), |stage| stage.repeat.clone()),
+            repeat: stage.as_ref().map_or_else(|| repeat(args, seed, has_control), |stage| stage.repeat.clone()),
             stage,
             warnings,
         })
@@ -227,7 +241,10 @@ fn how_often(text: &str, option: &str, least: u64) -> Result<u64> {
 }
 
 /// A size such as 8MB, thousands as in the fault table, for an option, within a range; `range` says it in words.
-fn size(text: &str, option: &str, smallest: u64, largest: u64, range: &str) -> Result<u64> {
+///
+/// # Errors
+/// When it is none, or out of range.
+pub fn size(text: &str, option: &str, smallest: u64, largest: u64, range: &str) -> Result<u64> {
     let wrong = |why: &str| {
         Failure::new(format!("{option}: {why}: '{text}'"))
             .help(format!("a size from {range}, for example {option} 16MB"))
@@ -260,7 +277,7 @@ pub fn random_seed() -> Result<u64> {
 }
 
 /// The command line that gives the same faults again.
-fn repeat(args: &RunArgs, seed: u64) -> String {
+fn repeat(args: &RunArgs, seed: u64, with_control: bool) -> String {
     let mut words: Vec<OsString> = Vec::new();
     for name in env::PUBLIC.iter().filter(|name| ![env::LOG, env::SEED, env::RANDOM_SEED].contains(name)) {
         if let Some(value) = std::env::var_os(name) {
@@ -269,6 +286,9 @@ fn repeat(args: &RunArgs, seed: u64) -> String {
     }
     words.extend(["chaos-exec", "run"].map(OsString::from));
     words.extend(words_of(args, seed).iter().map(|word| quoted(word)));
+    if with_control {
+        words.extend(["--controls".into(), "1".into()]);
+    }
     words.push("--".into());
     words.extend(args.command.iter().map(|word| quoted(word)));
     words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
@@ -299,6 +319,7 @@ pub fn words_of(args: &RunArgs, seed: u64) -> Vec<OsString> {
         option("--wait", OsStr::new("tree"));
     }
     args.checks.iter().for_each(|check| option("--check", OsStr::new(check)));
+    words.extend(args.latency.then(|| "--latency".into()));
     words
 }
 

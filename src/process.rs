@@ -10,7 +10,7 @@ use crate::error::{Context, Result, plain};
 use crate::exit_code::Exit;
 use crate::experiment::{Crew, Ground, Stage};
 use crate::facts::{Death, Ended, Sight};
-use crate::scene::Scene;
+use crate::scene::{LAST_CALLS, Scene};
 use crate::survey::Surveyed;
 use crate::sys::{self, Change, Setting};
 use crate::tracer::{Trace, Tracer};
@@ -108,8 +108,8 @@ impl Target {
         let (program, arguments) = command.c_strings()?;
         let mut tracer = None;
         let is_traced = !matches!(trace, Trace::Nothing);
-        let mut survey = if let Trace::Calls(survey) = trace { Some(survey) } else { None };
-        let mut follow = |pid| tracer = Some(Tracer::of(pid, survey.take()));
+        let mut trace = Some(trace);
+        let mut follow = |pid| tracer = Some(Tracer::of(pid, trace.take().unwrap_or(Trace::Crashes)));
         let first = is_traced.then_some(&mut follow as &mut dyn FnMut(i32));
         let setting = Setting { outputs, ..Setting::default() };
         let pid = sys::spawn(&program, &arguments, environment, &mask, &setting, filtered, first)
@@ -195,6 +195,7 @@ impl Target {
         };
         self.watch(collector);
         if let Some(tracer) = &mut self.tracer {
+            self.scene.last_calls(LAST_CALLS, tracer.last_calls());
             tracer.release();
         }
         let (deaths, sight) = self.deaths.finish();
@@ -279,6 +280,8 @@ impl Target {
 
     /// TERM to the whole tree, some grace, then KILL until nothing is left.
     fn end_tree(&mut self, collector: &mut Collector) -> Exit {
+        // Before it is told to end, which makes it call more.
+        self.scene.last_calls(LAST_CALLS, self.tracer.as_ref().and_then(Tracer::last_calls));
         self.scene.look_at_what_hangs();
         self.deaths.ending();
         for process in descendants() {

@@ -233,8 +233,14 @@ impl Series<'_> {
         if let Some(evidence) = &self.options.evidence {
             command.arg("--evidence").arg(evidence.join(name));
         }
+        if self.options.latency && !self.args.latency {
+            command.arg("--latency");
+        }
         if self.args.backtraces {
             command.arg("--backtraces");
+        }
+        if self.args.last_calls {
+            command.arg("--last-calls");
         }
         if let Some(own) = &self.args.evidence_command {
             command.arg("--evidence-command").arg(own);

@@ -15,6 +15,7 @@ use crate::exit_code::Exit;
 use crate::experiment::{Crew, Ground, only_counts};
 use crate::gate::Ruling;
 use crate::judge::judge;
+use crate::last_calls::LastCalls;
 use crate::log::Output;
 use crate::log_events::Events;
 use crate::log_reader::Source;
@@ -34,6 +35,7 @@ use crate::tracer::Trace;
 use crate::witness::Witness;
 use chaos_table::calls::FaultKind;
 use chaos_table::compile::{Compiled, Context as Place, compile};
+use chaos_table::latency;
 use chaos_table::rule::{Plan, flag};
 use chaos_table::session::{Header, Start, image};
 use nix::sys::prctl::set_pdeathsig;
@@ -63,7 +65,13 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     preload::refuse_to_nest()?;
     let way = choose(options.engine, &command.program)?;
     let work_dir = std::env::current_dir().cannot("find the working directory")?;
-    let compiled = compile(&options.table, &Place { work_dir: &work_dir, seed: options.seed })?;
+    let mut compiled = compile(&options.table, &Place { work_dir: &work_dir, seed: options.seed })?;
+    if options.latency {
+        latency::time_calls(&mut compiled.plan);
+        if args.part == Some(Part::Control) {
+            latency::mute(&mut compiled.plan);
+        }
+    }
     let log = options.log.as_deref().map(|path| Output::create(path, "--log")).transpose()?;
     let reports = args.reports.iter().map(|path| Wanted::create(path, "--report")).collect::<Result<Vec<_>>>()?;
     evidence::refuse_bad_place(options.evidence.as_deref())?;
@@ -74,9 +82,10 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         session.id = name;
     }
     let start = start_now()?;
-    let image = image(&compiled.plan, start, options.log_size)
+    let mut image = image(&compiled.plan, start, options.log_size)
         .map_err(|why| Failure::new(why).help("give a larger --log-size"))?;
-    let Files { session: file, log: drained } = session.allocate(&image, options.log_size)?;
+    let size = if options.latency { latency::append(&mut image, options.log_size) } else { options.log_size };
+    let Files { session: file, log: drained } = session.allocate(&image, size)?;
     let mut meta = describe(&session, &options, &command, &compiled.plan, &work_dir.to_string_lossy())?;
     session.write_meta(&meta)?;
     // Held until the launcher ends: its death, however it comes, disarms the tree.
@@ -110,6 +119,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let ends = outputs.each_ref().map(Option::as_ref);
     let trace = match (args.part, args.backtraces) {
         (Some(Part::Survey), _) => Trace::Calls(Survey::of(&compiled.plan)),
+        _ if args.last_calls => Trace::LastCalls(LastCalls::since(start.mono_ns)),
         (_, true) => Trace::Crashes,
         (_, false) => Trace::Nothing,
     };

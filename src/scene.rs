@@ -21,6 +21,9 @@ const MAX_BYTES: usize = 1 << 20;
 /// Bytes of the end of an output.
 pub const TAIL: usize = 64 << 10;
 
+/// Name of the evidence that has the last calls of the whole tree; that of a process ends so.
+pub const LAST_CALLS: &str = "last-calls";
+
 /// Files of evidence that may be written.
 #[derive(Debug, Default)]
 pub struct Scene {
@@ -74,6 +77,13 @@ impl Scene {
         self.files.push((format!("{lead}-backtrace"), text.into_bytes()));
         self.take(format!("{lead}-locks"), Path::new("/proc/locks"));
         self.process(&lead, pid);
+    }
+
+    /// Adds the last calls of a process or of the tree, unless they are there already, or nobody asked for them.
+    pub fn last_calls(&mut self, name: &str, calls: Option<String>) {
+        if let Some(calls) = calls.filter(|_| self.files.iter().all(|(known, _)| known != name)) {
+            self.files.push((name.to_owned(), calls.into_bytes()));
+        }
     }
 
     /// Adds the end of an output.

@@ -2,7 +2,8 @@
 //! and never past what its checked layout allows.
 
 use bytemuck::{Pod, Zeroable};
-use chaos_table::calls::FaultKind;
+use chaos_table::calls::{FaultKind, Op};
+use chaos_table::latency;
 use chaos_table::live::keeps_table;
 use chaos_table::record::{CONT, SLOT};
 use chaos_table::rule::{PlanHeader, Rule, flag, text_of};
@@ -337,6 +338,20 @@ impl SessionFile {
             }
         }
         Ok(sums)
+    }
+
+    /// The row of times of an operation; `None` where times are not counted.
+    ///
+    /// # Errors
+    /// When the file has been cut short.
+    pub fn latencies(&self, op: Op) -> io::Result<Option<Vec<u64>>> {
+        if self.header.latencies == 0 {
+            return Ok(None);
+        }
+        let mut row = vec![0u64; latency::ROW];
+        let at = u64::from(self.header.latencies) + (op as usize * latency::ROW * 8) as u64;
+        self.file.read_exact_at(bytemuck::cast_slice_mut(&mut row), at)?;
+        Ok(Some(row))
     }
 
     /// Whether any process has ever come under the table.

@@ -3,9 +3,10 @@
 use crate::console::{Console, Level, Tone};
 use crate::experiment::only_counts;
 use crate::facts::{Counted, LimitReached};
-use crate::figures::Figures;
+use crate::figures::{Figures, Spread};
 use crate::gate::{Ruling, duration, percent};
 use crate::judge::{Judged, hint};
+use crate::latency;
 use crate::log_events::{Event, Events};
 use crate::log_format::{is_for_reading, text};
 use crate::log_reader::Source;
@@ -171,6 +172,16 @@ pub fn verdict(console: Console, pool: &Pool) {
         console.say(Tone::Loud, &printable(&format!("check failed: {}: {why}", check.check)));
     }
     episodes(console, figures);
+    for row in latency::rows(pool) {
+        let words = |times: Spread| {
+            let [p50, p95, p99] = [times.p50, times.p95, times.p99].map(duration);
+            format!("P50 {p50}, P95 {p95}, P99 {p99} (n={})", times.n)
+        };
+        let runs = row.runs_ns.map_or_else(|| "was not called".into(), |times| format!("took {}", words(times)));
+        let controls = row.controls_ns.map(|times| format!("; in controls {}", words(times))).unwrap_or_default();
+        console.say(Tone::Plain, &format!("  {} {runs}{controls}", row.call));
+    }
+    latency::untimed(pool).iter().for_each(|untimed| console.say(Tone::Loud, untimed));
     if console.level() >= Level::Verbose {
         pool.details.iter().for_each(|run| behaviour(console, run));
     }

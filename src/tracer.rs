@@ -2,10 +2,11 @@
 //! before it does, or system calls are counted. Every process and thread that it makes is followed from its birth, and goes on by itself when the
 //! launcher ends.
 
+use crate::last_calls::LastCalls;
 use crate::outcome::CRASHES;
-use crate::scene::Scene;
+use crate::scene::{LAST_CALLS, Scene};
 use crate::survey::{Survey, Surveyed};
-use crate::sys::ptrace::{self, AT_CALL, EVENT_EXEC, EVENT_STOP, Stop};
+use crate::sys::ptrace::{self, AT_CALL, AtCall, EVENT_EXEC, EVENT_STOP, Stop};
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub enum Trace {
     Crashes,
     /// To count system calls as well.
     Calls(Survey),
+    /// To know the last system calls as well.
+    LastCalls(LastCalls),
 }
 
 /// The traced tree.
@@ -34,6 +37,7 @@ pub struct Tracer {
     /// Processes that have been looked at.
     seen: HashSet<i32>,
     survey: Option<Survey>,
+    last: Option<LastCalls>,
 }
 
 impl Tracer {
@@ -41,10 +45,21 @@ impl Tracer {
     ///
     /// # Errors
     /// When the system does not allow it.
-    pub fn of(pid: i32, survey: Option<Survey>) -> std::io::Result<Tracer> {
+    pub fn of(pid: i32, what: Trace) -> std::io::Result<Tracer> {
         // Its first stop is when it becomes the program: from there on it may stop at every call.
         ptrace::seize(pid, true)?;
-        Ok(Tracer { threads: HashMap::from([(pid, pid)]), seen: HashSet::new(), survey })
+        let (survey, last) = match what {
+            Trace::Calls(survey) => (Some(survey), None),
+            Trace::LastCalls(last) => (None, Some(last)),
+            Trace::Nothing | Trace::Crashes => (None, None),
+        };
+        Ok(Tracer { threads: HashMap::from([(pid, pid)]), seen: HashSet::new(), survey, last })
+    }
+
+    /// The last calls of the tree, a line each; `None` when they are not asked for.
+    #[must_use]
+    pub fn last_calls(&self) -> Option<String> {
+        self.last.as_ref().map(|last| last.text(None))
     }
 
     /// What has been counted.
@@ -54,7 +69,11 @@ impl Tracer {
     }
 
     fn resume(&self, tid: i32, signal: i32) {
-        if self.survey.is_some() { ptrace::resume_to_call(tid, signal) } else { ptrace::resume(tid, signal) }
+        if self.survey.is_some() || self.last.is_some() {
+            ptrace::resume_to_call(tid, signal);
+        } else {
+            ptrace::resume(tid, signal);
+        }
     }
 
     /// A thread stands still: looks why, and lets it go on.
@@ -62,14 +81,21 @@ impl Tracer {
         let pid = *self.threads.entry(tid).or_insert_with(|| process_of(tid).unwrap_or(tid));
         match stop.event {
             0 if stop.signal == AT_CALL => {
-                if let (Some(survey), Some(result)) = (&mut self.survey, ptrace::result_of_call(tid)) {
-                    survey.count(ptrace::registers(tid).map_or(-1, |all| all.call), result);
+                match (ptrace::at_call(tid), &mut self.survey, &mut self.last) {
+                    (Some(AtCall::Over(result)), Some(survey), _) => {
+                        survey.count(ptrace::registers(tid).map_or(-1, |all| all.call), result);
+                    }
+                    (Some(AtCall::Over(result)), _, Some(last)) => last.came_back(tid, result),
+                    (Some(AtCall::Begins(number, args)), _, Some(last)) => last.began(pid, tid, number, args),
+                    _ => {}
                 }
                 self.resume(tid, 0);
             }
             0 => {
                 if CRASHES.contains(&stop.signal) && is_deadly(tid, stop.signal) && self.seen.insert(pid) {
                     scene.crash(pid, tid, stop.signal);
+                    let calls = self.last.as_ref().map(|last| last.text(Some(pid)));
+                    scene.last_calls(&format!("crash-{pid}-{LAST_CALLS}"), calls);
                 }
                 self.resume(tid, stop.signal);
             }
@@ -89,6 +115,9 @@ impl Tracer {
     pub fn ended(&mut self, tid: i32) -> bool {
         // The launcher hears twice of one whose parent ended without waiting for it.
         self.seen.remove(&tid);
+        if let Some(last) = &mut self.last {
+            last.ended(tid);
+        }
         self.threads.remove(&tid) == Some(tid)
     }
 

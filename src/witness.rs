@@ -9,6 +9,7 @@ use crate::experiment::Crew;
 use crate::facts::{Counted, Ended, Facts};
 use crate::gate::Gate;
 use crate::inventory::Changes;
+use crate::latency::Latencies;
 use crate::options::Options;
 use crate::probe::Probes;
 use crate::process::Outcome;
@@ -157,6 +158,7 @@ impl<'a> Witness<'a> {
             files: inventory.then(|| Changes::since(self.work_dir, self.began, ours)),
             evidence: self.options.evidence.as_ref().map(|dir| dir.display().to_string()),
             survey: outcome.surveyed,
+            latencies: Latencies::of(collector.session()),
             repeat: self.options.repeat.clone(),
             setup,
             restarts,

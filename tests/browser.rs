@@ -190,6 +190,7 @@ fn page(dir: &Path) -> PathBuf {
         {"path": NASTY, "size": 7, "modified": "2026-01-01T00:00:01Z", "broken": NASTY},
         {"path": "a.db", "size": 8192, "modified": "2026-01-01T00:00:01Z", "digest": "integrity ok; t 2 rows"},
     ]});
+    made.facts["latencies"] = json!({"connect": {"buckets": {"130": 7}, "longest_ns": 50_000, "sum_ns": 300_000}});
     made.facts["log_limit"] = json!({"bytes": 1_048_576, "at_ns": 7_000_000_000u64});
     made.facts["repeat"] = json!(format!("chaos-exec run --seed 7 -- ./agent '{NASTY}'"));
     let session = made.write(&dir.join("page"));
@@ -214,8 +215,13 @@ fn the_page_is_safe_and_legible_in_a_browser() {
     assert_eq!(browser.run("document.querySelectorAll('script, img, iframe, link, object, form, a').length"), 0);
     assert_eq!(browser.run("document.querySelectorAll('body style, [onerror], [onload]').length"), 0);
     let text = browser.run("document.body.innerText");
-    for part in ["document.title='gone'", "gate failed: crashes 1", "nothing was injected from then on", "integrity ok"]
-    {
+    for part in [
+        "document.title='gone'",
+        "gate failed: crashes 1",
+        "nothing was injected from then on",
+        "integrity ok",
+        "Call latency",
+    ] {
         assert!(text.as_str().unwrap().contains(part), "{part} in {text}");
     }
     for (drawing, least) in [("svg.timeline .fault", 40), ("svg.timeline .crash", 1), ("svg.histogram .bar", 2)] {

@@ -40,6 +40,35 @@ fn with_session(mut done: Done, session: PathBuf) -> Done {
 }
 
 #[test]
+fn the_last_calls_before_a_failure_are_kept_where_they_are_asked_for() {
+    let scene = Scene::new();
+    let script = |then: &str| format!("import os\ntry: open('data.bin')\nexcept OSError: {then}\n");
+    let fault = "error calls=open path=data.bin errno=EMFILE";
+    let go =
+        |then: &str, options: &[&str]| scene.under(&[fault]).options(options).go(&[&python(), "-c", &script(then)]);
+    let at = |text: &str, what: &str| text.find(what).unwrap_or_else(|| panic!("{what} in {text}"));
+
+    let done = go("os.listdir('/etc/apt'); os.abort()", &["--last-calls"]).ended(134);
+    let names: Vec<String> = evidence(&done).into_iter().map(|(name, _)| name).collect();
+    let of_crash = names.iter().find(|name| name.starts_with("crash-") && name.ends_with("-last-calls"));
+    let calls = file(&done, of_crash.unwrap_or_else(|| panic!("{names:?}")));
+    assert!(at(&calls, "-> EMFILE  [error-1, match 1]") < at(&calls, "open(/etc/apt) = "), "{calls}");
+    assert!(at(&calls, "open(/etc/apt) = ") < at(&calls, "getdents("), "{calls}");
+    assert!(calls.lines().last().unwrap().contains("tgkill("), "{calls}");
+    file(&done, "-backtrace");
+
+    let done = go("os.read(os.pipe()[0], 1)", &["--last-calls", "--timeout", "1s"]).ended(124);
+    let calls = file(&done, "last-calls");
+    assert!(calls.lines().last().unwrap().ends_with("did not come back") && calls.contains("read("), "{calls}");
+
+    let done = go("os._exit(3)", &["--last-calls"]).ended(3);
+    assert!(file(&done, "last-calls").contains("open(/"), "{}", done.story());
+    // Nobody asked.
+    let done = go("os._exit(3)", &[]).ended(3);
+    assert!(evidence(&done).iter().all(|(name, _)| !name.ends_with("last-calls")));
+}
+
+#[test]
 fn a_crash_has_its_backtrace_descriptors_and_maps() {
     for (way, code, from) in [("", 139, "main"), ("thread", 139, "thread"), ("child", 3, "main")] {
         let scene = Scene::new();

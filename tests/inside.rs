@@ -3,7 +3,7 @@
 #[expect(dead_code, reason = "each topic uses its part of the helpers")]
 mod common;
 
-use common::{Done, Scene, compile, compile_by, program, python};
+use common::{Done, Scene, compile, compile_by, python};
 
 /// How a C program may be built: only what moves at start-up finds the functions by itself.
 const BUILDS: [(&str, &[&str]); 4] = [
@@ -300,28 +300,6 @@ fn points_of_a_program_are_hit_by_name_and_by_every_fault_that_fits() {
         let done = scene.under(&[fault]).go(&[&guest, "fail:x"]).ended(125);
         assert!(done.err.contains(message), "{fault}: {}", done.err);
     }
-}
-
-#[test]
-fn node_marks_its_own_log_by_a_helper_and_a_tree_shares_one_switch() {
-    // Node has no way to call C: a child in Python switches the tree off, and Node, in its event loop, is spared.
-    let scene = Scene::new();
-    let node = program("node", "nodejs");
-    let script = format!(
-        "
-const fs = require('fs'), {{ spawnSync }} = require('child_process');
-const read = () => {{ try {{ fs.readFileSync('data.bin'); return 'ok'; }} catch (error) {{ return error.code; }} }};
-const before = read();
-const code = 'import ctypes; c = ctypes.CDLL(None); c.chaos_disable(); c.chaos_mark(b\"from python\")';
-const done = spawnSync('{}', ['-c', code]);
-setTimeout(() => console.log(before, done.status, read()), 10);
-",
-        python()
-    );
-    let done = scene.under(&["error calls=read,pread path=data.bin errno=EIO"]).go(&[&node, "-e", &script]);
-    let done = done.said("EIO 0 ok");
-    let marks = done.lines("mark");
-    assert!(marks.iter().any(|mark| mark["text"] == "from python" && mark["process"] == "python3"), "{}", done.story());
 }
 
 #[test]

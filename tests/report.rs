@@ -1,57 +1,15 @@
-//! `chaos-exec report` over sessions whose records are chosen: classes, figures, every form, hostile texts, damage.
+//! `chaos-exec report` over sessions whose records are chosen: classes, figures, gates, damage.
 
 #[expect(dead_code, reason = "each topic uses its part of the helpers")]
 mod common;
 
-use common::handmade::Handmade;
+use common::handmade::{Handmade, json_of, mixed, report, said, text_of};
 use common::{CHAOS, python};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use tempfile::TempDir;
-
-fn report(args: &[&str]) -> Output {
-    Command::new(CHAOS).arg("report").args(args).output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// One report of a session, as text.
-fn text_of(session: &Path, form: &str) -> String {
-    let file = tempfile::Builder::new().suffix(form).tempfile().unwrap();
-    let done = report(&[session.to_str().unwrap(), "-o", file.path().to_str().unwrap()]);
-    assert!(done.status.success(), "{}", said(&done));
-    fs::read_to_string(file.path()).unwrap()
-}
-
-fn json_of(session: &Path) -> Value {
-    serde_json::from_str(&text_of(session, ".json")).unwrap()
-}
-
-/// A run with an episode of each class but failed ones.
-fn mixed() -> Handmade {
-    let mut made =
-        Handmade::new("mixed", &[("refused", "error"), ("wal", "signal"), ("bits", "corrupt"), ("idle", "dns")]);
-    made.facts["rules"][3] = json!({"matched": 0, "protected": 0, "unsuitable": 0});
-    made.process(100, 100, "0", "agent");
-    made.process(101, 101, "0.1", "store");
-    made.process(102, 102, "0.2", "store");
-    let first = made.fails(0, "connect", libc::ECONNREFUSED, b"10.0.0.1:80", 1000, 100);
-    made.fails(0, "connect", libc::ECONNREFUSED, b"10.0.0.1:80", 1100, 100);
-    made.recovers(first, "connect", b"10.0.0.1:80", 1250, 100);
-    let second = made.fails(0, "connect", libc::ECONNREFUSED, b"10.0.0.2:80", 2000, 100);
-    made.recovers(second, "connect", b"10.0.0.3:80", 2050, 100);
-    let killed = made.hits(1, 10, "write", libc::SIGKILL, b"/data/db.wal", 3000, 101);
-    made.recovers(killed, "write", b"/data/db.wal", 3500, 102);
-    made.hits(2, 5, "read", 0, b"/data/cfg.json", 4000, 100);
-    made.facts["deaths"] = json!([
-        {"at_ns": 3_001_000_000u64, "pid": 101, "process": "store", "signal": 9, "oom": false, "ours": false},
-    ]);
-    made
-}
 
 #[test]
 fn every_class_and_its_figures() {
@@ -267,89 +225,6 @@ fn checks_tell_tolerated_from_wrong() {
 }
 
 #[test]
-fn the_log_shows_recoveries() {
-    let dir = TempDir::new().unwrap();
-    let session = mixed().write(&dir.path().join("s"));
-    let lines = common::read_log(&session);
-    let recovery = lines.iter().find(|line| line["type"] == "recovery").unwrap();
-    assert_eq!((&recovery["injection"], &recovery["resource"]), (&json!(1), &json!("10.0.0.1:80")));
-    assert_eq!((&recovery["call"], &recovery["rule"]), (&json!("connect"), &json!("refused")));
-    let text = Command::new(CHAOS).arg("log").arg(&session).output().unwrap();
-    let text = String::from_utf8(text.stdout).unwrap();
-    assert!(text.contains("connect(10.0.0.1:80) succeeded again"), "{text}");
-}
-
-#[test]
-fn every_form_is_what_it_says() {
-    let dir = TempDir::new().unwrap();
-    let session = mixed().write(&dir.path().join("s"));
-    let markdown = text_of(&session, ".md");
-    for part in ["Recovery rate **75%**: needs work", "| MTTR | 267 ms", "rerouted", "no call matched", "n=3"] {
-        assert!(markdown.contains(part), "{part} in\n{markdown}");
-    }
-    let injections = text_of(&session, ".csv");
-    assert_eq!(injections.lines().count(), 1 + 5, "{injections}");
-    let episodes = text_of(&session, ".episodes.csv");
-    assert_eq!(episodes.lines().count(), 1 + 4, "{episodes}");
-    assert!(episodes.lines().nth(1).unwrap().starts_with("mixed,1,recovered,retry,250000000,1000000000,1250000000,2,"));
-    let sarif: Value = serde_json::from_str(&text_of(&session, ".sarif")).unwrap();
-    assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 1);
-    let page = text_of(&session, ".html");
-    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("75%") && page.contains("<svg"), "{page}");
-    // It asks for nothing from elsewhere.
-    for outside in ["http://", "https://", "<script", "<link", "<img", "url(", "@import"] {
-        assert!(!page.contains(outside), "{outside} in the page");
-    }
-    let parse = "import sys, xml.etree.ElementTree as e; r = e.parse(sys.argv[1]).getroot(); \
-                 print(r.tag, r.get('tests'), r.get('failures'), len(r.findall('.//skipped')))";
-    let file = dir.path().join("r.xml");
-    fs::write(&file, text_of(&session, ".xml")).unwrap();
-    let parsed = Command::new(python()).args(["-c", parse]).arg(&file).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&parsed.stdout).trim(), "testsuites 5 0 1", "{}", said(&parsed));
-}
-
-#[test]
-fn what_the_target_says_stays_text() {
-    const NASTY: &str = "</title></style><script>document.title='gone'</script><img src=x onerror=alert(1)>\"'`|\u{1b}[31m\u{0}\r\n]]>&amp;";
-    let dir = TempDir::new().unwrap();
-    let mut made = Handmade::new("nasty", &[("refused", "error")]);
-    made.meta["command"] = json!([NASTY]);
-    made.meta["id"] = json!("<b>id</b>");
-    made.facts["repeat"] = json!(format!("chaos-exec run -- {NASTY}```"));
-    made.facts["root"] = json!({"exit": 1});
-    made.facts["checks"] = json!([{"check": NASTY, "passed": false, "why": NASTY}]);
-    made.facts["deaths"] = json!([
-        {"at_ns": 5, "pid": 100, "process": NASTY, "signal": 11, "oom": false, "ours": false},
-    ]);
-    let name = NASTY.replace('\0', "");
-    made.process(100, 100, &name, &name);
-    made.fails(0, "open", libc::EIO, NASTY.as_bytes(), 1, 100);
-    made.fails(0, "open", libc::EIO, b"\xff\xfe<script>", 2, 100);
-    let session = made.write(&dir.path().join("s"));
-    let page = text_of(&session, ".html");
-    assert!(page.contains("&lt;script&gt;") && !page.contains("<script") && !page.contains("<img"), "{page}");
-    assert!(!page.contains('\u{1b}') && !page.contains('\0'));
-    // It closes and opens nothing: each title, also of the drawing, has its own end, and there is one style.
-    assert_eq!(page.matches("</title>").count(), page.matches("<title>").count(), "{page}");
-    assert!(page.matches("</style>").count() == 1 && !page.contains("<b>") && !page.contains("alert(1)>"), "{page}");
-    assert!(page.contains("<title>Chaos report: &lt;/title&gt;") && page.contains("default-src 'none'"), "{page}");
-    let markdown = text_of(&session, ".md");
-    assert!(
-        !markdown.contains('\u{1b}') && !markdown.lines().any(|line| line.trim_start().starts_with("<")),
-        "{markdown}"
-    );
-    let table = markdown.lines().skip_while(|line| !line.starts_with("## Episodes")).nth(4).unwrap();
-    assert_eq!(table.replace("\\|", "").matches('|').count(), 11, "{table}");
-    serde_json::from_str::<Value>(&text_of(&session, ".sarif")).unwrap();
-    assert_eq!(json_of(&session)["command"], NASTY);
-    let xml = dir.path().join("r.xml");
-    fs::write(&xml, text_of(&session, ".xml")).unwrap();
-    let parse = "import sys, xml.etree.ElementTree as e; e.parse(sys.argv[1])";
-    let parsed = Command::new(python()).args(["-c", parse]).arg(&xml).output().unwrap();
-    assert!(parsed.status.success(), "{}", said(&parsed));
-}
-
-#[test]
 fn a_gate_judges_afterwards() {
     let dir = TempDir::new().unwrap();
     let session = mixed().write(&dir.path().join("s"));
@@ -472,38 +347,4 @@ fn a_pool_of_a_thousand_runs_is_right_and_small() {
     let mttr = &value["verdict"]["mttr_ns"];
     assert_eq!((&mttr["n"], &mttr["p50"], &mttr["p95"]), (&json!(30_000), &json!(500_000_000), &json!(950_000_000)));
     assert_eq!(value["runs"].as_array().unwrap().len(), 1000);
-}
-
-#[test]
-fn the_json_has_the_fields_that_its_page_names() {
-    let dir = TempDir::new().unwrap();
-    let value = json_of(&mixed().write(&dir.path().join("s")));
-    let page = include_str!("../src/report/schema.md");
-    let named = |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
-    let rows: Vec<(Vec<String>, Vec<String>)> = page
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .map(|line| line.split_once("` | ").map(|(left, right)| (named(&format!("{left}`")), named(right))).unwrap())
-        .collect();
-    let keys = |value: &Value| value.as_object().map(|map| map.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
-    let fields: Vec<String> = rows.iter().flat_map(|(left, _)| left.clone()).collect();
-    for key in keys(&value).iter().filter(|key| !["schema", "version"].contains(&key.as_str())) {
-        assert!(fields.contains(key), "{key} is not on the page");
-    }
-    for (fields, words) in &rows {
-        for field in fields {
-            assert!(value.get(field).is_some(), "{field} is not in the report");
-            let first = value[field].get(0).unwrap_or(&value[field]);
-            let first = if field == "families" { &first["disk"] } else { first };
-            for key in keys(first) {
-                assert!(words.contains(&key), "{field}: {key} is not on the page");
-            }
-        }
-    }
-    let about = named(page.split("An episode has").nth(1).unwrap());
-    for episode in value["details"][0]["episodes"].as_array().unwrap() {
-        for key in keys(episode) {
-            assert!(about.contains(&key), "episode: {key} is not on the page");
-        }
-    }
 }

@@ -244,6 +244,22 @@ fn a_program_that_cannot_be_started_ends_the_series() {
     assert!(done.err.contains("--log is the log of one run"), "{}", done.story());
 }
 
+#[test]
+fn a_check_that_compares_with_a_control_wants_one() {
+    let scene = Scene::new();
+    for check in ["control", "control path=out.txt"] {
+        let done = scene.under(&[OPENS]).options(&["--check", check]).go(&["/bin/sh", "-c", "touch began"]).ended(125);
+        assert!(done.err.contains("there is no control to compare with"), "{}", done.story());
+        assert!(done.err.contains("give --controls 1") && !scene.path("began").exists(), "{}", done.story());
+    }
+    // What repeats one of several runs brings its own control along.
+    let options = ["--check", "control", "--controls", "1", "--report", "r.json"];
+    let done = scene.under(&[OPENS]).options(&options).go(&["/bin/echo", "x"]).ended(0);
+    let report: Value = serde_json::from_slice(&scene.read("r.json")).unwrap();
+    let again = report["runs"][0]["repeat"].as_str().unwrap_or_default();
+    assert!(again.contains("--check control --controls 1 -- /bin/echo x"), "{again}: {}", done.story());
+}
+
 trait RunCount {
     fn run_count(&self, option: &str, value: &str, message: &str);
 }

@@ -6,6 +6,7 @@ A goal has up to three parts, all of which count: `ratio` to bare, `plus` (ours 
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def figures(launcher):
         return [GUEST, *map(str, arguments)]
 
     return [*calls(ours, guest), *processes(ours, guest), *programs(ours, guest), *memory(ours, guest),
-            *asked(launcher, guest)]
+            *asked(launcher, guest), *steered(launcher)]
 
 
 def fiu(command, *points):
@@ -171,6 +172,18 @@ def memory(ours, guest):
         figure("private memory a process", {"plus": 512}, "KB", small, ours(["malloc=ENOMEM@0%"], small),
                {"libfiu": fiu(small), "faketime": faketime(small)}, rounds=3),
         figure("launcher's peak, 100,000 injections", {"most": 20_480}, "KB", None, largest, rounds=3),
+    ]
+
+
+def steered(launcher):
+    """A run that is steered while it goes on. There is nothing bare to compare with."""
+
+    def steer(what):
+        return [sys.executable, Path(__file__).with_name("steer.py"), launcher, what]
+
+    return [
+        figure("ctl: from a new rule to the call that obeys it", {"most": 1_000_000}, "ns", None, steer("obey"), rounds=5),
+        figure("ctl: the process that gives an order", {}, "ns", None, steer("order"), rounds=5),
     ]
 
 

@@ -72,6 +72,7 @@ fn ours() -> &'static Ours {
 ///
 /// # Safety
 /// Only for the constructor.
+#[unsafe(link_section = ".text.chaos_start")]
 pub unsafe fn keep_session(path: &[u8]) -> Option<&'static CStr> {
     // SAFETY: the constructor is alone, see OursCell.
     let kept = unsafe { &mut (*OURS.0.get()).session };

@@ -44,6 +44,8 @@ pub struct Thread {
     pub caller: Cell<usize>,
     /// A vfork has been seen since the pid was last compared: what runs may be a vfork child.
     pub maybe_vfork: Cell<bool>,
+    /// A rule has matched the call that is being timed, see `timing.rs`.
+    pub matched: Cell<bool>,
     /// Length of `ordinal_text`.
     pub ordinal_len: Cell<u8>,
     /// Threads that this thread has created.
@@ -65,7 +67,7 @@ pub struct Thread {
     /// ... and ns a tick, as a 32.32 fixed-point number.
     pub ns_per_tick: Cell<u64>,
     /// What `call::judge` found, until `call::deliver` takes it.
-    pub first: Cell<FirstShot>,
+    pub first: FirstShot,
     /// By how much the mapping that is being put to the rules grows what is private and writable, plus one; 0: it is no
     /// mapping.
     pub growth: Cell<u64>,
@@ -75,7 +77,9 @@ pub struct Thread {
     pub arena: Cell<*const crate::api::arena::Arena>,
     /// The rules that this thread has begun for itself and not ended.
     pub begun: Cell<Begun>,
-    /// The watched call that is being made.
+    /// Places of the book that the success of the watched call that is being made would close, or that follow it.
+    pub watched: Cell<u64>,
+    /// That call.
     pub watching: Cell<Watching>,
     /// What the rules said of the path that is being opened.
     pub opening: Cell<Opening>,

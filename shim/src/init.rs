@@ -153,6 +153,7 @@ fn started_by() -> &'static [u8] {
 }
 
 /// Remembers where the loader and libc are, when some rule fails allocations.
+#[unsafe(link_section = ".text.chaos_start")]
 pub fn spare_modules(session: &Session) {
     if session.memory_rules() == 0 {
         return;
@@ -302,6 +303,43 @@ pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char, opened: bool) {
             arm_tree(session, b"armed: opened ", desk.path.bytes());
         }
     });
+}
+
+/// An open, before it is put to the rules: one of the program's own files is the sign itself, unless it is the program,
+/// which the arguments name.
+#[inline(always)]
+pub fn before_open(dirfd: i32, path: *const c_char) {
+    if is_waiting() {
+        // SAFETY: the program's own argument of a call that is being made.
+        unsafe { sign_before_open(dirfd, path) };
+    }
+}
+
+/// # Safety
+/// `path` must be NULL or a C string.
+#[cold]
+unsafe fn sign_before_open(dirfd: i32, path: *const c_char) {
+    let Some(session) = session::attached() else { return };
+    let is_data = paths::with_desk(|desk| {
+        // SAFETY: the caller says so.
+        let is_path = unsafe { desk.absolute(dirfd, path, true) };
+        let path = desk.path.bytes();
+        is_path && !fds::is_protected(session, path) && !is_working_directory(path) && !is_in_arguments(path)
+    });
+    if is_data == Some(true) {
+        sign();
+    }
+}
+
+/// Whether an argument of this process ends as a path does, as far as the first of them go.
+#[inline(never)]
+fn is_in_arguments(path: &[u8]) -> bool {
+    let mut arguments = [0u8; 512];
+    let Ok(fd) = sys::open(c"/proc/self/cmdline", libc::O_RDONLY, 0) else { return false };
+    let len = sys::pread(fd, &mut arguments, 0);
+    sys::close(fd);
+    let all = arguments.get(..len).unwrap_or_default().split(|byte| *byte == 0);
+    all.skip(1).any(|argument| !argument.is_empty() && decide::last_component(argument) == decide::last_component(path))
 }
 
 /// Runtimes look where they are: that is no sign.

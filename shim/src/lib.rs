@@ -19,6 +19,8 @@
 //!    names that stand for two functions in glibc.
 //! 7. `watch.rs` sees what a program gets over: while an operation has open episodes, its calls are made by way of it.
 //!
+//! 8. `timing.rs` counts how long the calls took that rules match, where that was asked for, on the same way.
+//!
 //! What a program asks of us by name is in `api/`: the functions of `include/chaos.h`, and `chaos_fail` in
 //! `hooks/point.rs`.
 //!
@@ -68,6 +70,7 @@ mod supervised;
 mod sys;
 mod target;
 mod text;
+mod timing;
 mod tree;
 mod versions;
 mod wall;

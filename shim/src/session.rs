@@ -7,6 +7,7 @@ use crate::sys;
 use chaos_table::book::{self, Book};
 use chaos_table::calls::Op;
 use chaos_table::decide::Patterns;
+use chaos_table::latency;
 use chaos_table::live::Shared;
 use chaos_table::record::SLOT;
 use chaos_table::rule::{Kinds, Matcher, PlanHeader, RULE_BITS, Rule, Span, WATCH};
@@ -62,6 +63,7 @@ static SESSION: Cell = Cell(UnsafeCell::new(Session {
     matchers: AtomicUsize::new(0),
     text: AtomicUsize::new(0),
     limited: false,
+    latencies: 0,
 }));
 #[unsafe(link_section = ".data.chaos_start")]
 static ATTACHED: AtomicBool = AtomicBool::new(false);
@@ -93,6 +95,8 @@ pub struct Session {
     text: AtomicUsize,
     /// `--max-faults` was given.
     pub limited: bool,
+    /// Where times of calls are counted; 0: they are not.
+    latencies: usize,
 }
 
 /// The session, once attached.
@@ -156,6 +160,7 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
         matchers: AtomicUsize::new(0),
         text: AtomicUsize::new(0),
         limited: plan.max_faults != u64::MAX,
+        latencies: header.latencies as usize,
     };
     session.learn();
     // SAFETY: nobody reads it before ATTACHED.
@@ -275,6 +280,11 @@ impl Session {
     /// A 32-bit word of the header; `field` is an offset in [`Header`].
     pub fn header32(&self, field: usize) -> &AtomicU32 {
         self.atomic32(field.min(size_of::<Header>() - 4))
+    }
+
+    /// Counts the changes of the table; who waits on it as on a futex is woken by the next.
+    pub fn changes(&self) -> &AtomicU32 {
+        self.atomic32(offset_of!(Header, changes))
     }
 
     /// Whether the kernel keeps time by the TSC, see [`Header::clock`].
@@ -423,7 +433,7 @@ impl Session {
     fn watch_one(&self, op: Op) {
         let word = self.atomic64(self.layout.plan as usize + offset_of!(PlanHeader, ops) + op as usize * 8);
         for _ in 0..2 {
-            let watched = self.book().watches(op);
+            let watched = self.times(op) || self.book().watches(op);
             if watched == (word.load(Ordering::SeqCst) & WATCH != 0) {
                 return;
             }
@@ -433,6 +443,19 @@ impl Session {
             }
             word.fetch_and(!WATCH, Ordering::SeqCst);
         }
+    }
+
+    /// Whether calls on this operation are timed where a rule matches.
+    #[inline(always)]
+    pub fn times(&self, op: Op) -> bool {
+        self.latencies != 0 && self.planned(op) & WATCH != 0
+    }
+
+    /// A word of an operation's row of times, see `chaos_table::latency`; `None` where times are not counted.
+    pub fn latency(&self, op: Op, word: usize) -> Option<&AtomicU64> {
+        let at = (op as usize * latency::ROW + word) * 8;
+        // The area was checked to lie inside the mapping.
+        (self.latencies != 0 && at as u64 + 8 <= latency::AREA).then(|| self.atomic64(self.latencies + at))
     }
 
     /// The members of all roles.
@@ -645,5 +668,9 @@ impl Shared for Session {
 
     fn word64(&self, at: usize) -> Option<&AtomicU64> {
         self.place(at, 8).filter(|_| at.is_multiple_of(8)).map(|_| self.atomic64(at))
+    }
+
+    fn wake(&self, word: &AtomicU32) {
+        sys::wake(word);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::arch::asm;
 use std::ffi::{CStr, c_char};
+use std::sync::atomic::AtomicU32;
 
 /// Bytes of the kernel's signal sets.
 const KERNEL_SIGSET: usize = 8;
@@ -126,9 +127,9 @@ fn continue_after(ns: u64) -> Option<i32> {
 }
 
 /// Sleeps until a moment of CLOCK_MONOTONIC, as a blocking read would: false when a handler without SA_RESTART has run.
-/// On kernels before 5.16 any handler ends it.
-pub fn block_until(ns: u64) -> bool {
-    const FUTEX2_SIZE_U32_PRIVATE: u32 = 0x82;
+/// On kernels before 5.16 any handler ends it. It ends early when `word`, which has been `value`, is woken.
+pub fn block_until(ns: u64, word: &AtomicU32, value: u32) -> bool {
+    const FUTEX2_SIZE_U32: u32 = 0x02;
     #[repr(C)]
     struct Waiter {
         value: u64,
@@ -136,18 +137,23 @@ pub fn block_until(ns: u64) -> bool {
         flags: u32,
         reserved: u32,
     }
-    let nobody_wakes = 0u32;
-    let waiter =
-        Waiter { value: 0, address: (&raw const nobody_wakes) as u64, flags: FUTEX2_SIZE_U32_PRIVATE, reserved: 0 };
+    let waiter = Waiter { value: value.into(), address: word.as_ptr() as u64, flags: FUTEX2_SIZE_U32, reserved: 0 };
     let time = libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 };
     // SAFETY: all three live through the call.
     let result =
         unsafe { raw!(SYS_futex_waitv, &raw const waiter, 1usize, 0usize, &raw const time, libc::CLOCK_MONOTONIC) };
-    if result == -libc::ETIMEDOUT as isize || result == -libc::EINTR as isize {
-        return result == -libc::ETIMEDOUT as isize;
+    // 0: woken, EAGAIN: the word was another one before.
+    if result == 0 || [-libc::ETIMEDOUT, -libc::EAGAIN, -libc::EINTR].contains(&(result as i32)) {
+        return result as i32 != -libc::EINTR;
     }
     // SAFETY: the timespec lives through the call.
     unsafe { raw!(SYS_clock_nanosleep, libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const time, 0usize) == 0 }
+}
+
+/// Wakes all who wait on a word, of this process or of others.
+pub fn wake(word: &AtomicU32) {
+    // SAFETY: the kernel looks at the word alone.
+    unsafe { raw!(SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX as isize) };
 }
 
 /// Whether this thread runs on its alternate signal stack.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Placeholders that are filled in when a process is started.
-const LATER: [&str; 3] = ["instance", "target", "command"];
+const LATER: [&str; 4] = ["instance", "target", "command", "chaos"];
 /// Those that stand for one thing each.
 const NAMES: [&str; 7] = ["seed", "run", "here", "work", "tmp", "port:NAME", "50% of RULE"];
 

@@ -75,7 +75,10 @@ impl Launch<'_> {
 
     /// A text with what is filled in last.
     fn words(&self, text: &str) -> String {
-        text.replace("${instance}", &self.instance.to_string()).replace("${target}", &self.target.name)
+        let text = text.replace("${instance}", &self.instance.to_string()).replace("${target}", &self.target.name);
+        // Its own path, for a target that is chaos-exec itself.
+        let own = std::env::current_exe().unwrap_or_default();
+        text.replace("${chaos}", &own.to_string_lossy())
     }
 
     fn environment(&self, command: &Command) -> Vec<CString> {

@@ -2,7 +2,7 @@
 //! the template, and the page's own policy forbids whatever would still be fetched or run.
 
 use super::timeline::{histogram, timeline};
-use super::{Report, markdown, plain};
+use super::{Report, html_times, markdown, plain};
 use crate::figures::grade;
 use crate::gate::{Ruling, duration, percent};
 use crate::judge::{Judged, family};
@@ -46,6 +46,8 @@ pub fn render(report: &Report) -> String {
                     @if let Some(run) = worst(pool) { (timelines(run, pool)) }
                     (recovery_times(pool))
                     (rules(pool))
+                    (html_times::compared(pool))
+                    (html_times::latencies(pool))
                     (families(pool))
                     (checks(pool))
                     @if pool.runs.len() + pool.controls.len() > 1 { (runs(pool)) }
@@ -196,27 +198,7 @@ fn rules(pool: &Pool) -> Markup {
                         }
                     }
                 }
-                (waits(pool))
-            }
-        }
-    }
-}
-
-fn waits(pool: &Pool) -> Markup {
-    html! {
-        @let waits = || pool.rules.iter().filter_map(|rule| Some((rule, rule.waited_ns.spread()?)));
-        @if waits().next().is_some() {
-            h3 { "How long injected waits took their callers" }
-            table {
-                thead { tr { th { "rule" } @for name in ["waits", "mean", "P50", "P95", "P99", "longest"] { th.n { (name) } } } }
-                tbody {
-                    @for (rule, times) in waits() {
-                        tr {
-                            td { (plain(&rule.name)) } td.n { (times.n) }
-                            @for time in [times.mean, times.p50, times.p95, times.p99, times.max] { td.n { (duration(time)) } }
-                        }
-                    }
-                }
+                (html_times::waits(pool))
             }
         }
     }

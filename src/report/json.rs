@@ -5,6 +5,7 @@ use crate::episode::Episode;
 use crate::error::{Context, Result};
 use crate::figures::grade;
 use crate::judge::Judged;
+use crate::latency;
 use crate::outcome::Outcome;
 use serde_json::{Value, json};
 
@@ -64,6 +65,9 @@ pub fn render(report: &Report) -> Result<String> {
             "suppressed": figures.suppressed,
         },
         "traits": (figures.traits.episodes > 0).then_some(&figures.traits),
+        "latency": figures.latencies.as_ref().map(|_| json!({
+            "calls": latency::rows(pool), "untimed_processes": figures.untimed,
+        })),
         "rules": pool.rules,
         "families": pool.families,
         "metrics": figures.metrics.summaries(),

@@ -44,14 +44,14 @@ fn gate(ruling: &Ruling) -> TestSuite {
         Ruling::Inconclusive(why) => bad(NonSuccessKind::Error, why),
     };
     let mut suite = TestSuite::new("gate");
-    suite.add_test_case(TestCase::new("gate", status));
+    suite.add_test_case(case("gate", "gate", status));
     suite
 }
 
 /// A session that was spoiled is an error; what was not measured or injected is not tested, which is not passed.
 fn doubts(report: &Report) -> TestSuite {
     let mut suite = TestSuite::new("doubts");
-    for trouble in &report.pool.trouble {
+    for (number, trouble) in (1..).zip(&report.pool.trouble) {
         let status = if report.pool.damaged.as_ref() == Some(trouble) {
             bad(NonSuccessKind::Error, trouble)
         } else {
@@ -59,7 +59,7 @@ fn doubts(report: &Report) -> TestSuite {
             status.set_message(plain(trouble));
             status
         };
-        suite.add_test_case(TestCase::new("the verdict is beyond doubt", status));
+        suite.add_test_case(case("doubts", &format!("doubt {number}"), status));
     }
     suite
 }
@@ -67,7 +67,16 @@ fn doubts(report: &Report) -> TestSuite {
 fn bad(kind: NonSuccessKind, why: &str) -> TestCaseStatus {
     let mut status = TestCaseStatus::non_success(kind);
     status.set_message(plain(why));
+    // Some readers want a type.
+    status.set_type(if kind == NonSuccessKind::Failure { "failure" } else { "error" });
     status
+}
+
+/// A case with a class: servers group by it, and some take none for broken.
+fn case(class: &str, name: &str, status: TestCaseStatus) -> TestCase {
+    let mut case = TestCase::new(plain(name), status);
+    case.set_classname(plain(class));
+    case
 }
 
 fn ending(row: &RunRow) -> TestCase {
@@ -76,8 +85,7 @@ fn ending(row: &RunRow) -> TestCase {
         (Some(false), why) => bad(NonSuccessKind::Failure, why.as_deref().unwrap_or(&row.ended)),
         (None, _) => bad(NonSuccessKind::Error, "its end was not seen"),
     };
-    let mut case = TestCase::new("ends as expected", status);
-    case.set_classname(row.session.clone());
+    let mut case = case(&row.session, "ends as expected", status);
     case.set_time(Duration::from_nanos(row.duration_ns));
     if let Some(repeat) = row.repeat.as_ref().filter(|_| row.completed != Some(true)) {
         case.set_system_out(format!("again: {}", plain(repeat)));
@@ -88,14 +96,10 @@ fn ending(row: &RunRow) -> TestCase {
 fn details(run: &Judged, suite: &mut TestSuite) {
     for check in run.facts.iter().flat_map(|facts| &facts.checks) {
         let status = if check.passed { TestCaseStatus::success() } else { bad(NonSuccessKind::Failure, &check.why) };
-        let mut case = TestCase::new(plain(&format!("check: {}", check.check)), status);
-        case.set_classname(run.name.clone());
-        suite.add_test_case(case);
+        suite.add_test_case(case(&run.name, &format!("check: {}", check.check), status));
     }
     for rule in &run.rules {
-        let mut case = TestCase::new(plain(&format!("rule: {}", rule.name)), of_rule(rule));
-        case.set_classname(run.name.clone());
-        suite.add_test_case(case);
+        suite.add_test_case(case(&run.name, &format!("rule: {}", rule.name), of_rule(rule)));
     }
 }
 

@@ -4,6 +4,7 @@ use super::{Report, plain};
 use crate::figures::{Figures, SMALL, Spread, grade};
 use crate::gate::{duration, percent};
 use crate::judge::{Judged, family};
+use crate::latency;
 use crate::outcome::Outcome;
 use crate::pool::Pool;
 use crate::recoveries::NOT_MEASURED;
@@ -28,6 +29,7 @@ fn write_all(report: &Report, pool: &Pool, out: &mut String) -> std::fmt::Result
     figures(pool, out)?;
     next(pool, out)?;
     rules(pool, out)?;
+    latencies(pool, out)?;
     families(pool, out)?;
     if let [run] = pool.details.as_slice() {
         injections(run, out)?;
@@ -195,6 +197,24 @@ fn waits(pool: &Pool, out: &mut String) -> std::fmt::Result {
         writeln!(out, "- {} ({}): {}", text(&rule.name), rule.fault, spread(&times))?;
     }
     writeln!(out)
+}
+
+fn latencies(pool: &Pool, out: &mut String) -> std::fmt::Result {
+    let rows = latency::rows(pool);
+    if !rows.is_empty() {
+        writeln!(out, "## Call latency\n\nCalls that the rules match, hit or not.\n")?;
+        writeln!(out, "| call | | calls | mean | P50 | P95 | P99 | longest |\n|---|---|---|---|---|---|---|---|")?;
+    }
+    for row in &rows {
+        for (which, times) in [("under faults", row.runs_ns), ("in controls", row.controls_ns)] {
+            if let Some(Spread { n, mean, p50, p95, p99, max }) = times {
+                let [mean, p50, p95, p99, max] = [mean, p50, p95, p99, max].map(duration);
+                writeln!(out, "| {} | {which} | {n} | {mean} | {p50} | {p95} | {p99} | {max} |", row.call)?;
+            }
+        }
+    }
+    latency::untimed(pool).map_or(Ok(()), |untimed| writeln!(out, "\n> {untimed}"))?;
+    if rows.is_empty() { Ok(()) } else { writeln!(out) }
 }
 
 fn families(pool: &Pool, out: &mut String) -> std::fmt::Result {

@@ -3,6 +3,7 @@
 pub mod command;
 mod csv;
 mod html;
+mod html_times;
 mod json;
 mod junit;
 mod markdown;

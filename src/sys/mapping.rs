@@ -73,6 +73,11 @@ impl Shared for Mapping {
         // SAFETY: as above.
         Some(unsafe { AtomicU64::from_ptr(word.cast()) })
     }
+
+    fn wake(&self, word: &AtomicU32) {
+        // SAFETY: the kernel looks at the word, which is mapped, and at nothing else.
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, libc::c_int::MAX) };
+    }
 }
 
 extern "C" fn cut_short(_signal: i32) {

@@ -84,9 +84,18 @@ pub fn resume_to_call(tid: i32, signal: i32) {
     let _ = request(libc::PTRACE_SYSCALL, tid, usize::try_from(signal).unwrap_or(0));
 }
 
-/// What the system call gives from which a thread has come back; `None` where it begins.
+/// Where a thread stands at a system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtCall {
+    /// It is about to make the call with this number and these arguments.
+    Begins(i64, [u64; 6]),
+    /// The call has come back with this result.
+    Over(i64),
+}
+
+/// At what point of a system call a thread has stopped.
 #[must_use]
-pub fn result_of_call(tid: i32) -> Option<i64> {
+pub fn at_call(tid: i32) -> Option<AtCall> {
     let mut info = MaybeUninit::<libc::ptrace_syscall_info>::zeroed();
     // SAFETY: the kernel writes at most as many bytes as it is told; which part of the union they are says `op`.
     unsafe {
@@ -95,7 +104,11 @@ pub fn result_of_call(tid: i32) -> Option<i64> {
             return None;
         }
         let info = info.assume_init();
-        (info.op == libc::PTRACE_SYSCALL_INFO_EXIT).then_some(info.u.exit.sval)
+        match info.op {
+            libc::PTRACE_SYSCALL_INFO_ENTRY => Some(AtCall::Begins(info.u.entry.nr.cast_signed(), info.u.entry.args)),
+            libc::PTRACE_SYSCALL_INFO_EXIT => Some(AtCall::Over(info.u.exit.sval)),
+            _ => None,
+        }
     }
 }
 

@@ -66,7 +66,8 @@ impl Kinds {
         let metered = is(FaultKind::Disconnect) && rule.limit != 0;
         let counts = rule.has(flag::COUNTS);
         let limits = rule.times != 0 || is(FaultKind::Exhaust) || (counts && rule.per != per::PROCESS);
-        set(|kinds| &mut kinds.complex, windowed || picky || metered || limits);
+        let timed = rule.has(flag::TIMED);
+        set(|kinds| &mut kinds.complex, windowed || picky || metered || limits || timed);
         set(|kinds| &mut kinds.counting, counts && rule.per == per::PROCESS);
         set(|kinds| &mut kinds.windowed, windowed);
         set(|kinds| &mut kinds.clocks, is(FaultKind::Clock));

@@ -24,6 +24,7 @@ pub mod files;
 pub mod fits;
 pub mod image;
 mod kinds;
+pub mod latency;
 pub mod lineage;
 pub mod live;
 pub mod matching;

@@ -12,8 +12,8 @@ pub const MAX_RULES: usize = 60;
 pub const SIGN: u64 = 1 << 61;
 /// Bit of an operation's mask: the operation changes what a descriptor is, and some rule cares.
 pub const TRACK: u64 = 1 << 62;
-/// Bit of an operation's mask: it has open episodes, which a success may close. The highest, since the entries of the
-/// shim tell it by the sign.
+/// Bit of an operation's mask: it has open episodes, which a success may close, or its calls are timed. The highest, since
+/// the entries of the shim tell it by the sign.
 pub const WATCH: u64 = 1 << 63;
 /// The bits of a mask that are rules.
 pub const RULE_BITS: u64 = (1 << MAX_RULES) - 1;
@@ -76,6 +76,8 @@ pub mod flag {
     pub const LAUNCHER: u32 = 1 << 16;
     /// A torn write kills the process.
     pub const KILLS: u32 = 1 << 17;
+    /// How long the calls that it matches take is counted, see [`crate::latency`].
+    pub const TIMED: u32 = 1 << 18;
 }
 
 /// What runs out; value of [`Rule::what`].

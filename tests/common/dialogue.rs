@@ -33,6 +33,36 @@ while True:
 _os._exit(0)
 ";
 
+/// Definitions for a target: functions that say `ok` or the errno.
+pub const READS: &str = "
+import threading, subprocess, socket, time
+fd = os.open('data.bin', os.O_RDONLY)
+other = os.open('other.bin', os.O_RDONLY)
+def attempt(call):
+    try:
+        call()
+        return 'ok'
+    except OSError as error:
+        return error.errno
+def read():
+    return attempt(lambda: os.pread(fd, 1, 0))
+def read_other():
+    return attempt(lambda: os.pread(other, 1, 0))
+def in_thread(call):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(call()))
+    thread.start()
+    thread.join()
+    return found[0]
+";
+
+/// A scene with the files that [`READS`] opens.
+pub fn scene() -> Scene {
+    let scene = Scene::new();
+    scene.write("other.bin", "other");
+    scene
+}
+
 impl<'a> Dialogue<'a> {
     /// Starts a target under these faults, with these definitions; its session is `session-N` of the scene.
     pub fn start(scene: &'a Scene, faults: &[&str], definitions: &str) -> Dialogue<'a> {

@@ -1,11 +1,13 @@
 //! Sessions made by hand: a log of chosen records and the facts beside it, as a run leaves them.
 
+use super::CHAOS;
 use chaos_table::calls::Op;
 use chaos_table::record::{CONT, CONT_TEXT, Continuation, Record, kind, slots_for, status};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 /// A session that is being written.
 pub struct Handmade {
@@ -150,4 +152,49 @@ impl Handmade {
         fs::write(dir.join("log.bin"), &self.log).unwrap();
         dir.to_owned()
     }
+}
+
+/// Runs `chaos-exec report`.
+pub fn report(args: &[&str]) -> Output {
+    Command::new(CHAOS).arg("report").args(args).output().unwrap()
+}
+
+/// What it said on stderr.
+pub fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// One report of a session, as text.
+pub fn text_of(session: &Path, form: &str) -> String {
+    let file = tempfile::Builder::new().suffix(form).tempfile().unwrap();
+    let done = report(&[session.to_str().unwrap(), "-o", file.path().to_str().unwrap()]);
+    assert!(done.status.success(), "{}", said(&done));
+    fs::read_to_string(file.path()).unwrap()
+}
+
+/// The JSON report of a session.
+pub fn json_of(session: &Path) -> Value {
+    serde_json::from_str(&text_of(session, ".json")).unwrap()
+}
+
+/// A run with an episode of each class but failed ones.
+pub fn mixed() -> Handmade {
+    let mut made =
+        Handmade::new("mixed", &[("refused", "error"), ("wal", "signal"), ("bits", "corrupt"), ("idle", "dns")]);
+    made.facts["rules"][3] = json!({"matched": 0, "protected": 0, "unsuitable": 0});
+    made.process(100, 100, "0", "agent");
+    made.process(101, 101, "0.1", "store");
+    made.process(102, 102, "0.2", "store");
+    let first = made.fails(0, "connect", libc::ECONNREFUSED, b"10.0.0.1:80", 1000, 100);
+    made.fails(0, "connect", libc::ECONNREFUSED, b"10.0.0.1:80", 1100, 100);
+    made.recovers(first, "connect", b"10.0.0.1:80", 1250, 100);
+    let second = made.fails(0, "connect", libc::ECONNREFUSED, b"10.0.0.2:80", 2000, 100);
+    made.recovers(second, "connect", b"10.0.0.3:80", 2050, 100);
+    let killed = made.hits(1, 10, "write", libc::SIGKILL, b"/data/db.wal", 3000, 101);
+    made.recovers(killed, "write", b"/data/db.wal", 3500, 102);
+    made.hits(2, 5, "read", 0, b"/data/cfg.json", 4000, 100);
+    made.facts["deaths"] = json!([
+        {"at_ns": 3_001_000_000u64, "pid": 101, "process": "store", "signal": 9, "oom": false, "ours": false},
+    ]);
+    made
 }

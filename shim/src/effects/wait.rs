@@ -10,7 +10,7 @@ use crate::{clock, connects, edges, loaded, sys};
 use chaos_table::calls::{Failure, Family, Op, Subject};
 use chaos_table::fits::{Nature, is_write};
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// How long the kernel tries to connect by default, in ns.
 const PATIENCE: u64 = 127_000_000_000;
@@ -60,25 +60,30 @@ pub fn throttled(session: &Session, op: Op, ticket: &Ticket, bandwidth: u64, byt
 /// Waits the whole time, in a call that is a cancellation point by itself.
 pub fn wait_for(ns: u64) {
     if ns != 0 {
-        wait_unless(Op::Connect, ns, |_| false);
+        wait_unless(Op::Connect, ns, None, |_| false);
     }
 }
 
 /// Waits the whole time, whatever handlers run meanwhile; not once the rule is no longer in force.
 pub(super) fn wait(session: &Session, op: Op, ns: u64, ticket: &Ticket) {
-    wait_unless(op, ns, |now| is_released(session, now, ticket));
+    wait_unless(op, ns, Some(session.changes()), |now| is_released(session, now, ticket));
 }
 
 #[inline(always)]
-fn wait_unless(op: Op, ns: u64, released: impl Fn(u64) -> bool) {
+fn wait_unless(op: Op, ns: u64, changes: Option<&AtomicU32>, released: impl Fn(u64) -> bool) {
     let until = clock::exact().saturating_add(ns);
     loop {
+        // Before it is asked whether the wait is over: a change after that wakes it.
+        let changes = changes.map(|word| (word, word.load(Ordering::SeqCst)));
         let now = clock::exact();
-        if released(now) {
+        if now >= until || released(now) {
             return;
         }
-        if now >= until || (sys::sleep((until - now).min(HANG_STEP)) && until - now <= HANG_STEP) {
-            return;
+        match changes.filter(|_| until - now > HANG_STEP) {
+            Some((word, value)) => _ = sys::block_until(now + HANG_STEP, word, value),
+            // The last bit is exact, and nobody needs to end it early.
+            None if sys::sleep((until - now).min(HANG_STEP)) && until - now <= HANG_STEP => return,
+            None => {}
         }
         cancel_here(op);
     }
@@ -194,6 +199,8 @@ pub(super) fn hang(session: &Session, op: Op, ns: u64, ticket: Ticket, target: T
         }
     }
     loop {
+        // Before it is asked whether the wait is over: a change after that wakes it.
+        let changes = session.changes().load(Ordering::SeqCst);
         let now = clock::exact();
         let over = is_released(session, now, &ticket);
         if over {
@@ -203,7 +210,7 @@ pub(super) fn hang(session: &Session, op: Op, ns: u64, ticket: Ticket, target: T
             break;
         }
         let step = now.saturating_add((until - now).min(HANG_STEP));
-        if !sys::block_until(step)
+        if !sys::block_until(step, session.changes(), changes)
             && interruptible
             && matches!(op.row().fails, Failure::Errno | Failure::Null | Failure::Count)
         {

@@ -15,6 +15,7 @@ use libc::{DIR, c_char, c_int, c_uint, c_void, iovec, mode_t, off_t};
 /// An open: asks, opens, and forgets what the descriptor was before.
 #[inline(always)]
 pub(super) fn opening(dirfd: c_int, path: *const c_char, real: impl FnOnce() -> c_int) -> c_int {
+    init::before_open(dirfd, path);
     let fd = simple(Op::Open, Target::Path(dirfd, path), real, minus_one);
     after_open(dirfd, path, fd);
     fd

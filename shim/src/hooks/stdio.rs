@@ -17,7 +17,7 @@ use crate::log::Ticket;
 use crate::real::{hooks, null, set_errno};
 use crate::select::Target;
 use crate::stream::{self, Given, descriptor_of};
-use crate::{fds, sys};
+use crate::{fds, init, sys};
 use chaos_table::calls::Op;
 use libc::{FILE, c_char, c_int, c_long, c_void, fpos_t, off_t, wchar_t};
 
@@ -355,6 +355,7 @@ fn null(errno: i32) -> *mut FILE {
 
 /// A call that opens a stream.
 fn opening(path: *const c_char, failed: impl FnOnce(i32) -> *mut FILE, real: impl FnOnce() -> *mut FILE) -> *mut FILE {
+    init::before_open(libc::AT_FDCWD, path);
     let stream = simple(Op::Fopen, Target::Path(libc::AT_FDCWD, path), real, failed);
     if tracked(Op::Fopen) {
         let fd = descriptor_of(stream);

@@ -6,7 +6,9 @@ use crate::compile::compile_one;
 use crate::decide::{HASH_START, combine, hash_on};
 use crate::error::{Problem, TableError, quoted};
 use crate::fault::Fault;
-use crate::rule::{MAX_HOSTS, MAX_RULES, Matcher, PlanHeader, RULE_BITS, Rule, Span, TRACK, matcher, text_of};
+use crate::rule::{
+    MAX_HOSTS, MAX_RULES, Matcher, PlanHeader, RULE_BITS, Rule, Span, TRACK, WATCH, flag, matcher, text_of,
+};
 use crate::selectors::Target;
 use crate::session::Header;
 use crate::value::Many;
@@ -74,6 +76,9 @@ impl<S: Shared> Live<'_, S> {
         let Some(rule) = plan.rules.first() else { return Err(located(Problem::new("there is no fault"))) };
         let mut rule = *rule;
         rule.origin = origin;
+        if self.is_timed() {
+            rule.flags |= flag::TIMED;
+        }
         self.rebase(&mut rule, adding);
         let index = self.graft(rule, &plan.matchers, &plan.text, &plan.header).map_err(located)?;
         if !matches!(adding.why, Why::Thread(..)) {
@@ -87,6 +92,11 @@ impl<S: Shared> Live<'_, S> {
             ));
         }
         Ok(Added { index, name, warnings })
+    }
+
+    /// Whether calls are timed in this session.
+    fn is_timed(&self) -> bool {
+        self.shared.word32(offset_of!(Header, latencies)).is_some_and(|at| at.load(Ordering::Relaxed) != 0)
     }
 
     /// What processes under a filter of system calls cannot see of a rule: their filter was made when they began.
@@ -239,6 +249,9 @@ impl<S: Shared> Live<'_, S> {
             }
         };
         all(&|op| plan.planned[op] & TRACK);
+        if self.is_timed() {
+            all(&|op| if plan.planned[op] & RULE_BITS == 0 { 0 } else { WATCH });
+        }
         all(&|op| bit(plan.planned[op] & RULE_BITS));
     }
 }

@@ -30,6 +30,8 @@ pub trait Shared {
     fn word32(&self, at: usize) -> Option<&AtomicU32>;
     /// A word of 64 bits; `None` when it lies outside or is not aligned.
     fn word64(&self, at: usize) -> Option<&AtomicU64>;
+    /// Wakes all who wait on a word of 32 bits as on a futex.
+    fn wake(&self, word: &AtomicU32);
 }
 
 /// The table of a session in use.
@@ -333,6 +335,8 @@ impl<'a, S: Shared> Live<'a, S> {
     fn count_change(&self) {
         if let Some(word) = self.shared.word32(offset_of!(Header, changes)) {
             word.fetch_add(1, Ordering::SeqCst);
+            // What hangs looks whether it still has to.
+            self.shared.wake(word);
         }
     }
 
