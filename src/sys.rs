@@ -18,6 +18,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+pub mod part;
 pub mod ptrace;
 
 const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= 64);
