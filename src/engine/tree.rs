@@ -5,7 +5,7 @@
 
 use super::kernel;
 use super::lineage::{Lineage, Ordinal};
-use super::proc::{self, Image, Status};
+use super::proc::{self, Dir, Image, Status};
 use super::rules::Rules;
 use super::shared::{ProcessPlace, Shared, ThreadPlace};
 use crate::sys;
@@ -15,6 +15,7 @@ use chaos_table::matching::rules_for;
 use chaos_table::record::{Record, kind};
 use chaos_table::session::{ProcessSlot, engine, slot_state};
 use chaos_table::stream::Stream;
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::mem::offset_of;
 use std::os::fd::OwnedFd;
@@ -77,6 +78,7 @@ pub struct Process {
     pub executable: Vec<u8>,
     /// For its descriptors, and to see its end.
     pub pidfd: Arc<OwnedFd>,
+    dir: OnceCell<Dir>,
     /// Whether faults happen to it yet.
     pub armed: Armed,
     /// Whether memory may run out: not while the code before main asks for it, which gives up without it.
@@ -93,6 +95,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// Its descriptors, as /proc shows them.
+    pub fn dir(&self, pid: u32) -> &Dir {
+        self.dir.get_or_init(|| Dir::of(pid))
+    }
+
     /// Writes its record; `engine` is one of [`engine`].
     fn publish(&self, pid: u32, engine: u32, shared: &Shared) {
         let record = Record {
@@ -176,6 +183,7 @@ impl Tree {
             program: Vec::new(),
             executable: Vec::new(),
             pidfd: Arc::new(pidfd),
+            dir: OnceCell::new(),
             armed: Armed::Never,
             is_past_start: false,
             memory_at_first: None,
@@ -259,6 +267,7 @@ impl Tree {
             program,
             executable: Vec::new(),
             pidfd: Arc::new(pidfd),
+            dir: OnceCell::new(),
             armed,
             is_past_start: true,
             memory_at_first: None,
