@@ -343,9 +343,25 @@ pub enum Change {
 /// When there is no child at all.
 pub fn wait_any(traced: bool) -> io::Result<Option<(i32, Change)>> {
     let mut status = 0;
-    let threads = if traced { libc::__WALL } else { 0 };
+    let mut who = -1;
+    if !traced {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WNOTHREAD;
+        // SAFETY: waitid only writes the structure, of which all-zero is a valid value too: nothing was found.
+        let (found, info) = unsafe { (libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), look), info.assume_init()) };
+        if found == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: a child is told of, or nothing is.
+        who = unsafe { info.si_pid() };
+        // One that stands still is traced by another thread of the launcher, which waits for it.
+        if who == 0 || [libc::CLD_TRAPPED, libc::CLD_STOPPED].contains(&info.si_code) {
+            return Ok(None);
+        }
+    }
+    let threads = libc::__WNOTHREAD | if traced { libc::__WALL } else { 0 };
     // SAFETY: waitpid only writes the status.
-    match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | threads) } {
+    match unsafe { libc::waitpid(who, &raw mut status, libc::WNOHANG | threads) } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(None),
         pid => Ok(Some((pid, status_of(status)))),

@@ -53,6 +53,7 @@ impl Door {
             waits: Arc::default(),
             paces: Mutex::default(),
             connects: Default::default(),
+            connecting: Default::default(),
             answering: AtomicUsize::new(0),
         });
         Door { shared, rules, common, heir, expected: Mutex::default() }

@@ -45,6 +45,7 @@ mod peers;
 mod places;
 mod proc;
 mod reach;
+mod result;
 mod rules;
 mod select;
 #[expect(unsafe_code, reason = "the mapped session")]
@@ -54,6 +55,7 @@ mod there;
 mod transfer;
 mod tree;
 mod waits;
+mod watch;
 
 pub use door::Filtered;
 pub use heir::heir;

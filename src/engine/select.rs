@@ -68,6 +68,28 @@ impl Selecting<'_> {
         }
     }
 
+    /// What the call acts on, as the log names it.
+    #[must_use]
+    pub fn resource(&self) -> Vec<u8> {
+        let (pid, tid) = (self.asking.pid, self.asking.asked.tid);
+        let dir = self.process.dir(pid);
+        let descriptor = |fd| {
+            let is = places::descriptor(dir, fd);
+            let told = if is.starts_with(b"socket:") { self.peer_of(fd).text() } else { Vec::new() };
+            if told.is_empty() { is } else { told }
+        };
+        let path = |name| places::path(dir, pid, tid, name).unwrap_or_default();
+        match self.asking.call.target {
+            Target::Fd(fd) => descriptor(fd),
+            Target::Fds(to, from) => [descriptor(from), descriptor(to)].join(&b" -> "[..]),
+            Target::Path(name) => path(name),
+            Target::Entries(old, new) => [path(old), path(new)].join(&b" -> "[..]),
+            Target::Peer(_, at, len) => Address::given(tid, at, len).text(),
+            Target::Program(name) => places::string(tid, name.at).unwrap_or_default(),
+            Target::Memory | Target::Nothing => Vec::new(),
+        }
+    }
+
     fn matching(&self) -> Matching<'_> {
         let header = &self.asking.rules.plan.header;
         Matching {
@@ -144,7 +166,7 @@ impl Selecting<'_> {
     }
 
     /// The peer of a socket; of one that has none, its own address.
-    fn peer_of(&self, fd: i32) -> Address {
+    pub fn peer_of(&self, fd: i32) -> Address {
         let socket = self.there.borrow(fd);
         let bytes = socket.and_then(|socket| {
             kernel::socket_address(&socket, false).or_else(|| kernel::socket_address(&socket, true))

@@ -5,8 +5,10 @@
 //! same words. So a touch beyond the end of the file finds a page of zeroes instead, and every number that is read here
 //! is one that anybody may have written.
 
+use chaos_table::book::{self, Book};
+use chaos_table::calls::Op;
 use chaos_table::record::{CONT, CONT_TEXT, MAX_TEXT, Record, SLOT, slots_for, status};
-use chaos_table::rule::{PlanHeader, Rule};
+use chaos_table::rule::{PlanHeader, Rule, WATCH};
 use chaos_table::session::{
     Header, Layout, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters, slot_state,
 };
@@ -180,6 +182,56 @@ extern "C" fn on_bus_error(signal: i32, info: *mut libc::siginfo_t, _: *mut libc
     }
 }
 
+/// Episodes.
+impl Shared {
+    /// The book of open episodes.
+    #[must_use]
+    pub fn book(&self) -> &Book {
+        let at = self.layout.book as usize;
+        let at = if at.is_multiple_of(64) && at.saturating_add(size_of::<Book>()) <= self.len { at } else { 0 };
+        // SAFETY: inside the mapping, aligned, never unmapped, and made of atomics alone, for which any bytes are valid:
+        // the length of a session was checked, so at worst it lies over other words of it.
+        unsafe { &*((self.base + at) as *const Book) }
+    }
+
+    /// Where the next record goes: the end of all that have been written.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.counter(offset_of!(Header, head)).load(Ordering::Relaxed)
+    }
+
+    /// Number of the last image that there is.
+    #[must_use]
+    pub fn last_image(&self) -> u32 {
+        self.counter(offset_of!(Header, last_process)).load(Ordering::Relaxed) as u32
+    }
+
+    /// Whether an operation is watched.
+    #[must_use]
+    pub fn is_watched(&self, op: Op) -> bool {
+        self.in_force(op as usize) & WATCH != 0
+    }
+
+    /// Has an operation and its kin watched while they have open episodes, as shims do.
+    pub fn watch(&self, op: Op) {
+        for op in book::kin(op) {
+            let word = self.plan64(offset_of!(PlanHeader, ops) + *op as usize * 8);
+            // Looked at again once its bit is gone: another process may have opened an episode meanwhile.
+            for _ in 0..2 {
+                let watched = self.book().watches(*op);
+                if watched == (word.load(Ordering::SeqCst) & WATCH != 0) {
+                    break;
+                }
+                if watched {
+                    word.fetch_or(WATCH, Ordering::SeqCst);
+                    break;
+                }
+                word.fetch_and(!WATCH, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
 /// Places in the tables of processes and threads.
 impl Shared {
     /// Claims a process slot and numbers its image.
@@ -338,6 +390,14 @@ pub struct ThreadPlace(usize);
 pub struct Ticket {
     index: u64,
     record: Record,
+}
+
+impl Ticket {
+    /// The number of its record.
+    #[must_use]
+    pub const fn index(self) -> u64 {
+        self.index
+    }
 }
 
 /// Records.

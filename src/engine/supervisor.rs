@@ -6,14 +6,18 @@ use super::filter::LIFE;
 use super::job::{Common, Job, Then};
 use super::kernel::{Answer, Asked, Listener};
 use super::places;
+use super::result::{self, Follow, Followed};
 use super::rules::Rules;
 use super::shared::ProcessPlace;
 use super::there::There;
+use super::transfer::How;
 use super::tree::{Start, Tree};
 use super::{arm, kernel};
 use chaos_table::calls::{Op, Subject};
+use chaos_table::fits::Kernel;
 use chaos_table::rule::RULE_BITS;
 use chaos_table::session::WHO_AM_I;
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -23,6 +27,8 @@ pub struct Supervisor {
     common: Arc<Common>,
     rules: Arc<Rules>,
     tree: Tree,
+    /// Calls that are being followed to their end, by their threads.
+    followed: HashMap<u32, Followed>,
     /// The slot of the first process, where the number of the last call stands for the heir.
     place: ProcessPlace,
 }
@@ -32,7 +38,14 @@ impl Supervisor {
     #[must_use]
     pub fn new(listener: Listener, common: Arc<Common>, rules: Arc<Rules>, start: Start, pidfd: OwnedFd) -> Supervisor {
         let place = start.place;
-        Supervisor { listener: Arc::new(listener), common, rules, tree: Tree::new(start, pidfd), place }
+        Supervisor {
+            listener: Arc::new(listener),
+            common,
+            rules,
+            tree: Tree::new(start, pidfd),
+            followed: HashMap::new(),
+            place,
+        }
     }
 
     /// Answers until the last of them has ended.
@@ -45,6 +58,10 @@ impl Supervisor {
     }
 
     fn answer(&mut self, asked: &Asked) {
+        if self.is_asked_again(asked) {
+            self.listener.answer(asked.id, Answer::Go);
+            return;
+        }
         let shared = &self.common.shared;
         let Some(pid) = self.tree.who(asked.tid, shared, &self.rules) else {
             self.listener.answer(asked.id, Answer::Go);
@@ -60,26 +77,38 @@ impl Supervisor {
         {
             arm::look_for_sign(asked, pid, process, shared, &self.rules);
         }
-        if asked.nr == libc::SYS_getsockopt && self.tell_error(asked, pid) {
-            return;
+        if asked.nr == libc::SYS_getsockopt {
+            self.look_at_connect(asked, pid);
+            if self.tell_error(asked, pid) {
+                return;
+            }
         }
         let spared =
             self.tree.both(asked.tid).map_or(0, |(_, process)| arm::spared_memory(process, asked, &self.rules));
         let flags = clone_flags(asked);
         let in_force = |op: Op| shared.in_force(op as usize) & RULE_BITS & !spared;
-        let op = self.rules.ops.of(asked.nr, &asked.args, flags, |op| in_force(op) != 0);
+        let op = self.rules.ops.of(asked.nr, &asked.args, flags, |op| in_force(op) != 0 || shared.is_watched(op));
+        let watched = op.filter(|op| shared.is_watched(*op) && !self.followed.contains_key(&asked.tid));
         let job = match op {
             Some(op) if in_force(op) != 0 && !shared.is_over() => self.ask(asked, pid, op, in_force(op)),
             _ => None,
         };
+        let is_spoiled = job.as_ref().is_some_and(|job| !matches!(job.then, Then::Go | Then::Serve(How::Throttled(_))));
+        let follow = watched.filter(|_| !is_spoiled).and_then(|op| self.follow(asked, pid, op));
         match job {
             None => {
                 if LIFE.contains(&asked.nr) {
                     self.live(asked, flags);
                 }
-                self.listener.answer(asked.id, Answer::Go);
+                match follow {
+                    Some(follow) => follow.start(&self.listener, asked),
+                    None => {
+                        self.listener.answer(asked.id, Answer::Go);
+                    }
+                }
             }
-            Some(job) => {
+            Some(mut job) => {
+                job.follow = follow;
                 let goes_on = matches!(job.then, Then::Go | Then::Signal(_) | Then::Freeze(_));
                 if goes_on && LIFE.contains(&asked.nr) {
                     self.live(asked, flags);
@@ -87,6 +116,44 @@ impl Supervisor {
                 job.start();
             }
         }
+    }
+
+    /// Whether a call is being followed, and the filter asks about it a second time.
+    fn is_asked_again(&mut self, asked: &Asked) -> bool {
+        if self.followed.is_empty() {
+            return false;
+        }
+        self.followed.retain(|_, followed| followed.lasts());
+        self.followed.get(&asked.tid).is_some_and(|followed| followed.is(asked))
+    }
+
+    /// What there is to see at the end of a call that goes on.
+    fn follow(&mut self, asked: &Asked, pid: u32, op: Op) -> Option<Follow> {
+        let watching = self.asking(asked, pid, op).watching(self.tree.process(pid)?)?;
+        let (follow, followed) = result::follow(asked, watching);
+        self.followed.insert(asked.tid, followed);
+        Some(follow)
+    }
+
+    /// SO_ERROR is asked for of a connect that nobody waited for: whether it has come about.
+    fn look_at_connect(&self, asked: &Asked, pid: u32) {
+        let fd = asked.args[0] as i32;
+        let (Some(before), Some(process)) = (self.common.connecting.before((pid, fd), false), self.tree.process(pid))
+        else {
+            return;
+        };
+        let has_peer = There::new(pid, &process.pidfd).has_peer(fd);
+        if has_peer {
+            self.common.connecting.before((pid, fd), true);
+            let asking = self.asking(asked, pid, Op::Connect);
+            Asking { call: Call::on(Target::Fd(fd)), ..asking }.connected(process, before);
+        }
+    }
+
+    fn asking<'a>(&'a self, asked: &'a Asked, pid: u32, op: Op) -> Asking<'a> {
+        let call = Call::of(asked, op.row().subject == Subject::Fd);
+        let (common, listener, processes) = (&self.common, &self.listener, self.tree.len() as u64);
+        Asking { common, listener, rules: &self.rules, asked, pid, op, call, processes }
     }
 
     /// Puts a call to the rules.

@@ -8,6 +8,7 @@ use super::lineage::{Lineage, Ordinal};
 use super::proc::{self, Dir, Image, Status};
 use super::rules::Rules;
 use super::shared::{ProcessPlace, Shared, ThreadPlace};
+use super::watch::{self, Caller};
 use crate::sys;
 use chaos_table::decide::last_component;
 use chaos_table::lineage;
@@ -377,6 +378,7 @@ impl Tree {
             }
             return;
         }
+        let before = process.image;
         process.lineage = next.lineage;
         process.parent = next.parent;
         process.program = last_component(&next.name).to_vec();
@@ -385,6 +387,7 @@ impl Tree {
         process.memory_at_first = None;
         process.announced = false;
         process.image = shared.number_image();
+        watch::executed(shared, Caller { pid, tid: pid, image: process.image }, before, &next.name);
         // The process keeps its slot and begins to count anew.
         if let Some(place) = process.place {
             shared.clear_process(place);

@@ -66,6 +66,15 @@ pub fn seize(tid: i32, follow: bool) -> io::Result<()> {
     request(libc::PTRACE_SEIZE, tid, if follow { FOLLOW as usize } else { 0 })
 }
 
+/// The same for one thread alone, whose stops at system calls are then told from signals.
+///
+/// # Errors
+/// As [`seize`].
+pub fn seize_calls(tid: i32) -> io::Result<()> {
+    // The option is a bit, and not negative.
+    request(libc::PTRACE_SEIZE, tid, libc::PTRACE_O_TRACESYSGOOD as usize)
+}
+
 /// Stops a traced thread.
 ///
 /// # Errors
@@ -84,9 +93,27 @@ pub fn resume_to_call(tid: i32, signal: i32) {
     let _ = request(libc::PTRACE_SYSCALL, tid, usize::try_from(signal).unwrap_or(0));
 }
 
+/// Where a thread stands that has stopped at a system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtCall {
+    /// Before it: its number and arguments.
+    Begins(u64, [u64; 6]),
+    /// Behind it: what it gives, an errno as a negative number.
+    Ends(i64),
+}
+
 /// What the system call gives from which a thread has come back; `None` where it begins.
 #[must_use]
 pub fn result_of_call(tid: i32) -> Option<i64> {
+    match at_call(tid)? {
+        AtCall::Ends(result) => Some(result),
+        AtCall::Begins(..) => None,
+    }
+}
+
+/// At which end of which system call a thread stands; `None` when it does not.
+#[must_use]
+pub fn at_call(tid: i32) -> Option<AtCall> {
     let mut info = MaybeUninit::<libc::ptrace_syscall_info>::zeroed();
     // SAFETY: the kernel writes at most as many bytes as it is told; which part of the union they are says `op`.
     unsafe {
@@ -95,7 +122,11 @@ pub fn result_of_call(tid: i32) -> Option<i64> {
             return None;
         }
         let info = info.assume_init();
-        (info.op == libc::PTRACE_SYSCALL_INFO_EXIT).then_some(info.u.exit.sval)
+        match info.op {
+            libc::PTRACE_SYSCALL_INFO_EXIT => Some(AtCall::Ends(info.u.exit.sval)),
+            libc::PTRACE_SYSCALL_INFO_ENTRY => Some(AtCall::Begins(info.u.entry.nr, info.u.entry.args)),
+            _ => None,
+        }
     }
 }
 
@@ -163,6 +194,38 @@ pub fn wait_for_stop(tid: i32, longest: Duration) -> Option<Stop> {
                 };
             }
             _ => return None,
+        }
+    }
+}
+
+/// Waits until a traced thread stands still; `None` when it has ended, which is left for its parent to hear.
+#[must_use]
+pub fn wait(tid: i32) -> Option<Stop> {
+    let id = tid.cast_unsigned();
+    loop {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let look = libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT | libc::__WALL | libc::__WNOTHREAD;
+        // SAFETY: waitid only writes the structure, of which all-zero is a valid value too.
+        let (found, info) = unsafe {
+            let found = libc::waitid(libc::P_PID, id, info.as_mut_ptr(), look);
+            (found, info.assume_init())
+        };
+        match found {
+            0 if [libc::CLD_TRAPPED, libc::CLD_STOPPED].contains(&info.si_code) => {}
+            0 => return None,
+            _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => continue,
+            _ => return None,
+        }
+        let mut status = 0;
+        // SAFETY: waitpid only writes the status.
+        let taken = unsafe { libc::waitpid(tid, &raw mut status, libc::WNOHANG | libc::__WALL | libc::__WNOTHREAD) };
+        if taken == tid
+            && let super::Change::Stopped(stop) = status_of(status)
+        {
+            return Some(stop);
+        }
+        if taken != 0 {
+            return None;
         }
     }
 }
