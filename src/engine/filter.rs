@@ -46,7 +46,15 @@ pub fn wanted(plan: &Plan) -> BTreeSet<i64> {
     let told = has_rules(Op::Connect as usize).then_some(libc::SYS_getsockopt);
     // The last thing that libc does before main in a static program, see `arm`.
     let start = (header.memory != 0).then_some(libc::SYS_mprotect);
-    LIFE.into_iter().chain([WHO_AM_I]).chain(ruled).chain(signs).chain(told).chain(start).collect()
+    let names = if super::names::matter(header) { &super::names::CALLS[..] } else { &[] };
+    LIFE.into_iter()
+        .chain([WHO_AM_I])
+        .chain(names.iter().copied())
+        .chain(ruled)
+        .chain(signs)
+        .chain(told)
+        .chain(start)
+        .collect()
 }
 
 /// A program that asks the launcher about these system calls and lets every other pass.

@@ -40,6 +40,7 @@ mod job;
 #[expect(unsafe_code, reason = "the system calls of seccomp, and the memory of another process")]
 mod kernel;
 mod lineage;
+mod names;
 mod ops;
 mod peers;
 mod places;

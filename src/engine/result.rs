@@ -6,6 +6,7 @@
 //! the launcher end meanwhile, the kernel lets the caller go on.
 
 use super::kernel::{Answer, Asked, Listener};
+use super::names::Lookup;
 use super::watch::Watching;
 use crate::sys::ptrace::{self, AT_CALL, AtCall, EVENT_STOP};
 use std::sync::Arc;
@@ -44,15 +45,42 @@ impl Followed {
 /// A call that is to be followed, once nothing delays it any more.
 #[derive(Debug)]
 pub struct Follow {
-    watching: Watching,
+    ends: Ends,
     done: Arc<AtomicBool>,
+}
+
+/// What hangs on how a call ends.
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// Episodes.
+    pub watching: Option<Watching>,
+    /// The answer to a look-up of a name.
+    pub lookup: Option<Lookup>,
+}
+
+impl Ends {
+    /// The call has ended with this result, as the kernel gives it.
+    fn returned(&self, result: i64) {
+        if let Some(lookup) = &self.lookup {
+            lookup.returned(result);
+        }
+        if let Some(watching) = &self.watching {
+            watching.returned(result);
+        }
+    }
+
+    fn unseen(&self) {
+        if let Some(watching) = &self.watching {
+            watching.unseen();
+        }
+    }
 }
 
 /// Prepares to follow a call: what has to be done, and what tells that it is being done.
 #[must_use]
-pub fn follow(asked: &Asked, watching: Watching) -> (Follow, Followed) {
+pub fn follow(asked: &Asked, ends: Ends) -> (Follow, Followed) {
     let done = Arc::new(AtomicBool::new(false));
-    (Follow { watching, done: Arc::clone(&done) }, Followed { asked: *asked, done })
+    (Follow { ends, done: Arc::clone(&done) }, Followed { asked: *asked, done })
 }
 
 impl Drop for Follow {
@@ -73,14 +101,14 @@ impl Follow {
 
     /// The call was made in its caller's place.
     pub fn ended(&self, result: i64) {
-        self.watching.returned(result);
+        self.ends.returned(result);
     }
 
     fn run(&self, listener: &Listener, asked: &Asked) {
         // As the kernel numbers threads.
         let tid = asked.tid.cast_signed();
         if ptrace::seize_calls(tid).is_err() {
-            self.watching.unseen();
+            self.ends.unseen();
             self.done.store(true, Ordering::Release);
             listener.answer(asked.id, Answer::Go);
             return;
@@ -102,7 +130,7 @@ impl Follow {
                         others += usize::from(!is_ours);
                     }
                     Some(AtCall::Ends(result)) if is_ours && !RESTARTS.contains(&result) => {
-                        self.watching.returned(result);
+                        self.ends.returned(result);
                         self.release(tid, 0);
                         return;
                     }

@@ -57,7 +57,8 @@ impl Selecting<'_> {
             }
             Target::Peer(_, at, len) => {
                 let address = Address::given(self.asking.asked.tid, at, len);
-                let hit = self.matching().peer(address.peer(), peers::hosts_of(&address), wanted);
+                let hit =
+                    self.matching().peer(address.peer(), peers::hosts_of(&address, &self.asking.common.shared), wanted);
                 Found { hit, protected: 0, resource: address.text() }
             }
             Target::Program(name) => {
@@ -140,7 +141,11 @@ impl Selecting<'_> {
         let (only_files, only_sockets) = self.asking.rules.only(self.asking.op);
         if is.starts_with(b"socket:") {
             let address = self.peer_of(fd);
-            let matching = self.matching().peer(address.peer(), peers::hosts_of(&address), asking & !only_files);
+            let matching = self.matching().peer(
+                address.peer(),
+                peers::hosts_of(&address, &self.asking.common.shared),
+                asking & !only_files,
+            );
             let told = address.text();
             let resource = if told.is_empty() { is } else { told };
             return Found { hit: (wanted ^ asking) | matching, protected: 0, resource };
@@ -184,7 +189,7 @@ impl Selecting<'_> {
             _ => Address::default(),
         };
         if address.peer() != Peer::Unknown {
-            let hosts = peers::hosts_of(&address);
+            let hosts = peers::hosts_of(&address, &self.asking.common.shared);
             return matching.spared_by(wanted, |rule| matching.patterns.peer(rule.except.peers, address.peer(), hosts));
         }
         matching.spared_path(&places::descriptor(self.process.dir(self.asking.pid), fd), wanted)

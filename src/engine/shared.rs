@@ -5,6 +5,8 @@
 //! same words. So a touch beyond the end of the file finds a page of zeroes instead, and every number that is read here
 //! is one that anybody may have written.
 
+mod names;
+
 use chaos_table::book::{self, Book};
 use chaos_table::calls::Op;
 use chaos_table::record::{CONT, CONT_TEXT, MAX_TEXT, Record, SLOT, slots_for, status};

@@ -5,8 +5,10 @@ use super::decode::{Call, Name, Target, number_at};
 use super::filter::LIFE;
 use super::job::{Common, Job, Then};
 use super::kernel::{Answer, Asked, Listener};
+use super::names::{self, Lookup, Part};
+use super::peers::Address;
 use super::places;
-use super::result::{self, Follow, Followed};
+use super::result::{self, Ends, Follow, Followed};
 use super::rules::Rules;
 use super::shared::ProcessPlace;
 use super::there::There;
@@ -17,9 +19,13 @@ use chaos_table::calls::{Op, Subject};
 use chaos_table::fits::Kernel;
 use chaos_table::rule::RULE_BITS;
 use chaos_table::session::WHO_AM_I;
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+
+/// So many sockets that look up names are remembered.
+const RESOLVERS: usize = 4096;
 
 /// Answers for the processes under one filter.
 pub struct Supervisor {
@@ -29,6 +35,8 @@ pub struct Supervisor {
     tree: Tree,
     /// Calls that are being followed to their end, by their threads.
     followed: HashMap<u32, Followed>,
+    /// Sockets that have turned to a server of DNS, by process and descriptor.
+    resolvers: RefCell<HashSet<(u32, i32)>>,
     /// The slot of the first process, where the number of the last call stands for the heir.
     place: ProcessPlace,
 }
@@ -44,6 +52,7 @@ impl Supervisor {
             rules,
             tree: Tree::new(start, pidfd),
             followed: HashMap::new(),
+            resolvers: RefCell::default(),
             place,
         }
     }
@@ -88,13 +97,15 @@ impl Supervisor {
         let flags = clone_flags(asked);
         let in_force = |op: Op| shared.in_force(op as usize) & RULE_BITS & !spared;
         let op = self.rules.ops.of(asked.nr, &asked.args, flags, |op| in_force(op) != 0 || shared.is_watched(op));
-        let watched = op.filter(|op| shared.is_watched(*op) && !self.followed.contains_key(&asked.tid));
+        let can_follow = !self.followed.contains_key(&asked.tid);
+        let watched = op.filter(|op| shared.is_watched(*op) && can_follow);
+        let lookup = if self.rules.has_names() && can_follow { self.lookup(asked, pid) } else { None };
         let job = match op {
             Some(op) if in_force(op) != 0 && !shared.is_over() => self.ask(asked, pid, op, in_force(op)),
             _ => None,
         };
         let is_spoiled = job.as_ref().is_some_and(|job| !matches!(job.then, Then::Go | Then::Serve(How::Throttled(_))));
-        let follow = watched.filter(|_| !is_spoiled).and_then(|op| self.follow(asked, pid, op));
+        let follow = if is_spoiled { None } else { self.follow(asked, pid, watched, lookup) };
         match job {
             None => {
                 if LIFE.contains(&asked.nr) {
@@ -128,11 +139,46 @@ impl Supervisor {
     }
 
     /// What there is to see at the end of a call that goes on.
-    fn follow(&mut self, asked: &Asked, pid: u32, op: Op) -> Option<Follow> {
-        let watching = self.asking(asked, pid, op).watching(self.tree.process(pid)?)?;
-        let (follow, followed) = result::follow(asked, watching);
+    fn follow(&mut self, asked: &Asked, pid: u32, watched: Option<Op>, lookup: Option<Lookup>) -> Option<Follow> {
+        let process = self.tree.process(pid)?;
+        let watching = watched.and_then(|op| self.asking(asked, pid, op).watching(process));
+        if watching.is_none() && lookup.is_none() {
+            return None;
+        }
+        let (follow, followed) = result::follow(asked, Ends { watching, lookup });
         self.followed.insert(asked.tid, followed);
         Some(follow)
+    }
+
+    /// What a call has to do with names that are looked up: learns from it, or from its end.
+    fn lookup(&self, asked: &Asked, pid: u32) -> Option<Lookup> {
+        match names::part(asked) {
+            Part::None => None,
+            Part::Hosts => {
+                names::read_hosts(pid, &self.rules, &self.common.shared);
+                None
+            }
+            Part::Asks(fd) => {
+                let mut resolvers = self.resolvers.borrow_mut();
+                if resolvers.len() < RESOLVERS {
+                    resolvers.insert((pid, fd));
+                }
+                None
+            }
+            Part::Reads(fd) => {
+                if !self.resolvers.borrow().contains(&(pid, fd)) {
+                    return None;
+                }
+                // The number may be another's by now.
+                let socket = There::new(pid, &self.tree.process(pid)?.pidfd).borrow(fd);
+                let peer = socket.as_ref().and_then(|socket| kernel::socket_address(socket, false));
+                let is_one = socket.is_some() && peer.is_none_or(|peer| names::is_server(&Address::new(peer)));
+                if !is_one {
+                    self.resolvers.borrow_mut().remove(&(pid, fd));
+                }
+                is_one.then(|| Lookup::of(asked, &self.rules, &self.common.shared))
+            }
+        }
     }
 
     /// SO_ERROR is asked for of a connect that nobody waited for: whether it has come about.

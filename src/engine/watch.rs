@@ -279,7 +279,11 @@ fn roles(selecting: &Selecting<'_>) -> u64 {
     };
     match address.peer() {
         Peer::Unknown => 0,
-        peer => selecting.asking.rules.patterns().peer_roles(span, peer, peers::hosts_of(&address)),
+        peer => selecting.asking.rules.patterns().peer_roles(
+            span,
+            peer,
+            peers::hosts_of(&address, &selecting.asking.common.shared),
+        ),
     }
 }
 
