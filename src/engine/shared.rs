@@ -6,6 +6,7 @@
 //! is one that anybody may have written.
 
 mod names;
+mod table;
 
 use chaos_table::book::{self, Book};
 use chaos_table::calls::Op;
@@ -78,12 +79,6 @@ impl Shared {
         let at = if at.is_multiple_of(4) && at < self.len { at } else { offset_of!(Header, tail_room) };
         // SAFETY: as above.
         unsafe { AtomicU32::from_ptr((self.base + at) as *mut u32) }
-    }
-
-    /// Where the head of the table stands in the file.
-    #[must_use]
-    pub fn plan_at(&self) -> u64 {
-        self.layout.plan.into()
     }
 
     /// ns since the start of the run.

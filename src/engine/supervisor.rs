@@ -37,6 +37,8 @@ pub struct Supervisor {
     followed: HashMap<u32, Followed>,
     /// Sockets that have turned to a server of DNS, by process and descriptor.
     resolvers: RefCell<HashSet<(u32, i32)>>,
+    /// How often the table had been changed when the rules were taken from it.
+    changes: u32,
     /// The slot of the first process, where the number of the last call stands for the heir.
     place: ProcessPlace,
 }
@@ -51,6 +53,7 @@ impl Supervisor {
             common,
             rules,
             tree: Tree::new(start, pidfd),
+            changes: 0,
             followed: HashMap::new(),
             resolvers: RefCell::default(),
             place,
@@ -64,6 +67,7 @@ impl Supervisor {
             self.answer(&asked);
         }
         self.tree.finish(&self.common.shared);
+        self.common.shared.forget_filter();
     }
 
     fn answer(&mut self, asked: &Asked) {
@@ -72,6 +76,12 @@ impl Supervisor {
             return;
         }
         let shared = &self.common.shared;
+        let changes = shared.changes();
+        if changes != self.changes {
+            self.changes = changes;
+            self.rules = Arc::new(Rules::new(shared.plan()));
+            self.tree.take_up(&self.rules);
+        }
         let Some(pid) = self.tree.who(asked.tid, shared, &self.rules) else {
             self.listener.answer(asked.id, Answer::Go);
             return;

@@ -410,6 +410,13 @@ impl Tree {
         Some(shared.process_index(place))
     }
 
+    /// The table has changed: which of its rules each process has.
+    pub fn take_up(&mut self, rules: &Rules) {
+        for process in self.processes.values_mut().filter(|process| process.announced) {
+            process.rules = rules_for(&rules.plan.rules, rules.patterns(), &process.program, &process.executable);
+        }
+    }
+
     /// Writes a process's record.
     fn announce(&mut self, pid: u32, shared: &Shared, rules: &Rules) {
         let Some(process) = self.processes.get_mut(&pid) else { return };
@@ -506,14 +513,17 @@ impl Thread {
         Thread { pid, counts: Vec::new(), place: None, ordinal, children: 0, threads: 0, making: None }
     }
 
-    /// Its counters, made with its first match.
+    /// Its counters, made with its first match, and those of rules that came later.
     pub fn begin_counting(&mut self, tid: u32, process: &Process, shared: &Shared, rules: &Rules) {
-        if !self.counts.is_empty() {
+        let (known, rules) = (self.counts.len(), rules.plan.rules.len());
+        if known >= rules {
             return;
         }
         let key = lineage::key(process.lineage.hash, self.ordinal.hash);
-        self.place = shared.claim_thread((self.pid, tid), process.image, key);
+        if known == 0 {
+            self.place = shared.claim_thread((self.pid, tid), process.image, key);
+        }
         let new = |rule| Counts { matched: 0, protected: 0, fired: 0, stream: Stream::new(key, rule) };
-        self.counts = (0..rules.plan.rules.len()).map(new).collect();
+        self.counts.extend((known..rules).map(new));
     }
 }
