@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, offset_of};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 pub mod ptrace;
@@ -51,6 +51,23 @@ fn remember_what_was_inherited() {
     for (fd, closed) in (0..).zip(&CLOSED) {
         // SAFETY: F_GETFD only asks whether the descriptor is open.
         closed.store(unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0, Relaxed);
+    }
+}
+
+/// The soft limit of descriptors that was inherited, once it has been raised; 0 before.
+static DESCRIPTORS: AtomicU64 = AtomicU64::new(0);
+
+/// Lets the launcher itself have as many descriptors as it may: it holds some for each process under a filter. What the
+/// target starts with stays as it was.
+pub fn raise_descriptors() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls read or write this structure.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+            DESCRIPTORS.store(limit.rlim_cur, Relaxed);
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
     }
 }
 
@@ -469,6 +486,12 @@ fn put_back() {
             let action: KernelAction = [libc::SIG_IGN, 0, 0, 0];
             let none = std::ptr::null_mut::<KernelAction>();
             libc::syscall(libc::SYS_rt_sigaction, *signal, &raw const action, none, KERNEL_SIGSET);
+        }
+        let descriptors = DESCRIPTORS.load(Relaxed);
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        if descriptors != 0 && libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = descriptors;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
         }
         for (fd, closed) in (0..).zip(&CLOSED) {
             if closed.load(Relaxed) {

@@ -64,6 +64,7 @@ pub use helper::helper;
 pub use reach::{Unreachable, unreachable};
 
 use crate::error::{Context, Failure, Result};
+use crate::sys;
 use chaos_table::rule::Plan;
 use door::Door;
 use heir::Heir;
@@ -86,6 +87,7 @@ impl Engine {
     /// # Errors
     /// When the session cannot be mapped, or no thread can be made.
     pub fn start(session: &File, path: &Path, plan: &Plan) -> Result<Engine> {
+        sys::raise_descriptors();
         let heir = Heir::start(path)?;
         let shared = Arc::new(Shared::map(session).cannot("map the session")?);
         let rules = Arc::new(Rules::new(plan.clone()));

@@ -217,7 +217,7 @@ impl Watching {
     pub fn unseen(&self) {
         for at in bits(self.places) {
             if let Some(seen) = self.common.shared.book().give_up(at) {
-                let why = b"its process was being traced, so that nobody saw how its calls ended";
+                let why = b"its process could not be traced, so that nobody saw how its calls ended";
                 tell_unwatched(&self.common.shared, self.op, seen.rule, seen.index, why);
             }
         }
