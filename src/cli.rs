@@ -181,6 +181,10 @@ pub struct RunArgs {
         ["tables", "faults", "chaos", "rate", "intensity", "lasting", "max_faults", "timeout", "checks", "controls", "log"])]
     pub experiment: Option<PathBuf>,
 
+    /// Print the results of the experiment as JSON
+    #[arg(long, help_heading = "Output", requires = "experiment")]
+    pub json_output: bool,
+
     /// Internal: this is one of several runs
     #[arg(long, value_name = "ROLE", hide = true)]
     pub part: Option<Part>,

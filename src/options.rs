@@ -70,7 +70,10 @@ impl Options {
     pub fn gather(args: &RunArgs) -> Result<Options> {
         let mut table = Table::default();
         let mut warnings = Vec::new();
-        if let Some(environment) = from_env(std::env::vars_os())? {
+        // An experiment says itself what fails.
+        if args.stage.is_none()
+            && let Some(environment) = from_env(std::env::vars_os())?
+        {
             table.merge(environment.table);
         }
         if std::env::var_os(env::LOG).is_some() {

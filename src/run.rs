@@ -136,8 +136,10 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         link_latest(&session.dir);
     }
     meta.root_pid = Some(target.pid());
-    // The run goes on without it; the end writes it again.
-    let _ = session.write_meta(&meta);
+    if args.part.is_none() {
+        // The run goes on without it; the end writes it again.
+        let _ = session.write_meta(&meta);
+    }
     let mut actor = Actor::new(&compiled.plan, start.mono_ns);
     let mut outcome = target.follow(&mut collector, &mut actor, options.timeout, options.wait);
     if let Some(engine) = &engine {
@@ -156,17 +158,15 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     if outcome.crew.take().is_some() {
         outcome.survivors = Crew::end();
     }
-    let counted = finish(&mut session, &mut meta, &mut collector, &outcome, (&image, over_ns))?;
+    let counted = finish(&mut session, &mut meta, &mut collector, &outcome, (&image, over_ns), args.part.is_some())?;
     facts.spoiled = collector.trouble().or(counted.is_none().then_some(SPOILED)).map(str::to_owned);
     facts.unmapped = counted.as_ref().map_or(0, |header| header.unmapped);
     facts.lost_threads = counted.as_ref().map_or(0, |header| header.lost_threads);
     facts.log_limit = collector.limit_reached();
     facts.write(&session.dir)?;
     metrics.map_or(Ok(()), |metrics| metrics.keep(&session.dir))?;
-    if args.part.is_some() && collector.is_drained() && outcome.survivors.is_empty() {
+    if meta.session_file.is_empty() {
         session.forget_file();
-        meta.session_file.clear();
-        session.write_meta(&meta)?;
     }
     print_events(console, &session.dir);
     let source = || Source::find(Some(&session.dir));
@@ -286,11 +286,16 @@ fn finish(
     collector: &mut Collector,
     outcome: &Outcome,
     (image, over_ns): (&[u8], u64),
+    is_part: bool,
 ) -> Result<Option<Header>> {
     let tree = if outcome.survivors.is_empty() { Tree::Gone } else { Tree::Alive };
     collector.drain_to_the_end(tree);
     if outcome.survivors.is_empty() {
         meta.session_file = session.settle();
+        if is_part && collector.is_drained() {
+            // The log has everything, so the mapped file goes once the facts are written.
+            meta.session_file.clear();
+        }
     }
     let file = collector.session();
     let at_ns = file.since_start(over_ns);

@@ -226,7 +226,10 @@ fn the_common_shape_is_taken_as_it_is() {
     assert_eq!((result["status"].as_str(), result["total_faults_fired"].as_u64()), (Some("completed"), Some(1)));
     let seen = &result["observations"][0];
     assert_eq!((seen["component"].as_str(), seen["message"].as_str()), (Some("data"), Some("lost")), "{result:#}");
-    scene.chaos().go(&["run", "--experiment", "run.yaml", "--", "/bin/cat", &file]).ended(122);
+    let done =
+        scene.chaos().go(&["run", "--experiment", "run.yaml", "--json-output", "--", "/bin/cat", &file]).ended(122);
+    let printed: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!((printed[0]["id"].as_str(), printed[0]["failed"].as_u64()), (Some("one"), Some(1)));
     scene.chaos().go(&["report", "--experiment-id", "one", "--gate", "runs=1,crashes=0"]).ended(0);
     let none = scene.chaos().go(&["report", "--experiment-id", "onee"]).ended(125);
     assert!(none.err.contains("did you mean 'one'?"), "{}", none.story());

@@ -188,15 +188,14 @@ fn an_interrupted_experiment_ends_its_targets_and_says_what_it_did() {
             scene.chaos().go(&["experiment", "abort", &out]).ended(0);
         } else if how == "inner" {
             // The launcher of a run is killed: its targets come to the runner. The run is one of nine that has no end.
-            let path = scene.path(&out);
-            let words = path.to_str().unwrap().to_owned();
+            let runner = going.child.id().to_string();
             let inner = fs::read_dir("/proc")
                 .unwrap()
                 .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<i32>().ok());
             let inner = inner.filter(|pid| {
-                fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
-                    String::from_utf8_lossy(&line).replace('\0', " ").contains(&format!("--out {words}/run-3"))
-                })
+                let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(1));
+                parent == Some(runner.as_str())
             });
             for pid in inner {
                 assert!(

@@ -63,6 +63,7 @@ pub fn run_one(args: &RunArgs, out: &mut dyn Write) -> Result<Exit> {
         gates: args.gates.clone(),
         reports: args.reports.clone(),
         quiet: args.quiet,
+        json_output: args.json_output,
         ..HowArgs::default()
     };
     let words = |word: &OsString| {

@@ -12,6 +12,7 @@ use super::results::Results;
 use super::score::{About, Score, Status, Verdict};
 use super::shard::Shard;
 use super::telling::{conclusion, progress};
+use crate::cli::{self, Action, Cli, RunArgs};
 use crate::console::{Console, Level, Tone};
 use crate::error::{Context, Failure, Result};
 use crate::exit_code::Exit;
@@ -24,20 +25,20 @@ use crate::preload;
 use crate::repeat::{derived, waited_for};
 use crate::report::{Report, Wanted};
 use crate::session::META;
+use crate::sys::part::{Ending, Part};
 use chaos_table::decide::combine;
 use chaos_table::env;
+use clap::Parser;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use super::results::abort;
@@ -115,7 +116,7 @@ struct Active {
     name: String,
     number: u64,
     is_control: bool,
-    child: Child,
+    child: Part,
     place: Place,
     ports: Vec<u16>,
 }
@@ -136,6 +137,8 @@ struct Series<'a> {
     score: Score,
     stopped: Option<(Signal, Instant)>,
     began: Instant,
+    /// What each run's launcher is told; a run changes its part.
+    options: RunArgs,
     /// How many calls the rules matched in the controls, the fewest of all.
     matched: BTreeMap<String, u64>,
 }
@@ -181,6 +184,7 @@ impl<'a> Series<'a> {
             score,
             stopped: None,
             began: Instant::now(),
+            options: options(deck)?,
             matched: BTreeMap::new(),
         })
     }
@@ -228,8 +232,10 @@ impl<'a> Series<'a> {
 
     fn start(&mut self, number: u64, is_control: bool) -> Result<()> {
         let deck = self.deck;
-        let (role, all) = if is_control { ("control", deck.controls) } else { ("run", self.plan.runs) };
-        let name = format!("{role}-{number:0width$}", width = all.to_string().len());
+        let (role, all) =
+            if is_control { (cli::Part::Control, deck.controls) } else { (cli::Part::Run, self.plan.runs) };
+        let word = if is_control { "control" } else { "run" };
+        let name = format!("{word}-{number:0width$}", width = all.to_string().len());
         let seed = if is_control { self.plan.seed } else { derived(self.plan.seed, number) };
         let place = Place::make(&self.ground.path().join(&name))?;
         let ports: BTreeMap<String, u16> = ports(deck, &mut self.taken)?;
@@ -246,25 +252,27 @@ impl<'a> Series<'a> {
         let stage = deck.stage(values, self.repeat(seed), place.outputs.clone())?;
         let file = place.root.join("stage.json");
         stage.write(&file)?;
-        let own = std::env::current_exe().cannot("find chaos-exec itself")?;
-        let mut command = Command::new(own);
-        command.args(["run", "--quiet", "--part", role, "--inventory", "--stage"]).arg(&file);
-        command.args(["--seed", &seed.to_string(), "--timeout", &format!("{}ms", deck.deadline.as_millis().max(1))]);
-        command.arg("--out").arg(self.results.dir().join(&name));
-        if let Some(control) = self.results.first_control().filter(|_| !is_control) {
-            command.arg("--control-session").arg(control);
-        }
         let main = stage.targets.iter().find(|target| !target.service).unwrap_or(&stage.targets[0]);
         let shell = if main.command.bare { &["/bin/sh", "-c"][..] } else { &[] };
-        command.arg("--").args(shell).args(&main.command.all);
-        for name in env::PUBLIC {
-            command.env_remove(name);
-        }
-        // A group of its own: a terminal's Ctrl-C comes to the runner alone, which ends the runs in order.
-        command.current_dir(&place.work).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+        let words = shell.iter().copied().chain(main.command.all.iter().map(String::as_str));
+        self.options.command = words.map(OsString::from).collect();
+        self.options.part = Some(role);
+        self.options.stage = Some(file);
+        self.options.faults.seed = Some(seed.to_string());
+        self.options.out = Some(self.results.dir().join(&name));
+        self.options.control_session = self.results.first_control().filter(|_| !is_control);
         let said = std::fs::File::create(place.root.join("said")).cannot("write to the place of a run")?;
-        command.stderr(said);
-        let child = command.spawn().cannot("start a run")?;
+        let child = Part::start(&said, || {
+            let done = std::env::set_current_dir(&place.work)
+                .cannot("go to the place of a run")
+                .and_then(|()| crate::run::run(&self.options));
+            let exit = done.unwrap_or_else(|failure| {
+                Console::new(Level::Quiet).error(&failure);
+                failure.exit
+            });
+            exit.code()
+        });
+        let child = child.cannot("start a run")?;
         self.active.push(Active { name, number, is_control, child, place, ports: ports.into_values().collect() });
         Ok(())
     }
@@ -295,7 +303,7 @@ impl<'a> Series<'a> {
     fn tell_all(&self, signal: Signal) {
         for active in &self.active {
             // It has not been waited for, so the pid is its own.
-            let _ = i32::try_from(active.child.id()).map(|pid| kill(Pid::from_raw(pid), signal));
+            let _ = kill(Pid::from_raw(active.child.pid()), signal);
         }
     }
 
@@ -307,9 +315,9 @@ impl<'a> Series<'a> {
             if let Some(status) = status {
                 let active = self.active.swap_remove(at);
                 self.taken.retain(|port| !active.ports.contains(port));
-                if status.code().is_none() {
+                if status == Ending::Signal {
                     // It could not end what it had started.
-                    end_orphans(&self.active.iter().map(|active| active.child.id()).collect::<Vec<_>>());
+                    end_orphans(&self.active.iter().map(|active| active.child.pid()).collect::<Vec<_>>());
                 }
                 self.take(&active)?;
             } else {
@@ -391,7 +399,7 @@ impl<'a> Series<'a> {
         for active in &mut self.active {
             while matches!(active.child.try_wait(), Ok(None)) {
                 if since.elapsed() > PATIENCE {
-                    let _ = active.child.kill();
+                    let _ = kill(Pid::from_raw(active.child.pid()), Signal::SIGKILL);
                 }
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -424,6 +432,16 @@ impl<'a> Series<'a> {
             None => self.score.exit(ruling.as_ref()),
         };
         Ok(Done { exit, score: self.score, pool: self.pool, sessions, ruling })
+    }
+}
+
+/// The options of a run that all runs have.
+fn options(deck: &Deck) -> Result<RunArgs> {
+    let deadline = format!("{}ms", deck.deadline.as_millis().max(1));
+    let words = ["chaos-exec", "run", "--quiet", "--inventory", "--timeout", &deadline, "--", "target"];
+    match Cli::try_parse_from(words).cannot("describe a run")?.action {
+        Action::Run(args) => Ok(*args),
+        _ => Err(Failure::new("cannot describe a run")),
     }
 }
 
