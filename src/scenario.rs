@@ -207,7 +207,9 @@ mod tests {
             // What it simulates, and what failing means.
             assert!(said.len() > 100 && (said.contains("fails when") || said.contains("must")), "{name}: {said}");
             let harmful = !deck.compiled.plan.rules.is_empty() || text_of(name).contains("${chaos}");
-            assert!(harmful && deck.compiled.warnings.is_empty(), "{name}: {:?}", deck.compiled.warnings);
+            // A rule that only counts is known never to fire.
+            let warnings: Vec<_> = deck.compiled.warnings.iter().filter(|odd| !odd.starts_with("counter-")).collect();
+            assert!(harmful && warnings.is_empty(), "{name}: {warnings:?}");
         }
         assert!(ALIASES.iter().all(|(_, plain)| find(plain).is_ok()));
     }
