@@ -8,7 +8,7 @@ use super::fill::{Filling, Values};
 use super::orphans::end_orphans;
 use super::place::Place;
 use super::plan::Plan;
-use super::results::Results;
+use super::results::{Results, cut_short};
 use super::score::{About, Score, Status, Verdict};
 use super::shard::Shard;
 use super::telling::{conclusion, progress};
@@ -425,6 +425,7 @@ impl<'a> Series<'a> {
             (Ok(()), None) => Status::Completed,
         };
         self.results.write(&self.score)?;
+        self.pool.trouble.extend(cut_short(self.results.dir()));
         let sessions: Vec<PathBuf> = self.results.sessions();
         let report = Report { pool: &self.pool, sessions: &sessions, ruling: ruling.as_ref() };
         reports.into_iter().try_for_each(|wanted| wanted.write(&report))?;
