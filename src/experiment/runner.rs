@@ -5,7 +5,7 @@ use super::counting::{is_harmless, is_or_in_phase, only_counts};
 use super::deck::{Deck, ports};
 use super::export::Export;
 use super::fill::{Filling, Values};
-use super::orphans::end_orphans;
+use super::orphans::{end_orphans, reap_orphans};
 use super::place::Place;
 use super::plan::Plan;
 use super::results::{Results, cut_short};
@@ -326,6 +326,8 @@ impl<'a> Series<'a> {
                 at += 1;
             }
         }
+        let runs: Vec<i32> = self.active.iter().map(|active| active.child.pid()).collect();
+        reap_orphans(&runs);
         Ok(())
     }
 
