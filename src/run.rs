@@ -87,7 +87,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let size = if options.latency { latency::append(&mut image, options.log_size) } else { options.log_size };
     let Files { session: file, log: drained } = session.allocate(&image, size)?;
     let mut meta = describe(&session, &options, &command, &compiled.plan, &work_dir.to_string_lossy())?;
-    session.write_meta(&meta)?;
+    session.write_first_meta(&meta)?;
     // Held until the launcher ends: its death, however it comes, disarms the tree.
     let _armed = sys::hold_mutex(&file).cannot("lock the session")?;
     let engine = way.door.then(|| Engine::start(&file, &session.file, &compiled.plan)).transpose();
