@@ -38,7 +38,9 @@ fn its_examples_do_what_it_says() {
         }
         assert_eq!(language, "sh");
         for line in text.lines() {
-            let code = line.split_once("# exits ").map_or(0, |(_, code)| code.split(',').next().unwrap().trim().parse().unwrap());
+            let code = line
+                .split_once("# exits ")
+                .map_or(0, |(_, code)| code.split(',').next().unwrap().trim().parse().unwrap());
             let done = scene.bare().env("PATH", &path).go(&["/bin/sh", "-c", line]);
             assert_eq!(done.code, code, "{line}: {}", done.story());
             commands += 1;
