@@ -18,13 +18,16 @@ use chaos_table::rule::{TRACK, arm};
 use chaos_table::session::{Header, MAGIC, SIZE_MAX, VERSION};
 use chaos_table::{decide, runtimes};
 use std::ffi::{CStr, c_char, c_int};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Where injection of this process stands.
 #[unsafe(link_section = ".data.chaos_start")]
 static REACHED_MAIN: AtomicBool = AtomicBool::new(false);
 #[unsafe(link_section = ".data.chaos_start")]
 static WAITING: AtomicBool = AtomicBool::new(false);
+/// The image that counts as booting: a fork child is none of its own.
+static COUNTED: AtomicU32 = AtomicU32::new(0);
 /// The program's own main.
 #[unsafe(link_section = ".data.chaos_start")]
 static MAIN: AtomicUsize = AtomicUsize::new(0);
@@ -248,6 +251,10 @@ fn wait_for_sign() {
     {
         word.store(session.planned(Op::IoUringSetup), Ordering::Relaxed);
     }
+    if let Some(session) = session::attached() {
+        session.counter(offset_of!(Header, booting)).fetch_add(1, Ordering::Relaxed);
+        COUNTED.store(tree::me().uid, Ordering::Relaxed);
+    }
     WAITING.store(true, Ordering::Relaxed);
     real::WORDS.store(real::WAITING.pointer(), Ordering::Relaxed);
 }
@@ -261,6 +268,11 @@ pub fn is_waiting() -> bool {
 /// A connect or listen: the user's program is at work.
 pub fn sign() {
     if WAITING.swap(false, Ordering::Relaxed) {
+        if let Some(session) = session::attached()
+            && COUNTED.load(Ordering::Relaxed) == tree::me().uid
+        {
+            session.counter(offset_of!(Header, booting)).fetch_sub(1, Ordering::Relaxed);
+        }
         arm_now();
     }
 }
