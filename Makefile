@@ -5,7 +5,7 @@ CARGO ?= cargo
 BIN = target/release/chaos-exec
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test soak lint fmt bench demo dist install clean
+.PHONY: help setup build test soak slurm lint fmt bench demo dist install clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ test: setup ## run every test
 soak: build ## run large foreign test suites and servers bare and under the shim, and compare (half an hour)
 	@scripts/setup soak
 	nice -n 5 scripts/soak $(BIN) --only "$(ONLY)" --modes "$(MODES)"
+
+# As root, with Debian's slurmctld, slurmd, slurm-client, munge and parallel.
+slurm: build ## share an experiment on a Slurm of this machine alone and by GNU parallel, and merge
+	scripts/slurm-trial $(BIN)
 
 lint: ## formatting, clippy and rustdoc, all with warnings denied
 	$(CARGO) fmt --all --check

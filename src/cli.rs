@@ -1,10 +1,17 @@
 //! The command line.
 
 use crate::experiment::args::ExperimentArgs;
+use crate::experiment::compare::CompareArgs;
+use crate::experiment::inject::InjectArgs;
+use crate::experiment::merge::MergeArgs;
+use crate::load::LoadArgs;
 use crate::scenario::ScenarioArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
+
+/// How to choose faults, read a report, and mend what it finds.
+pub const GUIDE: &str = include_str!("guide.md");
 
 /// Make the world fail under an unmodified program, and see whether it survives.
 #[derive(Debug, Parser)]
@@ -19,6 +26,7 @@ use std::path::PathBuf;
   chaos-exec check -f 'read=EIO@10%'   # what a fault or a table will do, in words
   chaos-exec log                       # every injection of the latest run
   chaos-exec run --help                # more of these
+  chaos-exec help guide                # how to choose rates, read a report, and mend what it finds
 
 Exit codes of run: the target's own; 128+N when signal N ended it; 122 the gate failed; 123 it is
 inconclusive; 124 --timeout passed; 125 chaos-exec itself failed; 126 the command cannot be run;
@@ -51,6 +59,17 @@ pub enum Action {
     Report(ReportArgs),
     /// Steer a run that goes on: arm it, switch injection off and on, add and change rules, mark moments
     Ctl(CtlArgs),
+    /// Let one fault happen in a run that goes on, in the words of other tools
+    Inject(InjectArgs),
+    /// Put the results of shards together, as if one machine had made all runs
+    Merge(MergeArgs),
+    /// Say what got worse between two results, and whether the numbers suffice to say so
+    Compare(CompareArgs),
+    /// Keep processors, memory or the disk busy until it is ended, as the scenarios of pressure do
+    Load(LoadArgs),
+    /// How to choose rates, read a report, mend what it finds, and what to do when nothing happens
+    #[command(long_about = GUIDE, help_template = "{about-with-newline}")]
+    Guide,
     /// Write the shim, for LD_PRELOAD without the launcher
     Shim(ShimArgs),
     /// Print completions for a shell

@@ -105,6 +105,11 @@ impl Collector {
         std::mem::take(&mut self.tally.newcomers)
     }
 
+    /// Marks that were set since this was last asked.
+    pub fn new_marks(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.tally.new_marks)
+    }
+
     /// What is wrong with the session, or with writing its log.
     #[must_use]
     pub fn trouble(&self) -> Option<&str> {

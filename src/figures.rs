@@ -4,6 +4,7 @@
 
 use crate::episode::How;
 use crate::latency::Latencies;
+use crate::metrics::Metrics;
 use crate::outcome::{Failing, Outcome};
 use crate::recoveries::Recoveries;
 use crate::traits::TraitFigures;
@@ -66,6 +67,9 @@ pub struct Figures {
     /// Times to recovery in ns.
     #[serde(skip)]
     pub ttr_ns: Vec<u64>,
+    /// What the program said of itself.
+    #[serde(skip)]
+    pub metrics: Metrics,
 }
 
 impl Figures {
@@ -122,6 +126,7 @@ impl Figures {
         if let Some(more) = &other.latencies {
             self.latencies.get_or_insert_default().add(more);
         }
+        self.metrics.merge(&other.metrics);
     }
 
     /// Episodes that recovered.

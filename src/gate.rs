@@ -3,6 +3,7 @@
 use crate::error::{Failure, Result};
 use crate::figures::{Figures, SMALL, Spread};
 use crate::latency::Pick;
+use crate::metrics::Condition;
 use crate::recoveries::NOT_WATCHED;
 use crate::traits::TraitFigures;
 use chaos_table::nearest;
@@ -146,6 +147,7 @@ struct Clause {
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
     clauses: Vec<Clause>,
+    metrics: Vec<Condition>,
 }
 
 /// What a gate says about a run.
@@ -187,15 +189,19 @@ impl Gate {
     /// # Errors
     /// The first thing that is wrong with them.
     pub fn parse(texts: &[String]) -> Result<Option<Gate>> {
-        let mut clauses = Vec::new();
+        let (mut clauses, mut metrics) = (Vec::new(), Vec::new());
         for clause in texts.iter().flat_map(|text| text.split(',')) {
             let clause = clause.trim();
+            if let Some(condition) = Condition::parse(clause)? {
+                metrics.push(condition);
+                continue;
+            }
             match NAMED.iter().find(|(name, _)| *name == clause) {
                 Some((_, named)) => clauses.extend(named.split(',').map(parse_clause).collect::<Result<Vec<_>>>()?),
                 None => clauses.push(parse_clause(clause)?),
             }
         }
-        Ok((!clauses.is_empty()).then_some(Gate { clauses }))
+        Ok((!clauses.is_empty() || !metrics.is_empty()).then_some(Gate { clauses, metrics }))
     }
 
     /// Whether it asks what the run left in its working directory.
@@ -227,6 +233,13 @@ impl Gate {
                 Some(_) if nothing && !WITHOUT_FAULTS.contains(&clause.figure.0) => {}
                 Some(value) if clause.holds(value) => held.push(clause.said(value, on)),
                 Some(value) => failed.push(format!("{}, wanted {clause}", clause.said(value, on))),
+            }
+        }
+        for condition in &self.metrics {
+            match condition.judge(&on.figures.metrics) {
+                None => open.push(format!("the program said no figure metric.{}", condition.key())),
+                Some((true, said)) => held.push(said),
+                Some((false, said)) => failed.push(said),
             }
         }
         if !failed.is_empty() {

@@ -3,10 +3,12 @@
 use crate::coverage::{Census, Coverage};
 use crate::episode::{Episode, Episodes, Proof};
 use crate::error::Result;
+use crate::experiment::only_counts;
 use crate::facts::{Counted, Ended, Facts, LimitReached};
 use crate::figures::Figures;
 use crate::log_events::{Escape, Event, Events, Injection, Mark, Process};
 use crate::log_reader::Source;
+use crate::metrics::Metrics;
 use crate::outcome::{Crash, Failing, Kill, Outcome, classify, crashes, failing};
 use crate::recoveries::{NOT_WATCHED, Recoveries};
 use crate::session::Meta;
@@ -167,6 +169,9 @@ pub fn judge(source: &Source) -> Result<Judged> {
     for event in events.by_ref() {
         gathering.take(event);
     }
+    if let Some(dir) = source.dir() {
+        gathering.judged.figures.metrics.merge(&Metrics::of_session(dir));
+    }
     let mut judged = gathering.conclude(facts);
     let spoiled = judged.facts.as_ref().and_then(|facts| facts.spoiled.clone());
     judged.damaged = source.trouble.clone().or(spoiled).or_else(|| match events.damaged() {
@@ -228,8 +233,11 @@ impl Gathering {
         }
         let judged = &mut self.judged;
         match event {
-            Event::Told(told) if told.value.is_none() => keep(&mut judged.marks, told.into()),
-            Event::Start(_) | Event::Told(_) => {}
+            Event::Told(told) => match (told.value, &told.name) {
+                (Some(value), Some(name)) => judged.figures.metrics.told(name, value),
+                _ => keep(&mut judged.marks, told.into()),
+            },
+            Event::Start(_) => {}
             Event::Remark(remark) => {
                 if let Some(of) = remark.of {
                     self.episodes.unwatched(of);
@@ -328,6 +336,15 @@ impl Gathering {
             }
         }
         judged.episodes = episodes.into_iter().zip(outcomes).collect();
+        let became = |(episode, outcome): &'_ (Episode, Outcome)| {
+            (episode.resource.clone(), matches!(outcome, Outcome::Recovered { .. }))
+        };
+        let became: Vec<(Option<String>, bool)> = judged.episodes.iter().map(became).collect();
+        judged
+            .figures
+            .metrics
+            .settle(&became.iter().map(|(of, recovered)| (of.as_deref(), *recovered)).collect::<Vec<_>>());
+        judged.trouble.extend(judged.figures.metrics.trouble());
         let counted = facts.as_ref().map_or(counted, |facts| facts.rules.clone());
         let off = judged.meta.as_ref().is_some_and(|meta| meta.table["enabled"] == false);
         for (at, rule) in judged.rules.iter_mut().enumerate().take(labels.len()) {
@@ -335,7 +352,7 @@ impl Gathering {
             // A process that was killed may not have counted its last match.
             rule.matched = counted.matched.max(rule.fired);
             (rule.protected, rule.unsuitable) = (counted.protected, counted.unsuitable);
-            rule.hint = hint(counted, rule.fired, rule.by_launcher).filter(|_| !off);
+            rule.hint = hint(counted, rule.fired, rule.by_launcher).filter(|_| !off && !only_counts(&rule.name));
         }
         judged.verdict(facts, &kills, root);
         judged

@@ -31,10 +31,12 @@ mod judge;
 mod last_calls;
 mod latency;
 mod list;
+mod load;
 mod log;
 mod log_events;
 mod log_format;
 mod log_reader;
+mod metrics;
 mod options;
 mod outcome;
 mod pool;
@@ -95,12 +97,17 @@ fn act(action: Action) -> Result<Exit> {
         Action::Run(args) => return run::run(&args),
         Action::Experiment(args) => return experiment::command::run(&args, out),
         Action::Scenario(args) => return scenario::run(&args, out),
+        Action::Load(args) => return load::run(&args, out),
+        Action::Guide => out.write_all(cli::GUIDE.as_bytes()).cannot("write to stdout")?,
         Action::Check(args) => check::run(&args, out)?,
         Action::Doctor(args) => return doctor::run(&args, out),
         Action::List(args) => list::run(&args, out)?,
         Action::Log(args) => log::run(&args, out)?,
         Action::Report(args) => return report::command::run(&args, out),
         Action::Ctl(args) => ctl::run(&args, out)?,
+        Action::Inject(args) => experiment::inject::run(&args, out)?,
+        Action::Merge(args) => return experiment::merge::run(&args, out),
+        Action::Compare(args) => return experiment::compare::run(&args, out),
         Action::Shim(args) => {
             let doing = format!("write {}", args.output.display());
             session::write_atomically(&args.output, preload::SHIM, 0o755).cannot(doing)?;

@@ -3,7 +3,7 @@
 use crate::cli::{Choice, FaultArgs, Part, RunArgs, Wait};
 use crate::console::Level;
 use crate::error::{Context, Failure, Result};
-use crate::experiment::Stage;
+use crate::experiment::{Stage, counters};
 use crate::gate::Gate;
 use crate::verify::refuse_bad_patterns;
 use chaos_table::checks::CheckKind;
@@ -86,6 +86,8 @@ impl Options {
         if let Some(stage) = &stage {
             table = stage.table.clone();
             table.merge(table_of(&args.faults)?);
+        } else {
+            add_counters(&mut table)?;
         }
         refuse_bad_patterns(&table.checks)?;
         let controls = args.controls.as_deref().map_or(Ok(0), |text| how_often(text, "--controls", 0))?;
@@ -96,8 +98,10 @@ impl Options {
         }
         let has_control = compared.is_some();
         let gate = Gate::parse(&args.gates)?;
-        // A control whose calls are timed has them matched; its rules are muted once they are compiled.
-        if args.part == Some(Part::Survey) || args.part == Some(Part::Control) && !args.latency {
+        // A control whose calls are timed has them matched; its rules are muted once they are compiled. That of an
+        // experiment counts, by rules that never fire.
+        let is_bare = args.part == Some(Part::Survey) || args.part == Some(Part::Control) && !args.latency;
+        if is_bare && stage.is_none() {
             table.enabled = Some(false);
         }
         let seed_is_random = table.seed.is_none();
@@ -131,6 +135,20 @@ impl Options {
             warnings,
         })
     }
+}
+
+/// Rules for the checks that count calls.
+fn add_counters(table: &mut Table) -> Result<()> {
+    let mut added = Vec::new();
+    for (fault, phase) in counters(&table.checks)? {
+        if let Some(phase) = phase {
+            return Err(Failure::new(format!("a check counts calls in the phase {phase}, and a table has none"))
+                .help("leave `phase` out; experiments have phases"));
+        }
+        added.push(fault);
+    }
+    table.faults.extend(added);
+    Ok(())
 }
 
 /// The log on disk when no option says otherwise: a fault in a busy loop writes that much within seconds.
@@ -223,7 +241,10 @@ fn how_often(text: &str, option: &str, least: u64) -> Result<u64> {
 }
 
 /// A size such as 8MB, thousands as in the fault table, for an option, within a range; `range` says it in words.
-fn size(text: &str, option: &str, smallest: u64, largest: u64, range: &str) -> Result<u64> {
+///
+/// # Errors
+/// When it is none, or out of range.
+pub fn size(text: &str, option: &str, smallest: u64, largest: u64, range: &str) -> Result<u64> {
     let wrong = |why: &str| {
         Failure::new(format!("{option}: {why}: '{text}'"))
             .help(format!("a size from {range}, for example {option} 16MB"))

@@ -7,6 +7,7 @@ use crate::command::Command as Target;
 use crate::console::{Console, Tone};
 use crate::error::{Context, Failure, Result, plain};
 use crate::exit_code::Exit;
+use crate::experiment::only_counts;
 use crate::facts::Ended;
 use crate::gate::percent;
 use crate::judge::judge;
@@ -48,7 +49,8 @@ pub fn run(args: &RunArgs, options: &Options, console: Console) -> Result<Exit> 
     let compiled = compile(&options.table, &Place { work_dir: &work_dir, seed: options.seed })?;
     let reports = args.reports.iter().map(|path| Wanted::create(path, "--report")).collect::<Result<Vec<_>>>()?;
     crate::evidence::refuse_bad_place(options.evidence.as_deref())?;
-    options.warnings.iter().chain(&compiled.warnings).for_each(|warning| console.warning(warning));
+    let warnings = compiled.warnings.iter().filter(|warning| !only_counts(warning));
+    options.warnings.iter().chain(warnings).for_each(|warning| console.warning(warning));
     choose(options.engine, &command.program)?.warnings.iter().for_each(|why| console.warning(why));
 
     let dir = new_dir(options.out.as_deref())?;

@@ -12,13 +12,14 @@ use crate::engine::{self, Engine};
 use crate::error::{Context, Failure, Result};
 use crate::evidence;
 use crate::exit_code::Exit;
-use crate::experiment::{Crew, Ground};
+use crate::experiment::{Crew, Ground, only_counts};
 use crate::gate::Ruling;
 use crate::judge::judge;
 use crate::last_calls::LastCalls;
 use crate::log::Output;
 use crate::log_events::Events;
 use crate::log_reader::Source;
+use crate::metrics::Sink;
 use crate::options::{Options, level_of};
 use crate::pool::Pool;
 use crate::preload;
@@ -56,6 +57,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     }
     let console = Console::new(level_of(args));
     let options = Options::gather(args)?;
+    let metrics = options.stage.as_ref().map(|stage| Sink::new(stage.metrics())).or_else(Sink::of_environment);
     if repeat::asked_for(&options) {
         return repeat::run(args, &options, console);
     }
@@ -160,6 +162,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     facts.lost_threads = counted.as_ref().map_or(0, |header| header.lost_threads);
     facts.log_limit = collector.limit_reached();
     facts.write(&session.dir)?;
+    metrics.map_or(Ok(()), |metrics| metrics.keep(&session.dir))?;
     if args.part.is_some() && collector.is_drained() && outcome.survivors.is_empty() {
         session.forget_file();
         meta.session_file.clear();
@@ -188,7 +191,8 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
 
 /// What the user should know before the target starts.
 fn announce(console: Console, options: &Options, way: &Way, compiled: &Compiled) {
-    for warning in options.warnings.iter().chain(&compiled.warnings).chain(&way.warnings) {
+    let compiled_warnings = compiled.warnings.iter().filter(|warning| !only_counts(warning));
+    for warning in options.warnings.iter().chain(compiled_warnings).chain(&way.warnings) {
         console.warning(warning);
     }
     if way.filtered {

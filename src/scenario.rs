@@ -1,12 +1,16 @@
 //! `chaos-exec scenario`: the library of experiments that need nothing but a command. Each is an ordinary experiment file
 //! in `src/scenarios/`, which `show` prints and a user may copy and change.
 
+mod compose;
+
 use crate::error::{Context, Failure, Result};
 use crate::exit_code::Exit;
 use crate::experiment::args::HowArgs;
 use crate::experiment::{Deck, Text, run_all};
+use crate::options::quoted;
 use chaos_table::nearest;
 use clap::{Args, Subcommand, ValueHint};
+use compose::{Changes, faults_of};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
@@ -21,21 +25,25 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    "kill-9-recovery" "spawn-failures" "freeze-past-lease"
-    "lease-expiry" "delayed-recovery"
+    "kill-9-recovery" "crash-half-way" "graceful-restart" "ungraceful-restart" "crash-during-request" "cascade"
+    "freeze-past-lease" "spawn-failures" "oom-kill"
+    "lease-expiry" "delayed-recovery" "recovery-sweep"
     "connect-refused" "connect-timeout" "dns-failure" "latency-100ms" "latency-1s" "latency-5s" "drop-mid-request"
-    "truncated-reply" "intermittent" "handoff-corruption"
-    "disk-full" "disk-slow" "disk-errors" "short-writes" "torn-writes" "lying-fsync"
-    "allocation-failure"
+    "truncated-reply" "intermittent" "partition" "timeout-after-handoff" "handoff-corruption"
+    "disk-full" "disk-slow" "disk-errors" "short-writes" "torn-writes" "lying-fsync" "concurrent-writers"
+    "slow-replies-1s" "slow-replies-5s" "slow-replies-10s" "cache-load" "tool-replay" "mixed-results" "fail-fast" "fallback"
+    "retry" "timeout" "circuit-breaker" "rate-limiter"
+    "allocation-failure" "memory-limit" "memory-pressure" "cpu-pressure" "disk-pressure"
     "storm"
 }
 
 /// Other names.
-const ALIASES: [(&str, &str); 4] = [
+const ALIASES: [(&str, &str); 5] = [
     ("ProductCrashMidUpload", "kill-9-recovery"),
-    ("MarketingTimeout", "connect-timeout"),
+    ("MarketingTimeout", "timeout-after-handoff"),
     ("HandoffCorruption", "handoff-corruption"),
     ("DelayedRecovery", "delayed-recovery"),
+    ("CascadeFailure", "cascade"),
 ];
 
 /// `chaos-exec scenario`
@@ -43,9 +51,11 @@ const ALIASES: [(&str, &str); 4] = [
 #[command(after_help = "Examples:
   chaos-exec scenario list
   chaos-exec scenario show kill-9-recovery > kill.yaml    # to change it, then `experiment run kill.yaml -- CMD`
-  chaos-exec scenario run kill-9-recovery disk-full --runs 20 -- python3 agent.py
+  chaos-exec scenario run kill-9-recovery disk-full --runs 20 --check 'file path=out.json is=json' -- python3 agent.py
+  chaos-exec scenario run cascade --on shop.yaml          # on the targets of an experiment file, which has no table
+  chaos-exec scenario run storm --each -- ./agent         # each of its faults alone, then all together
 
-Each run gets a copy of the working directory. Exit codes as for `experiment run`.")]
+A fault of a scenario alone is NAME.FAULT, such as storm.refused. Each run gets a copy of the working directory. Exit codes as for `experiment run`.")]
 pub struct ScenarioArgs {
     /// What to do
     #[command(subcommand)]
@@ -74,7 +84,7 @@ pub enum Order {
 /// `chaos-exec scenario run`
 #[derive(Debug, Args)]
 pub struct RunScenarioArgs {
-    /// Their names
+    /// Their names; NAME.FAULT is one fault of it alone
     #[arg(value_name = "NAME", required_unless_present = "all")]
     pub names: Vec<String>,
 
@@ -82,12 +92,24 @@ pub struct RunScenarioArgs {
     #[arg(long, conflicts_with = "names")]
     pub all: bool,
 
+    /// First each of its faults alone, then all together
+    #[arg(long)]
+    pub each: bool,
+
+    /// On the targets of this experiment file, with its checks beside those of the scenario
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub on: Option<PathBuf>,
+
+    /// What else must be true, such as 'file path=out.json is=json'
+    #[arg(long = "check", value_name = "CHECK")]
+    pub checks: Vec<String>,
+
     /// How they are run.
     #[command(flatten)]
     pub how: HowArgs,
 
-    /// The program and its arguments
-    #[arg(last = true, required = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    /// The program and its arguments; with --on the words that stand for ${command} in the file
+    #[arg(last = true, required_unless_present = "on", value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<String>,
 }
 
@@ -99,19 +121,37 @@ pub fn run(args: &ScenarioArgs, out: &mut dyn Write) -> Result<Exit> {
     let text = match &args.order {
         Order::List { json_output } => list(*json_output)?,
         Order::Show { name } => find(name)?.1.to_owned(),
-        Order::Run(args) => {
-            let names = args.names.iter().map(String::as_str);
-            let all = SCENARIOS.iter().map(|(name, _)| *name).filter(|_| args.all);
-            let decks = names.chain(all).map(|name| deck(name, &args.command)).collect::<Result<Vec<_>>>()?;
-            return run_all(&decks, &args.how, &|deck| format!("scenario run {}", deck.id), out);
-        }
+        Order::Run(args) => return run_scenarios(args, out),
     };
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).cannot("write to stdout")?;
     Ok(Exit::Target(0))
 }
 
+fn run_scenarios(args: &RunScenarioArgs, out: &mut dyn Write) -> Result<Exit> {
+    let names = args.names.iter().map(String::as_str);
+    let all = SCENARIOS.iter().map(|(name, _)| *name).filter(|_| args.all);
+    let on = args.on.as_deref().map(Text::read).transpose()?;
+    let mut decks = Vec::new();
+    for name in names.chain(all) {
+        let (name, only) = name.split_once('.').map_or((name, None), |(name, only)| (name, Some(only)));
+        let scenario = text(name)?;
+        let alone = if args.each && only.is_none() { faults_of(&scenario)? } else { Vec::new() };
+        // Of a single fault there is nothing more to see alone.
+        let alone = alone.iter().filter(|_| alone.len() > 1).map(|fault| Some(fault.as_str()));
+        for only in alone.chain([only]) {
+            let changes = Changes { on: on.as_ref(), checks: &args.checks, only };
+            decks.push(Deck::of(changes.apply(scenario.clone())?, &args.command)?);
+        }
+    }
+    let option = |name: &str, value: &std::ffi::OsStr| format!(" {name} {}", quoted(value).to_string_lossy());
+    let on = args.on.iter().map(|on| option("--on", on.as_os_str()));
+    let more: String = on.chain(args.checks.iter().map(|check| option("--check", check.as_ref()))).collect();
+    run_all(&decks, &args.how, &|deck| format!("scenario run {}{more}", deck.id), out)
+}
+
 fn find(name: &str) -> Result<(&'static str, &'static str)> {
-    let plain = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, plain)| plain);
+    let alias = ALIASES.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name));
+    let plain = alias.map_or(name, |(_, plain)| plain);
     SCENARIOS.iter().find(|(known, _)| *known == plain).copied().ok_or_else(|| {
         let known = SCENARIOS.iter().map(|(name, _)| *name).chain(ALIASES.iter().map(|(alias, _)| *alias));
         let near = nearest(name, known).map(|near| format!("did you mean {near}?"));
@@ -120,10 +160,14 @@ fn find(name: &str) -> Result<(&'static str, &'static str)> {
     })
 }
 
-fn deck(name: &str, command: &[String]) -> Result<Deck> {
+/// A scenario as if it lay in the working directory, which its runs get copies of.
+fn text(name: &str) -> Result<Text> {
     let (name, text) = find(name)?;
-    // As if it lay in the working directory, which its runs get copies of.
-    Deck::of(Text { path: PathBuf::from(format!("{name}.yaml")), text: text.to_owned() }, command)
+    Ok(Text { path: PathBuf::from(format!("{name}.yaml")), text: text.to_owned() })
+}
+
+fn deck(name: &str, command: &[String]) -> Result<Deck> {
+    Deck::of(text(name)?, command)
 }
 
 fn list(as_json: bool) -> Result<String> {
@@ -144,6 +188,10 @@ fn list(as_json: bool) -> Result<String> {
 mod tests {
     use super::*;
 
+    fn text_of(name: &str) -> &'static str {
+        find(name).unwrap().1
+    }
+
     #[test]
     fn every_scenario_is_an_experiment_that_says_what_it_is() {
         let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/scenarios")).unwrap();
@@ -158,11 +206,8 @@ mod tests {
             assert!(deck.id == *name && deck.experiment.name.is_some(), "{name}");
             // What it simulates, and what failing means.
             assert!(said.len() > 100 && (said.contains("fails when") || said.contains("must")), "{name}: {said}");
-            assert!(
-                !deck.compiled.plan.rules.is_empty() && deck.compiled.warnings.is_empty(),
-                "{name}: {:?}",
-                deck.compiled.warnings
-            );
+            let harmful = !deck.compiled.plan.rules.is_empty() || text_of(name).contains("${chaos}");
+            assert!(harmful && deck.compiled.warnings.is_empty(), "{name}: {:?}", deck.compiled.warnings);
         }
         assert!(ALIASES.iter().all(|(_, plain)| find(plain).is_ok()));
     }

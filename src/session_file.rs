@@ -15,6 +15,8 @@ use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+/// Bytes of counters that are read at once.
+const COUNTERS_AT_ONCE: usize = 1 << 16;
 /// Letters of a rule's name or label that are shown.
 const MAX_NAME: usize = 200;
 
@@ -315,17 +317,24 @@ impl SessionFile {
             sums.push(RuleCounters { matched: tree.matched, protected: tree.protected, unsuitable: tree.unsuitable });
         }
         let stride = layout.thread_stride as usize;
-        let mut slot = vec![0u8; stride];
-        for thread in 0..u64::from(layout.thread_room) {
-            self.file.read_exact_at(&mut slot, u64::from(layout.threads) + thread * stride as u64)?;
-            let (head, counters) = slot.split_at(size_of::<ThreadSlot>());
-            if bytemuck::pod_read_unaligned::<ThreadSlot>(head).state == slot_state::FREE {
-                continue;
-            }
-            for (sum, bytes) in sums.iter_mut().zip(counters.chunks_exact(size_of::<ThreadCounters>())) {
-                let thread: ThreadCounters = bytemuck::pod_read_unaligned(bytes);
-                sum.matched = sum.matched.saturating_add(thread.matched);
-                sum.protected = sum.protected.saturating_add(u64::from(thread.protected));
+        let all = layout.thread_room as usize * stride;
+        // Many at once: there are more than a thousand, and most are free.
+        let mut slots = vec![0u8; (COUNTERS_AT_ONCE / stride).max(1) * stride];
+        let mut at = 0;
+        while at < all {
+            let part = &mut slots[..(all - at).min((COUNTERS_AT_ONCE / stride).max(1) * stride)];
+            self.file.read_exact_at(part, u64::from(layout.threads) + at as u64)?;
+            at += part.len();
+            for slot in part.chunks_exact(stride) {
+                let (head, counters) = slot.split_at(size_of::<ThreadSlot>());
+                if bytemuck::pod_read_unaligned::<ThreadSlot>(head).state == slot_state::FREE {
+                    continue;
+                }
+                for (sum, bytes) in sums.iter_mut().zip(counters.chunks_exact(size_of::<ThreadCounters>())) {
+                    let thread: ThreadCounters = bytemuck::pod_read_unaligned(bytes);
+                    sum.matched = sum.matched.saturating_add(thread.matched);
+                    sum.protected = sum.protected.saturating_add(u64::from(thread.protected));
+                }
             }
         }
         Ok(sums)

@@ -1,6 +1,7 @@
 //! What a run says on stderr when it is over.
 
 use crate::console::{Console, Level, Tone};
+use crate::experiment::only_counts;
 use crate::facts::{Counted, LimitReached};
 use crate::figures::{Figures, Spread};
 use crate::gate::{Ruling, duration, percent};
@@ -107,20 +108,22 @@ impl Summary<'_> {
                 line += &format!(", {count} {what}");
             }
         }
-        match hint(Counted::from(counters), fired, label.by_launcher).filter(|_| !self.disabled) {
+        let wanted = !self.disabled && !only_counts(&label.name);
+        match hint(Counted::from(counters), fired, label.by_launcher).filter(|_| wanted) {
             Some(hint) => (Tone::Loud, format!("{line} - {hint}")),
             None => (Tone::Plain, line),
         }
     }
 
     fn warn(&self, console: Console, fired: u64) {
+        let harmless = self.labels.iter().all(|label| only_counts(&label.name));
         if !self.attached {
             console.say(Tone::Loud, "THE SHIM NEVER CAME UP in the target, so nothing could be injected");
         } else if self.disabled {
             console.say(Tone::Loud, "injection was switched off: `enabled: false` or CHAOS_ENABLED");
-        } else if fired == 0 && !self.labels.is_empty() {
+        } else if fired == 0 && !harmless {
             console.say(Tone::Loud, "NOTHING FIRED: this run says nothing about how the program copes with faults");
-        } else if self.labels.is_empty() {
+        } else if harmless {
             console.say(Tone::Loud, "the fault table is empty: nothing was to be injected");
         }
         let coverage = self.tally.census.coverage();

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Different escapes that are remembered for the summary; the log has them all.
 const MAX_ESCAPES: usize = 64;
+/// Marks that are kept for who asks for them.
+const MAX_MARKS: usize = 1024;
 
 /// What has been collected so far.
 #[derive(Clone, Debug)]
@@ -19,6 +21,8 @@ pub struct Tally {
     pub processes: HashMap<u32, (u32, String)>,
     /// pid and name of those that nobody has asked for yet.
     pub newcomers: Vec<(u32, String)>,
+    /// Marks that nobody has asked for yet, the first of them.
+    pub new_marks: Vec<String>,
     /// (reason, program) and how often.
     pub escapes: BTreeMap<(String, String), u64>,
     /// Which engine had whom.
@@ -38,6 +42,7 @@ impl Tally {
             delivered: [0; MAX_RULES],
             processes: HashMap::new(),
             newcomers: Vec::new(),
+            new_marks: Vec::new(),
             escapes: BTreeMap::new(),
             census: Census::default(),
             escape_count: 0,
@@ -88,6 +93,9 @@ impl Tally {
                 if self.escapes.len() < MAX_ESCAPES || self.escapes.contains_key(&key) {
                     *self.escapes.entry(key).or_default() += 1;
                 }
+            }
+            kind::MARK if self.new_marks.len() < MAX_MARKS => {
+                self.new_marks.push(String::from_utf8_lossy(text).into_owned());
             }
             // UNSUITABLE is counted in the session; what no build writes is not counted at all.
             _ => {}

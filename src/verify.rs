@@ -42,6 +42,8 @@ pub struct Left<'a> {
     pub control: Option<&'a Path>,
     /// Its own session, when it is a control itself.
     pub as_control: Option<&'a Path>,
+    /// The rules, and how many calls each has matched.
+    pub counted: &'a [(String, u64)],
 }
 
 impl<'a> Left<'a> {
@@ -58,6 +60,7 @@ impl<'a> Left<'a> {
             health: &[],
             control: None,
             as_control: None,
+            counted: &[],
         }
     }
 }
@@ -131,7 +134,14 @@ fn patiently(check: &Check, look: impl Fn() -> Found) -> Found {
     // What is over does not change any more.
     let settled = matches!(
         check.check,
-        Some(CheckKind::Exit | CheckKind::Stdout | CheckKind::Stderr | CheckKind::Http | CheckKind::Tcp)
+        Some(
+            CheckKind::Exit
+                | CheckKind::Stdout
+                | CheckKind::Stderr
+                | CheckKind::Http
+                | CheckKind::Tcp
+                | CheckKind::Calls
+        )
     );
     let within = check.within.map(|within| Duration::from_nanos(within.0.0)).filter(|_| !settled);
     let start = Instant::now();
@@ -161,8 +171,18 @@ fn look(at: usize, check: &Check, left: &Left) -> Found {
             let away = check.within.map_or(probe::AWAY, |within| Duration::from_nanos(within.0.0));
             probe::judge(&streaks, away, left.end_ns)
         }
+        Some(CheckKind::Calls) => calls(at, check, left.counted),
         None => Err("it says not what it looks at".into()),
     }
+}
+
+fn calls(at: usize, check: &Check, counted: &[(String, u64)]) -> Found {
+    let (Some(HowMany { first, last }), Some(count)) = (check.how_many(), crate::experiment::counted(at, counted))
+    else {
+        return Err("nobody counted them".into());
+    };
+    let seen = if count == 1 { "1 call".to_owned() } else { format!("{count} calls") };
+    if (first..=last).contains(&count) { Ok(seen) } else { Err(format!("there were {seen}")) }
 }
 
 /// What does not change after the end had to be true by then.

@@ -15,6 +15,7 @@ use crate::probe::Probes;
 use crate::process::Outcome;
 use crate::scene::TAIL;
 use crate::session::Session;
+use crate::session_file::{RuleCounters, RuleLabel};
 use crate::verify::{Left, captures, expected, verify};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -122,6 +123,12 @@ impl<'a> Witness<'a> {
         let of = |wanted: Stream| captured.iter().find(|(stream, _)| *stream == wanted).map(|(_, captured)| captured);
         let checks = &self.options.table.checks;
         let expected = expected(checks);
+        let labels = collector.session().labels().unwrap_or_default();
+        let counters = collector.session().counters(labels.len()).unwrap_or_default();
+        let total = |(label, counters): (&RuleLabel, &RuleCounters)| {
+            (label.name.clone(), counters.matched.saturating_add(counters.protected))
+        };
+        let counted: Vec<(String, u64)> = labels.iter().zip(&counters).map(total).collect();
         let left = Left {
             root: outcome.root,
             expected: &expected,
@@ -132,10 +139,9 @@ impl<'a> Witness<'a> {
             health: &health,
             control: self.control,
             as_control: self.is_control.then_some(session.dir.as_path()),
+            counted: &counted,
         };
         let checked = if setup.is_some() { Vec::new() } else { verify(checks, &left) };
-        let rules = collector.session().labels().map_or(0, |labels| labels.len());
-        let counters = collector.session().counters(rules).unwrap_or_default();
         let fine = matches!(outcome.root, Ended::Exit(code) if expected.contains(&code))
             && outcome.deaths.is_empty()
             && checked.iter().all(|check| check.passed);

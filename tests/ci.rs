@@ -201,3 +201,64 @@ fn what_the_script_cannot_use_is_one_error() {
         assert!(!scene.path("started").exists(), "{args:?}");
     }
 }
+
+/// Runs commands of a file for shards, with what stands for this machine in them.
+fn shell(scene: &Scene, run: &str, variables: &[(&str, &str)]) -> Output {
+    let run = run.replace("target/release/chaos-exec", CHAOS).replace("/results", &scene.text("results"));
+    let run = if run.starts_with("chaos-exec ") { run.replacen("chaos-exec", CHAOS, 1) } else { run };
+    let mut command = Command::new("bash");
+    command.args(["-e", "-c", &run]).current_dir(scene.path("")).env("XDG_STATE_HOME", scene.path("state"));
+    command.envs(variables.iter().copied()).output().unwrap()
+}
+
+#[test]
+fn shards_of_github_kubernetes_and_slurm_come_together() {
+    let workflow = yaml("github-shards.yml");
+    let job = yaml("kubernetes.yaml");
+    let steps = |job: &str| workflow["jobs"][job]["steps"].as_array().unwrap().clone();
+    let step = |job: &str, name: &str| {
+        let steps = steps(job);
+        let found = steps.iter().find(|step| step["name"] == name).unwrap_or_else(|| panic!("no step {name}"));
+        found["run"].as_str().unwrap().replace("--runs 100", "--runs 8")
+    };
+    let pod = &job["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(job["spec"]["completionMode"], "Indexed");
+    assert_eq!(pod["env"][0]["value"].as_str().unwrap(), job["spec"]["completions"].to_string());
+    let kubernetes = pod["args"][0].as_str().unwrap().replace("--runs 100", "--runs 8");
+    let slurm = format!("{ROOT}/scripts/ci/slurm.sh shop.yaml slurm --runs 8 --seed 42");
+
+    let scene = Scene::new();
+    scene.write(
+        "shop.yaml",
+        "targets: [{command: 'head -c 9 data > copy || head -c 9 data > copy'}]\nfiles: {data: {text: xyz}}\n\
+         table: {faults: [{fault: error, calls: read, path: data, process: head, errno: EIO, rate: 50%}]}\n",
+    );
+    fs::create_dir(scene.path("results")).unwrap();
+    let base = [("EXPERIMENT", "shop.yaml"), ("GITHUB_RUN_NUMBER", "42"), ("CHAOS", CHAOS)];
+    let shards = workflow["jobs"]["shard"]["strategy"]["matrix"]["shard"].as_array().unwrap();
+    for shard in shards {
+        let (number, index) = (shard.to_string(), (shard.as_u64().unwrap() - 1).to_string());
+        let run = step("shard", "Runs").replace("${{ matrix.shard }}", &number);
+        let done = shell(&scene, &run, &base);
+        assert!(done.status.success(), "{run}: {}", said(&done));
+        let pods = [("JOB_COMPLETION_INDEX", index.as_str()), ("JOB_COMPLETIONS", "4")];
+        let done = shell(&scene, &kubernetes, &[&base[..], &pods].concat());
+        assert!(matches!(done.status.code(), Some(0 | 122)), "{kubernetes}: {}", said(&done));
+        let task =
+            [("SLURM_ARRAY_TASK_ID", number.as_str()), ("SLURM_ARRAY_TASK_MIN", "1"), ("SLURM_ARRAY_TASK_COUNT", "4")];
+        let done = shell(&scene, &slurm, &[&base[..], &task].concat());
+        assert!(matches!(done.status.code(), Some(0 | 122)), "{slurm}: {}", said(&done));
+    }
+    let merge = step("merge", "Merge").replace("shards/shard-*", "shard-*");
+    let merged = |run: &str, out: &str| {
+        let done = shell(&scene, run, &base);
+        assert!(matches!(done.status.code(), Some(0 | 122)), "{run}: {}", said(&done));
+        let score: Value = serde_json::from_slice(&scene.read(&format!("{out}/experiment.json"))).unwrap();
+        ["passed", "failed", "inconclusive", "total_faults_fired"].map(|key| score[key].as_u64().unwrap())
+    };
+    let github = merged(&merge, "all");
+    assert!(github[..3].iter().sum::<u64>() == 8 && github[1] > 0, "{github:?}");
+    assert!(scene.path("chaos.html").exists() && scene.path("chaos").is_dir());
+    assert_eq!(merged("chaos-exec merge /results/shard-* --out kubernetes", "kubernetes"), github);
+    assert_eq!(merged("chaos-exec merge slurm/shard-* --out slurm-all", "slurm-all"), github);
+}

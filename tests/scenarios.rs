@@ -24,15 +24,25 @@ fn the_library_is_listed_and_each_file_is_an_experiment() {
     }
     let alias = scene.chaos().go(&["scenario", "show", "ProductCrashMidUpload"]).ended(0);
     assert!(alias.out.starts_with("id: kill-9-recovery\n"), "{}", alias.story());
+    let alias = scene.chaos().go(&["scenario", "show", "cascadefailure"]).ended(0);
+    assert!(alias.out.starts_with("id: cascade\n"), "{}", alias.story());
 }
 
 #[test]
 fn what_is_wrong_is_said_before_anything_starts() {
     let scene = Scene::new();
+    scene.write("table.yaml", "targets: [{command: ls}]\ntable: {faults: [dns]}\n");
     for (words, message) in [
         (&["show", "kill9-recovery"][..], "did you mean kill-9-recovery?"),
         (&["show", "banana"], "`chaos-exec scenario list`"),
         (&["run", "disk-ful", "--", "ls"], "did you mean disk-full?"),
+        (&["show", "CascadeFailur"], "did you mean CascadeFailure?"),
+        (&["run", "storm.refusd", "--", "ls"], "did you mean storm.refused?"),
+        (&["run", "storm.", "--", "ls"], "it has refused, late"),
+        (&["run", "disk-full", "--on", "no.yaml"], "no.yaml"),
+        (&["run", "disk-full", "--on", "table.yaml"], "`table` is given"),
+        (&["run", "disk-full", "--check", "fil path=a", "--", "ls"], "did you mean"),
+        (&["run", "disk-full", "--all", "--", "ls"], "--all"),
         (&["run", "disk-full"], "CMD"),
         (&["run", "--", "ls"], "NAME"),
         (&["run", "disk-full", "--runs", "0", "--", "ls"], "no number of runs"),
@@ -68,26 +78,191 @@ fn a_careful_database_survives_being_killed_and_torn() {
     assert!(!scene.path("a.db").exists(), "runs work on copies");
 }
 
-#[test]
-fn short_writes_tell_a_careful_writer_from_a_careless_one() {
+/// Scenarios with the kind of twin in `tests/twins/twin.py` that they tell apart, and what the bad one is found out by.
+/// Those of the second list take long.
+const QUICK: [(&str, &str, &str); 32] = [
+    ("kill-9-recovery", "writer", "exit 1"),
+    ("crash-half-way", "writer", "exit 1"),
+    ("graceful-restart", "graceful", "exit 1"),
+    ("crash-during-request", "requests", "exit 1"),
+    ("cascade", "writer", "exit 1"),
+    ("spawn-failures", "spawner", "exit 1"),
+    ("oom-kill", "heavy", "exit 1"),
+    ("lease-expiry", "leases", "exit 1"),
+    ("delayed-recovery", "beating", "exit 1"),
+    ("connect-refused", "client", "exit 1"),
+    ("dns-failure", "names", "exit 1"),
+    ("latency-100ms", "patient", "exit 1"),
+    ("drop-mid-request", "client", "exit 1"),
+    ("truncated-reply", "careless", "exit 1"),
+    ("timeout-after-handoff", "client", "exit 1"),
+    ("handoff-corruption", "handoff", "exit 1"),
+    ("disk-full", "log", "exit 1"),
+    ("disk-slow", "slow-disk", "exit 1"),
+    ("disk-errors", "disk", "exit 1"),
+    ("short-writes", "short", "exit 1"),
+    ("torn-writes", "writer", "exit 1"),
+    ("lying-fsync", "writer", "exit 1"),
+    ("concurrent-writers", "together", "exit 1"),
+    ("cache-load", "cache", "exit 1"),
+    ("tool-replay", "replay", "exit 1"),
+    ("mixed-results", "mixed", "SIGABRT"),
+    ("fallback", "fallback", "exit 1"),
+    ("retry", "paced", "traits.unpaced"),
+    ("rate-limiter", "limiter", "traits.rate"),
+    ("allocation-failure", "allocate", "exit 1"),
+    ("memory-limit", "large", "exit 1"),
+    ("memory-pressure", "beside", "exit 1"),
+];
+const SLOW: [(&str, &str, &str); 16] = [
+    ("ungraceful-restart", "slow-writer", "exit 1"),
+    ("freeze-past-lease", "fenced", "exit 1"),
+    ("recovery-sweep", "sweep", "longer than 6s"),
+    ("connect-timeout", "client", "exit 1"),
+    ("intermittent", "slow-client", "exit 1"),
+    ("partition", "slow-client", "exit 1"),
+    ("latency-1s", "patient", "exit 1"),
+    ("latency-5s", "patient", "exit 1"),
+    ("slow-replies-1s", "patient", "exit 1"),
+    ("slow-replies-5s", "patient", "exit 1"),
+    ("slow-replies-10s", "patient", "exit 1"),
+    ("fail-fast", "fail-fast", "it still ran"),
+    ("timeout", "impatient", "longer than 12s"),
+    ("circuit-breaker", "breaker", "traits.breakers"),
+    ("cpu-pressure", "busy", "exit 1"),
+    ("disk-pressure", "beside", "exit 1"),
+];
+
+/// What is wrong with how a scenario judges a twin.
+fn misjudged((name, kind, why): (&str, &str, &str), good: bool) -> Option<String> {
     let scene = Scene::new();
-    let careless = "import os\nfor i in range(30):\n    fd = os.open('out', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)\n    os.write(fd, b'x' * 1000); os.close(fd)\n    if os.path.getsize('out') != 1000: exit(9)\n";
-    let careful = careless.replace(
-        "os.write(fd, b'x' * 1000)",
-        "left = b'x' * 1000\n    while left: left = left[os.write(fd, left):]\n    0",
-    );
-    scene.write("careless.py", careless);
-    scene.write("careful.py", careful);
-    let run = |which: &str, code: i32| {
-        let script = format!("{which}.py");
-        let words =
-            ["scenario", "run", "short-writes", "--runs", "3", "--seed", "1", "--out", which, "--", &python(), &script];
-        let done = scene.chaos().go(&words).ended(code);
-        let result = score(&scene, which);
-        assert!(result["total_faults_fired"].as_u64() > Some(0), "{}", done.story());
-        result
+    std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/twins/twin.py"), scene.path("twin.py")).unwrap();
+    let which = if good { "good" } else { "bad" };
+    let run = ["scenario", "run", name, "--runs", "2", "--jobs", "2", "--seed", "5", "--out", "results"];
+    let done = scene.chaos().words(&run).go(&["--", &python(), "twin.py", kind, which]);
+    let result = score(&scene, "results");
+    let reasons = format!("{} {}", result["odd"], result["gate"]);
+    let right = match good {
+        true => done.code == 0 && result["passed"] == 2,
+        false => done.code == 122 && reasons.contains(why),
     };
-    assert_eq!(run("careful", 0)["passed"], 3);
-    let result = run("careless", 122);
-    assert!(result["failed"] == 3 && result["odd"][0]["why"].as_str().unwrap().contains("exit 9"), "{result:#}");
+    // Pressure is no fault.
+    let hit = result["total_faults_fired"].as_u64() > Some(0) || name.ends_with("-pressure");
+    (!right || !hit).then(|| format!("{name} {kind} {which}: {}\n{result:#}", done.story()))
+}
+
+/// Four at a time: most of them wait for most of their time.
+fn tell_apart(scenarios: &[(&'static str, &'static str, &'static str)]) {
+    let all: Vec<_> = scenarios.iter().flat_map(|one| [(*one, true), (*one, false)]).collect();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let wrong = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some((one, good)) = all.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                    wrong.lock().unwrap().extend(misjudged(*one, *good));
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().unwrap();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn scenarios_tell_good_programs_from_bad_ones() {
+    tell_apart(&QUICK);
+}
+
+#[test]
+#[ignore = "two minutes: make chaos"]
+fn slow_scenarios_tell_good_programs_from_bad_ones() {
+    tell_apart(&SLOW);
+}
+
+#[test]
+fn every_scenario_has_its_twins() {
+    let listed = Scene::new().chaos().go(&["scenario", "list", "--json-output"]).ended(0);
+    let listed: Vec<Value> = serde_json::from_str(&listed.out).unwrap();
+    let mut listed: Vec<&str> = listed.iter().map(|one| one["name"].as_str().unwrap()).collect();
+    let mut twins: Vec<&str> = QUICK.iter().chain(&SLOW).map(|(name, ..)| *name).collect();
+    // Shown below.
+    twins.push("storm");
+    listed.sort_unstable();
+    twins.sort_unstable();
+    assert_eq!(twins, listed);
+}
+
+#[test]
+fn a_storm_comes_as_a_whole_or_one_fault_at_a_time() {
+    let scene = Scene::new();
+    let script = "for n in $(seq 40); do test \"$(cat data.bin | wc -c)\" = 4096 || exit 3; done";
+    let run = ["scenario", "run", "storm", "--each", "--runs", "2", "--seed", "1", "--json-output", "--", "sh", "-c"];
+    let done = scene.chaos().words(&run).go(&[script]);
+    let all: Vec<Value> = serde_json::from_str(&done.out).unwrap();
+    let ids: Vec<&str> = all.iter().map(|one| one["id"].as_str().unwrap()).collect();
+    let wanted =
+        ["storm.refused", "storm.late", "storm.io", "storm.short", "storm.no-process", "storm.no-memory", "storm"];
+    assert_eq!(ids, wanted, "{}", done.story());
+    let of = |id: &str| all.iter().find(|one| one["id"] == id).unwrap();
+    // Nobody connects, and cat bears what is short; a fork that fails ends the shell.
+    assert_eq!(of("storm.refused")["inconclusive"], 2);
+    assert_eq!(of("storm.short")["passed"], 2, "{:#}", of("storm.short"));
+    assert_eq!(of("storm.no-process")["failed"], 2, "{:#}", of("storm.no-process"));
+    let again = of("storm.no-process")["odd"][0]["repeat"].as_str().unwrap();
+    assert!(again.starts_with("chaos-exec scenario run storm.no-process --seed"), "{again}");
+    scene
+        .chaos()
+        .go(&["scenario", "run", "storm.no-process", "--runs", "1", "--seed", "1", "--", "sh", "-c", script])
+        .ended(122);
+}
+
+#[test]
+fn a_scenario_runs_on_the_targets_of_a_file_with_checks_of_its_own() {
+    let scene = Scene::new();
+    let text = "id: two\ntargets:\n- {name: one, command: 'for n in 1 2 3 4 5 6 7 8 9; do cat data.bin > copy; done'}\n- {name: other, command: 'sleep 0.1; cmp copy data.bin', after: one}\nfiles: {data.bin: {from: data.bin}}\nchecks: ['file path=copy is=exists']\n";
+    scene.write("two.yaml", text);
+    let run = ["scenario", "run", "short-writes", "--on", "two.yaml", "--runs", "2", "--seed", "4", "--out"];
+    scene.chaos().words(&run).go(&["a"]).ended(0);
+    assert_eq!(score(&scene, "a")["passed"], 2);
+    let done = scene.chaos().words(&run).go(&["b", "--check", "glob path=* count=7"]).ended(122);
+    let result = score(&scene, "b");
+    let odd = &result["odd"][0];
+    assert!(odd["why"].as_str().unwrap().contains("glob path=* count=7"), "{}", done.story());
+    let again = odd["repeat"].as_str().unwrap();
+    assert!(again.contains("short-writes --on two.yaml --check 'glob path=* count=7' --seed"), "{again}");
+}
+
+/// Processes that make a load for a run in this scene.
+fn loads(scene: &Scene) -> Vec<u32> {
+    let place = scene.text("");
+    let pids =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let is_load = |pid: &u32| {
+        let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
+        words.contains(" load --") && String::from_utf8_lossy(&read("environ")).contains(place.trim_end_matches('/'))
+    };
+    pids.filter(is_load).collect()
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !holds() {
+        assert!(began.elapsed().as_secs() < 20, "{what} did not come about");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_load_ends_with_the_run_whatever_dies() {
+    let scene = Scene::new();
+    let run = ["scenario", "run", "cpu-pressure", "--runs", "1", "--", "sleep"];
+    scene.chaos().words(&run).go(&["0.1"]).ended(0);
+    assert_eq!(loads(&scene), [0u32; 0]);
+    let running = scene.chaos().words(&run).start(&["30"]);
+    until("a load", || loads(&scene).len() == 2);
+    running.signal("KILL");
+    running.end();
+    until("the end of the load", || loads(&scene).is_empty());
 }

@@ -20,6 +20,7 @@ use chaos_table::rule::{RULE_BITS, Rule, SIGN, WATCH, exhaust, flag, per};
 use chaos_table::session::{ProcessCounters, ProcessSlot, ThreadSlot, TreeCounters};
 use rand_core::Rng;
 use rand_xorshift::XorShiftRng;
+use std::cell::Cell;
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
@@ -38,12 +39,31 @@ impl First {
 }
 
 /// The first rule that fired on a call; the rules behind it still have to advance.
-#[derive(Clone, Copy, Default)]
+///
+/// Each word by itself, here as in [`Met`]: what is stored in pieces and loaded whole misses store forwarding, at 5 ns.
+#[repr(C)]
 pub struct FirstShot {
-    index: usize,
-    shot: Shot,
-    rest: u64,
-    now: u64,
+    index: Cell<usize>,
+    draw: Cell<u64>,
+    rest: Cell<u64>,
+    nth: Cell<u64>,
+    now: Cell<u64>,
+}
+
+impl FirstShot {
+    #[inline(always)]
+    fn set(&self, index: usize, shot: Shot, rest: u64, now: u64) {
+        self.index.set(index);
+        self.draw.set(shot.draw);
+        self.nth.set(shot.nth);
+        self.rest.set(rest);
+        self.now.set(now);
+    }
+
+    #[inline(always)]
+    fn shot(&self) -> Shot {
+        Shot { draw: self.draw.get(), nth: self.nth.get() }
+    }
 }
 
 /// What the quick look at the rules says of a call.
@@ -123,7 +143,7 @@ pub fn quick(op: Op, target: Target) -> Quick {
             }
         }
         if draw < session.rate(index) {
-            thread.first.set(FirstShot { index, shot: Shot { draw, nth }, rest: bits, now: 0 });
+            thread.first.set(index, Shot { draw, nth }, bits, 0);
             token.keep();
             return Quick::Fired;
         }
@@ -147,21 +167,21 @@ impl Quick {
 #[inline(always)]
 pub fn judge(op: Op, target: Target, amount: u64) -> Option<First> {
     let word = real::word(op as usize);
-    let word = if word & SIGN == 0 { word } else { after_sign(op, target) };
+    let word = if word & SIGN == 0 { word } else { after_sign(op, &target) };
     if word & tree::me().strange() & RULE_BITS != 0 {
         learn::take_up();
     }
     let wanted = word & RULE_BITS & tree::me().rules();
     if wanted != 0 {
         let token = Token::enter()?;
-        if ask(&token, op, wanted, target, amount) {
+        if ask(&token, op, wanted, &target, amount) {
             token.keep();
             return Some(First { op });
         }
         token.leave();
     }
     if word & WATCH != 0 {
-        watch::begin(op, target, amount);
+        watch::begin(op, &target, amount);
     }
     None
 }
@@ -169,14 +189,14 @@ pub fn judge(op: Op, target: Target, amount: u64) -> Option<First> {
 /// The word of an operation once the call has been looked at as a sign that a runtime has booted: it may arm us.
 #[cold]
 #[inline(never)]
-fn after_sign(op: Op, target: Target) -> u64 {
-    signs::of_call(op, target);
+fn after_sign(op: Op, target: &Target) -> u64 {
+    signs::of_call(op, *target);
     real::word(op as usize)
 }
 
 /// Whether a rule fires: the long way, for calls that cost a microsecond and rules with windows, limits or `times`.
 #[inline(always)]
-fn ask(token: &Token, op: Op, wanted: u64, target: Target, amount: u64) -> bool {
+fn ask(token: &Token, op: Op, wanted: u64, target: &Target, amount: u64) -> bool {
     // The words are those of a session, so there is one.
     let session = session::armed();
     if session.is_over() {
@@ -186,7 +206,7 @@ fn ask(token: &Token, op: Op, wanted: u64, target: Target, amount: u64) -> bool 
     // Below a filter the entries look at words of this process's own: the session's may have changed since.
     let wanted = if tree::me().supervised { wanted & session.word(op) } else { wanted };
     let (hit, protected) = select(session, op, wanted, target, amount);
-    hit | protected != 0 && put_to_rules(token.thread, hit, protected, Asked { op, target, amount })
+    hit | protected != 0 && put_to_rules(token.thread, hit, protected, &Asked { op, target, amount })
 }
 
 /// Counts a match of this thread and draws, in plain stores to the thread's own slot.
@@ -199,22 +219,21 @@ fn advance(session: &Session, slot: *mut ThreadSlot, index: usize) -> (u64, u64)
         let counters = session.thread_counters(slot, index);
         let matched = (*counters).matched + 1;
         (*counters).matched = matched;
-        // Word by word, loads as wide as the stores before: what is stored in pieces and loaded whole, or the other
+        // Half by half, loads as wide as the stores before: what is stored in pieces and loaded whole, or the other
         // way round, misses store forwarding, at 5 ns.
-        let state = (&raw mut (*counters).stream).cast::<u32>();
-        let words = [0, 1, 2, 3].map(|at| state.add(at).read_volatile());
-        let mut stream = std::mem::transmute::<[u32; 4], XorShiftRng>(words);
+        let state = (&raw mut (*counters).stream).cast::<u64>();
+        let halves = [state.read_volatile(), state.add(1).read_volatile()];
+        let mut stream = std::mem::transmute::<[u64; 2], XorShiftRng>(halves);
         let draw = stream.next_u32();
-        let words = std::mem::transmute::<XorShiftRng, [u32; 4]>(stream);
-        for (at, word) in words.into_iter().enumerate() {
-            state.add(at).write_volatile(word);
-        }
+        let halves = std::mem::transmute::<XorShiftRng, [u64; 2]>(stream);
+        state.write_volatile(halves[0]);
+        state.add(1).write_volatile(halves[1]);
         (matched, u64::from(draw) << 32)
     }
 }
 
 #[inline(never)]
-fn put_to_rules(thread: &Thread, hit: u64, protected: u64, asked: Asked) -> bool {
+fn put_to_rules(thread: &Thread, hit: u64, protected: u64, asked: &Asked<'_>) -> bool {
     let session = session::armed();
     let Some(slot) = tree::thread_slot(session, thread) else { return false };
     count_protected(session, slot, protected);
@@ -222,44 +241,41 @@ fn put_to_rules(thread: &Thread, hit: u64, protected: u64, asked: Asked) -> bool
     if session.windowed() & hit != 0 && (now >= session.until_ns || now < session.arm_ns) {
         return false;
     }
-    let first = Asking { session, slot, asked, now }.next(hit, false);
-    if let Some(first) = first {
-        thread.first.set(first);
-    }
-    first.is_some()
+    Asking { session, slot, asked, now }.next(hit, false, &thread.first)
 }
 
 /// What a call asks for.
-#[derive(Clone, Copy)]
-struct Asked {
+struct Asked<'a> {
     op: Op,
-    target: Target,
+    target: &'a Target,
     amount: u64,
 }
 
 /// One call being put to its rules.
-struct Asking {
+struct Asking<'a> {
     session: &'static Session,
     slot: *mut ThreadSlot,
-    asked: Asked,
+    asked: &'a Asked<'a>,
     /// ns since the start of the run, when a rule asks for it.
     now: u64,
 }
 
-impl Asking {
-    /// The next of these rules that fires; those before it have advanced. `decided`: none fires, all advance.
-    fn next(&self, mut rest: u64, decided: bool) -> Option<FirstShot> {
+impl Asking<'_> {
+    /// Whether one of these rules fires, and which; those before it have advanced. `decided`: none fires, all advance.
+    fn next(&self, mut rest: u64, decided: bool, into: &FirstShot) -> bool {
         while rest != 0 {
             let index = rest.trailing_zeros() as usize;
             rest &= rest - 1;
             if let Some(shot) = self.rule(index, decided) {
-                return Some(FirstShot { index, shot, rest, now: self.now });
+                into.set(index, shot, rest, self.now);
+                return true;
             }
         }
-        None
+        false
     }
 
     /// Whether one rule fires.
+    #[inline(always)]
     fn rule(&self, index: usize, decided: bool) -> Option<Shot> {
         let session = self.session;
         let rule = session.rules().get(index)?;
@@ -281,7 +297,7 @@ impl Asking {
 
     /// Whether as many bytes have moved over the connection as the rule waits for.
     fn has_moved(&self, rule: &Rule, index: usize) -> bool {
-        match self.asked.target {
+        match *self.asked.target {
             Target::Fd(fd) | Target::Fds(fd, _) => moved::is_due(rule, index, self.asked.op, fd, self.asked.amount),
             _ => false,
         }
@@ -394,53 +410,48 @@ pub fn deliver(first: First, target: Target, asked: u64, flags: i32) -> Outcome 
     let session = session::armed();
     let mut token = Token::held();
     let thread = token.thread;
-    let mut at = thread.first.get();
     loop {
-        let prepared = session.rules().get(at.index).and_then(|rule| {
-            let subject =
-                Subjected { session, op: first.op, target, asked, flags, index: at.index, rule, shot: at.shot };
-            subject.prepare(thread)
+        let (index, shot, rest, now) =
+            (thread.first.index.get(), thread.first.shot(), thread.first.rest.get(), thread.first.now.get());
+        let mut met = Met { op: first.op, bond: Bond::NONE, target: &target, asked, effect: Effect::Drop };
+        let ticket = session.rules().get(index).and_then(|rule| {
+            Subjected { session, op: first.op, target, asked, flags, index, rule, shot }.prepare(thread, &mut met)
         });
         // Inside only to decide and to write; never while waiting, so that signal handlers are seen meanwhile.
         token.leave();
-        let outcome = match prepared {
-            Some((effect, ticket, bond)) => {
-                let met = Met { op: first.op, bond, target, asked, effect, ticket };
-                if watch::ends_process(effect) {
-                    watch::enter(session, &met);
+        let (outcome, is_whole) = match ticket {
+            Some(ticket) => {
+                let ends = watch::ends_process(met.effect);
+                if ends {
+                    watch::enter(session, &met, ticket);
                 }
-                let outcome = effects::carry_out(session, first.op, effect, ticket, target, at.shot.draw, flags);
-                if fails(effect, outcome) {
-                    watch::enter(session, &met);
+                let outcome = effects::carry_out(session, first.op, met.effect, ticket, target, shot.draw, flags);
+                if fails(met.effect, outcome) {
+                    watch::enter(session, &met, ticket);
                 }
-                outcome
+                (outcome, !ends)
             }
-            None => Outcome::Go,
+            None => (Outcome::Go, true),
         };
         let decided = !matches!(outcome, Outcome::Go);
         // A call that was only slow is watched as any other; one that met a signal is not the one that proves anything.
-        let is_whole = prepared.is_none_or(|(effect, ..)| !watch::ends_process(effect));
         if matches!(outcome, Outcome::Go | Outcome::Throttle(..)) && is_whole && watch::is_on(first.op) {
-            watch::begin(first.op, target, asked);
+            watch::begin(first.op, &target, asked);
         } else if decided || !is_whole {
             watch::is_hit(thread);
         }
-        if at.rest == 0 {
+        if rest == 0 {
             return outcome;
         }
         let Some(again) = Token::enter() else { return outcome };
         token = again;
         // The rules behind one that fired advance as well, and the next of them may act unless the call is decided.
-        let next = tree::thread_slot(session, thread).and_then(|slot| {
-            let asked = Asked { op: first.op, target, amount: asked };
-            Asking { session, slot, asked, now: at.now }.next(at.rest, decided)
-        });
-        match next {
-            Some(next) => at = next,
-            None => {
-                token.leave();
-                return outcome;
-            }
+        let asked = Asked { op: first.op, target: &target, amount: asked };
+        let fires = tree::thread_slot(session, thread)
+            .is_some_and(|slot| Asking { session, slot, asked: &asked, now }.next(rest, decided, &thread.first));
+        if !fires {
+            token.leave();
+            return outcome;
         }
     }
 }
@@ -458,9 +469,9 @@ struct Subjected<'a> {
 }
 
 impl Subjected<'_> {
-    /// Checks the identity, refuses what does not fit, and publishes the record: what is done, its record, its bond.
+    /// Checks the identity, refuses what does not fit, and publishes the record: without one there is no fault.
     #[inline(always)]
-    fn prepare(&self, thread: &Thread) -> Option<(Effect, Ticket, Bond)> {
+    fn prepare(&self, thread: &Thread, met: &mut Met<'_>) -> Option<Ticket> {
         if self.session.needs_fd() & (1 << self.index) != 0 {
             let is_hit = match self.target {
                 Target::Fd(fd) => self.still_matches(fd),
@@ -488,20 +499,21 @@ impl Subjected<'_> {
         if !self.session.take_budget() {
             return None;
         }
+        met.effect = effect;
         let mut record = self.record(kind::INJECTION);
         record.status = effects::status_of(effect);
         record.effect = effects::number_of(effect);
         record.requested = effects::requested(effect, self.asked);
         if matches!(self.target, Target::Memory | Target::Wait(..) | Target::Nothing) {
-            let bond = watch::bond(self.session, thread, self.op, self.target, effect, b"");
-            return log::publish(self.session, thread, &mut record, &[]).map(|ticket| (effect, ticket, bond));
+            met.bond = watch::bond(self.session, thread, self.op, self.target, effect, b"");
+            return log::publish(self.session, thread, &mut record, &[]);
         }
-        let published = paths::with_desk(|desk| {
+        paths::with_desk(|desk| {
             describe(self.target, desk);
-            let bond = watch::bond(self.session, thread, self.op, self.target, effect, desk.path.bytes());
-            log::publish(self.session, thread, &mut record, &[desk.path.bytes()]).map(|ticket| (effect, ticket, bond))
-        });
-        published.flatten()
+            met.bond = watch::bond(self.session, thread, self.op, self.target, effect, desk.path.bytes());
+            log::publish(self.session, thread, &mut record, &[desk.path.bytes()])
+        })
+        .flatten()
     }
 
     /// Whether the rule matches what the kernel says that a descriptor is.

@@ -212,6 +212,7 @@ impl Module {
     }
 
     /// The address of a symbol if it has this name, is defined here, and is the version that is wanted.
+    #[unsafe(link_section = ".text.chaos_start")]
     unsafe fn defined(&self, index: u32, name: Name<'_>) -> Option<*mut c_void> {
         let index = index as usize;
         // SAFETY: the index comes from the module's own table; every symbol has a name and, where there are versions,

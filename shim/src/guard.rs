@@ -67,7 +67,7 @@ pub struct Thread {
     /// ... and ns a tick, as a 32.32 fixed-point number.
     pub ns_per_tick: Cell<u64>,
     /// What `call::judge` found, until `call::deliver` takes it.
-    pub first: Cell<FirstShot>,
+    pub first: FirstShot,
     /// By how much the mapping that is being put to the rules grows what is private and writable, plus one; 0: it is no
     /// mapping.
     pub growth: Cell<u64>,
@@ -77,7 +77,9 @@ pub struct Thread {
     pub arena: Cell<*const crate::api::arena::Arena>,
     /// The rules that this thread has begun for itself and not ended.
     pub begun: Cell<Begun>,
-    /// The watched call that is being made.
+    /// Places of the book that the success of the watched call that is being made would close, or that follow it.
+    pub watched: Cell<u64>,
+    /// That call.
     pub watching: Cell<Watching>,
     /// What the rules said of the path that is being opened.
     pub opening: Cell<Opening>,

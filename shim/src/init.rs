@@ -153,6 +153,7 @@ fn started_by() -> &'static [u8] {
 }
 
 /// Remembers where the loader and libc are, when some rule fails allocations.
+#[unsafe(link_section = ".text.chaos_start")]
 pub fn spare_modules(session: &Session) {
     if session.memory_rules() == 0 {
         return;

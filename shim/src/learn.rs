@@ -13,7 +13,8 @@ const PATIENCE: u32 = 10_000;
 /// ... of so many ns.
 const STEP_NS: u64 = 10_000;
 
-/// A thread of this process is at it.
+/// A thread of this process is at it. It lies with what a fork child writes anyway.
+#[unsafe(link_section = ".data.chaos_start")]
 static AT_IT: AtomicBool = AtomicBool::new(false);
 
 /// Takes up what is there now, unless another thread does, or this one is inside the shim.

@@ -190,7 +190,7 @@ macro_rules! hooks {
 
                 $crate::real::slot!(SLOT, $symbol $(or super::$alias::SLOT)?);
 
-                $crate::real::hooks!(@armed $op ($($arg: $type),*) -> $result, $real => $body);
+                $crate::real::hooks!(@armed [$($($mode)*)?] $op ($($arg: $type),*) -> $result, $real => $body);
                 $crate::real::hooks!(@entry $symbol $op [$($($mode)*)?]);
                 $crate::versions::first_version! {
                     [$($($mode)*)?] $op, $symbol($($arg: $type),*) -> $result, $real => $body
@@ -198,8 +198,16 @@ macro_rules! hooks {
             }
         )*
     };
-    (@armed $op:ident ($($arg:ident : $type:ty),*) -> $result:ty, $real:ident => $body:expr) => {
+    // A fork child begins in these, on a page that is not its own yet: they lie with what it runs next.
+    (@armed [always $($more:tt)*] $($rest:tt)*) => {
+        $crate::real::hooks!(@code [#[unsafe(link_section = ".text.chaos_start")]] $($rest)*);
+    };
+    (@armed [$($mode:tt)*] $($rest:tt)*) => {
+        $crate::real::hooks!(@code [] $($rest)*);
+    };
+    (@code [$($placed:tt)*] $op:ident ($($arg:ident : $type:ty),*) -> $result:ty, $real:ident => $body:expr) => {
         #[inline(never)]
+        $($placed)*
         unsafe extern "C-unwind" fn armed($($arg: $type),*) -> $result {
             type Real = unsafe extern "C-unwind" fn($($type),*) -> $result;
             // SAFETY: the slot holds the function of this symbol, whose C signature is written here.

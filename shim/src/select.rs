@@ -43,9 +43,9 @@ pub enum Target {
 /// Which of the wanted rules match what the call acts on, and which only `protect` keeps away. `amount` is the number of
 /// bytes that the call asks for.
 #[inline(always)]
-pub fn select(session: &Session, op: Op, wanted: u64, target: Target, amount: u64) -> (u64, u64) {
+pub fn select(session: &Session, op: Op, wanted: u64, target: &Target, amount: u64) -> (u64, u64) {
     let wanted = if wanted & session.picky() == 0 { wanted } else { pick(session, wanted, target, amount) };
-    match target {
+    match *target {
         Target::Fd(fd) => select_fd(session, op, wanted, fd),
         Target::Fds(to, from) => select_ends(session, op, wanted, to, from),
         Target::Path(dirfd, path) if op == Op::Open => select_opened(session, wanted, (dirfd, path)),
@@ -122,13 +122,13 @@ fn select_fd(session: &Session, op: Op, wanted: u64, fd: i32) -> (u64, u64) {
 /// Of the rules in `wanted`, those whose descriptors, sizes and callers do not speak against this call.
 #[cold]
 #[inline(never)]
-fn pick(session: &Session, wanted: u64, target: Target, amount: u64) -> u64 {
+fn pick(session: &Session, wanted: u64, target: &Target, amount: u64) -> u64 {
     let callers = if wanted & session.asks_caller() == 0 {
         modules::Standing::ANY
     } else {
         modules::standing(session, guard::thread().caller.get())
     };
-    let fds = match target {
+    let fds = match *target {
         Target::Fd(fd) => [fd, fd],
         Target::Fds(to, from) => [to, from],
         _ => [-1, -1],

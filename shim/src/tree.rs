@@ -48,6 +48,7 @@ impl Lineage {
     }
 
     /// Goes on to that child. In place: what a fresh fork copies costs it a page.
+    #[inline(always)]
     fn descend(&mut self, thread: &Thread, count: u32) {
         let ordinal = thread.ordinal_text.get();
         let ordinal = ordinal.get(..usize::from(thread.ordinal_len.get())).unwrap_or(&[]);
@@ -65,6 +66,9 @@ impl Lineage {
         Lineage { text: self.text, hash: lineage::after_exec(self.hash) }
     }
 }
+
+// What a start and a fork write lies on one page: each more is a copy.
+std::arch::global_asm!(".pushsection .data.chaos_start,\"aw\",@progbits", ".balign 4096", ".popsection");
 
 /// This process. Written by the constructor and by the only thread of a fresh fork child.
 pub struct Me {
@@ -113,6 +117,7 @@ impl Me {
     }
 
     /// Takes up which rules there are, and which of them are about this process.
+    #[unsafe(link_section = ".text.chaos_start")]
     pub fn set_rules(&self, session: &Session) {
         let mine = rules_for(session, self);
         let known = 1u64.checked_shl(session.rule_count() as u32).map_or(u64::MAX, |bit| bit - 1);
@@ -278,6 +283,7 @@ pub struct Reserved {
 }
 
 /// Numbers a new image and claims a place for it. `None` when there is none.
+#[unsafe(link_section = ".text.chaos_start")]
 pub fn reserve(session: &Session) -> Option<Reserved> {
     let uid = number_image(session);
     claim_process(session, uid).map(|slot| prepare(session, uid, slot))
@@ -444,11 +450,9 @@ pub fn after_fork(session: &Session, thread: &Thread, parents: u64, reserved: Op
         Some(_) => take(session, thread, me, parent, reserved),
         None => settle(session, thread, me, parent, None),
     };
+    // Rules that a thread of the parent's has begun stay in `rules`: their owner is no thread of this process.
     if !settled {
         real::disarm();
-    } else if session.owned() & me.rules() != 0 {
-        // The rules of a thread of the parent's are not this one's.
-        me.set_rules(session);
     }
 }
 

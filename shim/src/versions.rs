@@ -65,7 +65,7 @@ macro_rules! first_version {
                 )
             }
 
-            $crate::real::hooks!(@armed $op ($($arg: $type),*) -> $result, $real => $body);
+            $crate::real::hooks!(@armed [] $op ($($arg: $type),*) -> $result, $real => $body);
 
             // No Rust function: nothing but the linker's table would refer to it.
             std::arch::global_asm!(

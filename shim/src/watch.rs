@@ -27,8 +27,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// A watched call that is being made.
 #[derive(Clone, Copy)]
 pub struct Watching {
-    /// Places of the book that its success would close, or that follow it.
-    places: u64,
     /// Where the ring stood before it: a success proves nothing about later faults.
     before: u64,
     /// What it acts on.
@@ -39,7 +37,7 @@ pub struct Watching {
 
 impl Watching {
     /// No call.
-    pub const NONE: Watching = Watching { places: 0, before: 0, target: Target::Nothing, ends_connect: false };
+    pub const NONE: Watching = Watching { before: 0, target: Target::Nothing, ends_connect: false };
 }
 
 /// Whether calls on this operation are watched.
@@ -81,7 +79,8 @@ impl Told for () {
 /// Makes a call on an operation that is watched. Nothing lives across it that would need dropping.
 #[inline(always)]
 pub fn around<R: Told>(op: Op, call: impl FnOnce() -> R) -> R {
-    let outer = thread().watching.replace(Watching::NONE);
+    let thread = thread();
+    let outer = (thread.watched.replace(0), thread.watching.replace(Watching::NONE));
     let timing = timing::begin(op);
     let result = call();
     timing::end(timing, op, result.told());
@@ -98,20 +97,20 @@ pub fn if_on<R: Told>(op: Op, call: impl FnOnce() -> R) -> R {
 /// A watched call is about to be made, and no fault spoils it: which episodes is it about?
 #[cold]
 #[inline(never)]
-pub fn begin(op: Op, target: Target, amount: u64) {
+pub fn begin(op: Op, target: &Target, amount: u64) {
     let (session, thread) = (session::armed(), thread());
     let before = session.head().load(Ordering::Relaxed);
-    let ends_connect = matches!(target, Target::Fd(fd) | Target::Peer(fd, ..) if is_connecting(fd));
+    let ends_connect = matches!(*target, Target::Fd(fd) | Target::Peer(fd, ..) if is_connecting(fd));
     let Some(token) = Token::enter() else { return };
-    let places = find(session, thread, op, target, amount);
+    let places = find(session, thread, op, *target, amount);
     token.leave();
-    thread.watching.set(Watching { places, before, target, ends_connect });
+    thread.watched.set(places);
+    thread.watching.set(Watching { before, target: *target, ends_connect });
 }
 
 /// The call was hit by a fault: whatever it returns is no clean success, nor an attempt of its own.
 pub fn is_hit(thread: &Thread) {
-    let watching = thread.watching.get();
-    thread.watching.set(Watching { places: 0, ..watching });
+    thread.watched.set(0);
 }
 
 /// The places of the book that a call is about.
@@ -181,6 +180,11 @@ pub struct Bond {
     roles: u64,
 }
 
+impl Bond {
+    /// That of no call.
+    pub const NONE: Bond = Bond { key: 0, roles: 0 };
+}
+
 /// The bond of a call that is about to be hit. `name` is the name of its resource as the log has it.
 pub fn bond(session: &Session, thread: &Thread, op: Op, target: Target, effect: Effect, name: &[u8]) -> Bond {
     let owner =
@@ -194,32 +198,30 @@ pub const fn ends_process(effect: Effect) -> bool {
 }
 
 /// What was done to a call.
-pub struct Met {
+pub struct Met<'a> {
     /// The operation.
     pub op: Op,
     /// See [`bond`].
     pub bond: Bond,
     /// What it acts on.
-    pub target: Target,
+    pub target: &'a Target,
     /// What it asked for.
     pub asked: u64,
     /// What was done.
     pub effect: Effect,
-    /// Its record.
-    pub ticket: Ticket,
 }
 
 /// Enters a fault in the book, and has its operation watched.
 #[cold]
 #[inline(never)]
-pub fn enter(session: &Session, met: &Met) {
+pub fn enter(session: &Session, met: &Met<'_>, ticket: Ticket) {
     let Some(token) = Token::enter() else { return };
     let thread = token.thread;
     let fault = Fault {
         key: met.bond.key,
-        index: met.ticket.index(),
+        index: ticket.index(),
         op: met.op,
-        rule: met.ticket.rule() as u16,
+        rule: ticket.rule() as u16,
         flags: if ends_process(met.effect) { flag::RETURNS } else { 0 },
         amount: if matches!(met.target, Target::Memory) { met.asked } else { 0 },
         roles: met.bond.roles,
@@ -249,10 +251,11 @@ pub fn enter(session: &Session, met: &Met) {
 /// A watched call has returned.
 #[cold]
 #[inline(never)]
-fn leave(op: Op, outer: Watching, result: i64) {
+fn leave(op: Op, outer: (u64, Watching), result: i64) {
     let me = thread();
-    let watching = me.watching.replace(outer);
-    if watching.places == 0 && !watching.ends_connect {
+    let places = me.watched.replace(outer.0);
+    let watching = me.watching.replace(outer.1);
+    if places == 0 && !watching.ends_connect {
         return;
     }
     let Some(token) = Token::enter() else { return };
@@ -262,15 +265,15 @@ fn leave(op: Op, outer: Watching, result: i64) {
         connect_ended(session, token.thread, watching);
     }
     // A connect that was called again has told how the first went; it is no other attempt.
-    if watching.places != 0 && !(watching.ends_connect && op == Op::Connect) {
+    if places != 0 && !(watching.ends_connect && op == Op::Connect) {
         let watching = Watching { ends_connect: false, ..watching };
-        returned(session, token.thread, op, watching, result, saved);
+        returned(session, token.thread, op, (places, watching), result, saved);
     }
     real::set_errno(saved);
     token.leave();
 }
 
-fn returned(session: &Session, thread: &Thread, op: Op, watching: Watching, result: i64, errno: i32) {
+fn returned(session: &Session, thread: &Thread, op: Op, (places, watching): (u64, Watching), result: i64, errno: i32) {
     let has_path = matches!(watching.target, Target::Fd(fd) | Target::Fds(_, fd) if !is_stream(fd));
     let succeeded = book::succeeded(op, result, has_path);
     let book = session.book();
@@ -279,7 +282,7 @@ fn returned(session: &Session, thread: &Thread, op: Op, watching: Watching, resu
         return;
     }
     let goes_on = op == Op::Connect && matches!(errno, libc::EINPROGRESS | libc::EINTR | libc::EALREADY);
-    for at in bits(watching.places) {
+    for at in bits(places) {
         if succeeded {
             recovered(session, thread, op, watching, at);
             continue;
@@ -397,7 +400,7 @@ fn connect_ended(session: &Session, thread: &Thread, watching: Watching) {
 pub fn vforked() {
     if is_on(Op::Vfork) && tree::in_vfork_child(thread()) {
         around(Op::Vfork, || {
-            begin(Op::Vfork, Target::Nothing, 0);
+            begin(Op::Vfork, &Target::Nothing, 0);
             sys::getpid()
         });
     }

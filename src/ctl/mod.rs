@@ -57,17 +57,26 @@ pub fn run(args: &CtlArgs, out: &mut dyn Write) -> Result<()> {
     }
 }
 
+/// Changes the table of a run that the launcher itself follows; gives `change` the moment of CLOCK_MONOTONIC.
+///
+/// # Errors
+/// When the session is damaged.
+pub fn with_live<T>(file: &SessionFile, change: impl FnOnce(&Live<Mapping>, u64) -> T) -> Result<T> {
+    let (file, len) = file.raw();
+    let mapping = Mapping::of(file, usize::try_from(len).cannot("map the session")?).cannot("map the session")?;
+    let live = Live::of(&mapping, len).map_err(|why| Failure::new(format!("the session cannot be used: {why}")))?;
+    let _held = live.lock(std::process::id(), |_| true, || std::thread::sleep(Duration::from_millis(1)));
+    Ok(change(&live, now()?))
+}
+
 /// Arms a tree that waits for it, as the launcher of an experiment does once everything is ready.
 ///
 /// # Errors
 /// When the session is damaged.
 pub fn arm(file: &SessionFile) -> Result<()> {
-    let (file, len) = file.raw();
-    let mapping = Mapping::of(file, usize::try_from(len).cannot("map the session")?).cannot("map the session")?;
-    let live = Live::of(&mapping, len).map_err(|why| Failure::new(format!("the session cannot be used: {why}")))?;
-    let _held = live.lock(std::process::id(), |_| true, || std::thread::sleep(Duration::from_millis(1)));
-    live.arm(now()?);
-    Ok(())
+    with_live(file, |live, now| {
+        live.arm(now);
+    })
 }
 
 /// ns of CLOCK_MONOTONIC.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
   chaos-exec experiment run shop.yaml --runs 50 --jobs 2 --report shop.html
   chaos-exec experiment run kill.yaml --seed 7 -- python3 agent.py   # the file says `command: \"${command}\"`
 
-Exit codes of run: 0 all runs passed, or the gate holds; 122 not so; 123 nothing was delivered, or it cannot be
+Exit codes of run: 0 all runs passed, or the gate holds, or with --stability enough; 122 not so; 123 nothing was delivered, or it cannot be
 judged; 125 the file is wrong, or its targets could not be started; 128+N signal N ended it.")]
 pub struct ExperimentArgs {
     /// What to do
@@ -76,6 +76,14 @@ pub struct HowArgs {
     #[arg(long, value_name = "N")]
     pub runs: Option<String>,
 
+    /// Look whether it ends alike: 50 runs, of which 98 % must pass; names those that do not by their seeds
+    #[arg(long)]
+    pub stability: bool,
+
+    /// Make only this part of the runs, such as 2/4 [default: as Slurm, Kubernetes, GitLab, CircleCI or Buildkite says]
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<String>,
+
     /// So many runs at once
     #[arg(long, value_name = "N")]
     pub jobs: Option<String>,
@@ -99,6 +107,10 @@ pub struct HowArgs {
     /// Write a report when it is over, as for `run`
     #[arg(long = "report", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub reports: Vec<PathBuf>,
+
+    /// Write figures, events, recoveries, a matrix and JUnit into this directory
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub export: Option<PathBuf>,
 
     /// Print the results as JSON
     #[arg(long)]

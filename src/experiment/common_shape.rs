@@ -24,16 +24,21 @@
 //! `process` take the place of the calls above, or are added to them.
 
 use super::file::{Scalar, Strings, Text, in_our_words};
+use super::inject::InjectArgs;
 use crate::error::{Failure, Result};
 use chaos_table::calls::Family;
 use chaos_table::errno::errno_name;
 use chaos_table::files::parse_as;
+use chaos_table::nearest;
+use chaos_table::schema::Table;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// Keys that only this shape has.
 const SIGNS: [&str; 4] = ["experiment_id", "target_components", "duration_seconds", "components"];
+/// The words of [`FaultType`].
+const TYPES: [&str; 6] = ["latency", "error", "timeout", "partial_failure", "resource_exhaustion", "data_corruption"];
 /// Seconds of injection when nothing is said.
 const DURATION: f64 = 60.0;
 
@@ -106,6 +111,35 @@ pub fn translated(text: Text) -> Result<Text> {
     let is_toml = text.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
     let path = if is_toml { text.path.with_extension("json") } else { text.path };
     Ok(Text { path, text: ours.to_string() })
+}
+
+/// The spec of one fault, as `chaos-exec inject` says it.
+///
+/// # Errors
+/// When the words do not fit together.
+pub fn one_off(args: &InjectArgs) -> Result<String> {
+    let fault_type = serde_json::from_value(json!(args.fault)).map_err(|_| {
+        let near = nearest(&args.fault, TYPES.into_iter());
+        Failure::new(format!("--fault: unknown fault_type `{}`", args.fault.escape_debug()))
+            .help(near.map_or_else(|| format!("one of {}", TYPES.join(", ")), |near| format!("did you mean `{near}`?")))
+    })?;
+    let fault = CommonFault {
+        fault_type,
+        probability: None,
+        duration_ms: args.duration,
+        error_code: args.error_code.clone().map(Scalar),
+        error_message: args.message.clone(),
+        affected_components: Vec::new(),
+    };
+    let mut rule = rule(&fault, 1, args.target.as_deref(), &BTreeMap::new())
+        .map_err(|why| Failure { message: why.message.trim_start_matches("fault 1: ").to_owned(), ..why })?;
+    // It happens once, at the next match.
+    rule.as_object_mut().map(|rule| rule.remove("rate"));
+    let table = Table::from_json(&json!({"faults": [rule]}).to_string(), "inject").map_err(|mut error| {
+        error.place = None;
+        Failure::from(error)
+    })?;
+    Ok(table.faults.first().map(ToString::to_string).unwrap_or_default())
 }
 
 fn in_our_shape(common: &Common) -> Result<Value> {

@@ -1,6 +1,7 @@
 //! The processes of one run: started in their order once what they wait for is ready, started again as their policy
 //! says, and ended, all of them, when the run is over.
 
+use super::cues::Cues;
 use super::file::{Restart, Target};
 use super::launch::Launch;
 use super::stage::Stage;
@@ -56,6 +57,7 @@ pub struct Crew {
     aborted: Option<Signal>,
     restarts: Vec<Restarted>,
     started: Vec<(i32, String)>,
+    cues: Cues,
 }
 
 #[derive(Debug)]
@@ -98,7 +100,9 @@ impl Crew {
             }
         }
         let (restarts, started) = (Vec::new(), Vec::new());
-        Crew { stage, ground, mask, members, ready: None, main_pid: 0, setup: None, aborted: None, restarts, started }
+        let cues = Cues::new(&stage.cues);
+        let (ready, main_pid, setup, aborted) = (None, 0, None, None);
+        Crew { stage, ground, mask, members, ready, main_pid, setup, aborted, restarts, started, cues }
     }
 
     /// Pid of the process that stands for the whole: the first task, else the first target; 0 while there is none.
@@ -146,7 +150,7 @@ impl Crew {
     }
 
     /// Does what is due; how the run ended, once it has.
-    pub fn tick(&mut self, collector: &Collector) -> Option<Exit> {
+    pub fn tick(&mut self, collector: &mut Collector) -> Option<Exit> {
         if let Err(failure) = self.advance(collector) {
             self.setup.get_or_insert(failure.message);
         }
@@ -157,8 +161,11 @@ impl Crew {
         }
     }
 
-    fn advance(&mut self, collector: &Collector) -> Result<()> {
+    fn advance(&mut self, collector: &mut Collector) -> Result<()> {
         let now = Instant::now();
+        if self.ready.is_some() {
+            self.cues.look(collector)?;
+        }
         for at in 0..self.members.len() {
             self.look_at_readiness(at, now)?;
             let due = matches!(self.members[at].state, State::Paused { until } if until <= now);

@@ -1,18 +1,20 @@
 //! An experiment that has been looked at as a whole: everything in it is known and fits together.
 
 use super::common_shape::translated;
+use super::counting::{counters, is_or_in_phase, only_counts};
 use super::file::{Experiment, Strings, Text};
-use super::fill::{Filling, Values, ports_of};
+use super::fill::{Filling, Values, ports_of, rules_of};
 use super::order::in_order;
-use super::phases::schedule;
+use super::phases::{Schedule, schedule};
 use super::stage::Stage;
 use crate::error::{Failure, Result};
 use crate::gate::Gate;
 use crate::verify::refuse_bad_patterns;
 use chaos_table::checks::{Check, CheckKind};
 use chaos_table::compile::{Compiled, Context, compile};
-use chaos_table::quantities::Lasting;
-use chaos_table::schema::Arm;
+use chaos_table::nearest;
+use chaos_table::quantities::{Lasting, Rate};
+use chaos_table::schema::{Arm, Fault, Table};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,6 +43,10 @@ pub struct Deck {
     pub gate: Option<Gate>,
     /// The ports that it speaks of.
     pub ports: Vec<String>,
+    /// The rules of whose calls in the control it wants a part.
+    pub measured: Vec<String>,
+    /// Runs without faults that come first.
+    pub controls: u64,
     /// When a run is ended.
     pub deadline: Duration,
 }
@@ -70,8 +76,23 @@ impl Deck {
         }
         let ports = ports_of(&text);
         [&experiment, &highest].into_iter().try_for_each(|one| limits(one, &ports)).map_err(within)?;
+        let measured = rules_of(&text);
+        measured.iter().try_for_each(|rule| refuse_unmeasured(rule, &stage.table)).map_err(within)?;
+        let controls = experiment.controls.unwrap_or(0).max(u64::from(!measured.is_empty()));
         let deadline = experiment.deadline.map_or(DEADLINE, |Lasting(time)| Duration::from_nanos(time.0));
-        Ok(Deck { text, command: command.to_vec(), id, experiment, stage, compiled, gate, ports, deadline })
+        Ok(Deck {
+            text,
+            command: command.to_vec(),
+            id,
+            experiment,
+            stage,
+            compiled,
+            gate,
+            ports,
+            measured,
+            controls,
+            deadline,
+        })
     }
 
     /// What one run is to do.
@@ -79,13 +100,49 @@ impl Deck {
     /// # Errors
     /// When what its seed has drawn does not fit together.
     pub fn stage(&self, values: Values, repeat: String, outputs: PathBuf) -> Result<Stage> {
-        let tmp = values.tmp.clone();
-        let (_, stage, _) = staged(&self.text, &Filling::Run(Box::new(values)), &self.command)?;
+        let (tmp, control) = (values.tmp.clone(), values.matched.is_none() && values.run == 0);
+        let (_, mut stage, _) = staged(&self.text, &Filling::Run(Box::new(values)), &self.command)?;
+        if control {
+            self.make_harmless(&mut stage.table);
+        }
         Ok(Stage { tmp, repeat, outputs, ..stage })
+    }
+
+    /// Leaves of a table what counts, and of the faults those whose calls are counted, which never fire then.
+    fn make_harmless(&self, table: &mut Table) {
+        let name = |fault: &Fault| fault.name.as_ref().map_or_else(String::new, |name| name.0.clone());
+        let wanted = |name: &str| self.measured.iter().any(|rule| is_or_in_phase(name, rule));
+        table.faults.retain(|fault| wanted(&name(fault)) || only_counts(&name(fault)));
+        for fault in &mut table.faults {
+            fault.rate = Some(Rate(0.0));
+            (fault.every, fault.nth, fault.after, fault.times) = (None, None, None, None);
+        }
+        (table.chaos, table.rate, table.intensity) = (Vec::new(), None, None);
     }
 }
 
+/// What is a part of a rule's calls needs a rule that calls are put to.
+fn refuse_unmeasured(rule: &str, table: &Table) -> Result<()> {
+    let names = || table.faults.iter().filter_map(|fault| fault.name.as_ref()).map(|name| name.0.as_str());
+    let Some(fault) =
+        table.faults.iter().find(|fault| fault.name.as_ref().is_some_and(|name| is_or_in_phase(&name.0, rule)))
+    else {
+        let near = nearest(rule, names().map(|name| name.split('/').next().unwrap_or(name)));
+        let help = near
+            .map_or_else(|| "give the fault that is meant a `name`".into(), |near| format!("did you mean `{near}`?"));
+        return Err(Failure::new(format!("`% of {rule}`: there is no fault of this name")).help(help));
+    };
+    if fault.takes_rate() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("`% of {rule}`: no call triggers this fault, so none can be counted"))
+        .help("name a fault with `calls`"))
+}
+
 fn limits(experiment: &Experiment, ports: &[String]) -> Result<()> {
+    if experiment.controls.is_some_and(|controls| controls > 1000) {
+        return Err(Failure::new("`controls` is out of range").help("0 to 1000"));
+    }
     for (key, value, most) in [("runs", experiment.runs, MOST.0), ("jobs", experiment.jobs, MOST.1)] {
         if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
             return Err(Failure::new(format!("`{key}: {value}` is out of range")).help(format!("1 to {most}")));
@@ -136,8 +193,20 @@ fn staged(text: &Text, filling: &Filling, command: &[String]) -> Result<(Experim
             Failure::new("the experiment takes no command").help("write `command: \"${command}\"` where it goes")
         );
     }
-    let whole = schedule(&mut table, &experiment.phases)?;
-    checks(&experiment, &mut table.checks)?;
+    for target in &mut targets {
+        let name = target.name.clone();
+        if let Some(health) = target.health.take() {
+            if !target.service || !crate::probe::asks(&health) {
+                return Err(Failure::new(format!("target {name}: `health: {health}` cannot be looked at all along"))
+                    .help("http or tcp, of a target with service: true"));
+            }
+            experiment.checks.during.push(health);
+        }
+    }
+    let has_control = experiment.controls.is_some_and(|controls| controls > 0) || !rules_of(text).is_empty();
+    checks(&experiment, &mut table.checks, has_control)?;
+    let all = table.checks.clone();
+    let Schedule { whole, cues } = schedule(&mut table, &experiment.phases, counters(&all)?)?;
     let lasting = experiment.lasting.map(|Lasting(time)| time).or(whole);
     if lasting.is_none() && targets.iter().all(|target| target.service) {
         return Err(Failure::new("all targets are services, so a run has no end").help("lasting: 30s, or add a task"));
@@ -153,6 +222,7 @@ fn staged(text: &Text, filling: &Filling, command: &[String]) -> Result<(Experim
         table,
         arms,
         before: experiment.checks.before.clone(),
+        cues,
         lasting_ns: lasting.map(|time| time.0),
         tmp: PathBuf::new(),
         outputs: PathBuf::new(),
@@ -179,7 +249,7 @@ fn spliced(words: &Strings, command: &[String]) -> Result<Strings> {
 }
 
 /// All checks but those of the steady state go into the table, in this order.
-fn checks(experiment: &Experiment, into: &mut Vec<Check>) -> Result<()> {
+fn checks(experiment: &Experiment, into: &mut Vec<Check>, has_control: bool) -> Result<()> {
     let lists = &experiment.checks;
     let kind = |check: &Check| check.check;
     if let Some(odd) = lists.during.iter().find(|check| !crate::probe::asks(check)) {
@@ -187,7 +257,10 @@ fn checks(experiment: &Experiment, into: &mut Vec<Check>) -> Result<()> {
             .help("http or tcp; others go under `after`"));
     }
     let known_only_later = |check: &&Check| {
-        matches!(kind(check), Some(CheckKind::Exit | CheckKind::Stdout | CheckKind::Stderr | CheckKind::Control))
+        matches!(
+            kind(check),
+            Some(CheckKind::Exit | CheckKind::Stdout | CheckKind::Stderr | CheckKind::Control | CheckKind::Calls)
+        )
     };
     if let Some(odd) = lists.before.iter().find(known_only_later) {
         return Err(
@@ -195,9 +268,9 @@ fn checks(experiment: &Experiment, into: &mut Vec<Check>) -> Result<()> {
         );
     }
     into.extend(lists.during.iter().chain(&lists.after).cloned());
-    if let Some(odd) = into.iter().find(|check| kind(check) == Some(CheckKind::Control)) {
-        return Err(Failure::new(format!("the check `{odd}` compares with a control, and an experiment has none"))
-            .help("compare with a file: check: command, run: \"cmp out.txt expected.txt\""));
+    if let Some(odd) = into.iter().find(|check| kind(check) == Some(CheckKind::Control) && !has_control) {
+        return Err(Failure::new(format!("the check `{odd}` compares with a control, and there is none"))
+            .help("controls: 1, or compare with a file: check: command, run: \"cmp out.txt expected.txt\""));
     }
     refuse_bad_patterns(into)?;
     refuse_bad_patterns(&lists.before)

@@ -6,7 +6,7 @@ use chaos_table::checks::Check;
 use chaos_table::error::TableError;
 use chaos_table::files::{load_file, parse_as, read_text};
 use chaos_table::nearest;
-use chaos_table::quantities::{Lasting, Rate};
+use chaos_table::quantities::{Lasting, Rate, Time};
 use chaos_table::schema::Table;
 use serde::de::{Error, IntoDeserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -50,6 +50,8 @@ pub struct Experiment {
     pub runs: Option<u64>,
     /// How many at once (1).
     pub jobs: Option<u64>,
+    /// Runs without faults that come first, and must pass (0; 1 when a place is a part of what they do).
+    pub controls: Option<u64>,
     /// Between two runs.
     pub delay_between: Option<Lasting>,
     /// How long a run without a task goes on, from when its services are ready.
@@ -89,6 +91,9 @@ pub struct Target {
     /// What is true once it can be used; `within` 30 s.
     #[serde(default)]
     pub ready: Option<Check>,
+    /// What is true of a service all along; `within`: how long it may be away.
+    #[serde(default)]
+    pub health: Option<Check>,
     /// Targets that must be ready, or have ended well, before it starts.
     #[serde(default)]
     pub after: Strings,
@@ -137,8 +142,8 @@ pub struct Phase {
     #[serde(default)]
     pub name: String,
     /// When it begins; right after the one before when left out.
-    pub from: Option<chaos_table::quantities::Time>,
-    /// How long it is; only the last may go on to the end.
+    pub from: Option<Begin>,
+    /// How long it is; only the last, and one before a mark or a count, may go on.
     pub r#for: Option<Lasting>,
     /// What fails in it: `all`, `none` (the default), or names of faults.
     #[serde(default)]
@@ -147,6 +152,76 @@ pub struct Phase {
     pub ramp: Option<Ramp>,
     /// Faults come and go in it.
     pub pulse: Option<Pulse>,
+}
+
+/// When a phase begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// So long after the phases before it began to count.
+    At(Time),
+    /// When this text is set as a mark, by `chaos-exec ctl mark` or by the program itself.
+    Mark(String),
+    /// When the program has made so many calls of a kind.
+    Calls(Counting),
+}
+
+/// Calls that are counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counting {
+    /// How many, from when injection is armed.
+    pub count: u64,
+    /// Selectors of a fault that say which: `calls`, `path`, `to`, `process`.
+    pub selectors: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The map form of [`Begin`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "when a phase begins")]
+struct BeginMap {
+    mark: Option<Scalar>,
+    count: Option<u64>,
+    calls: Option<Strings>,
+    path: Option<Strings>,
+    to: Option<Strings>,
+    process: Option<Strings>,
+}
+
+struct BeginVisitor;
+
+impl<'de> Visitor<'de> for BeginVisitor {
+    type Value = Begin;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as 5s, {mark: TEXT} or {calls: write, count: 100}")
+    }
+    fn visit_str<E: Error>(self, text: &str) -> std::result::Result<Begin, E> {
+        Time::deserialize(text.into_deserializer()).map(Begin::At)
+    }
+    fn visit_i64<E: Error>(self, number: i64) -> std::result::Result<Begin, E> {
+        self.visit_str(&number.to_string())
+    }
+    fn visit_u64<E: Error>(self, number: u64) -> std::result::Result<Begin, E> {
+        self.visit_str(&number.to_string())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Begin, A::Error> {
+        let BeginMap { mark, count, calls, path, to, process } =
+            BeginMap::deserialize(MapAccessDeserializer::new(map))?;
+        let given = [("calls", &calls), ("path", &path), ("to", &to), ("process", &process)];
+        let selectors: serde_json::Map<_, _> = given
+            .iter()
+            .filter_map(|(key, value)| Some(((*key).to_owned(), value.as_ref()?.all.clone().into())))
+            .collect();
+        match (mark, count) {
+            (Some(Scalar(mark)), None) if selectors.is_empty() && !mark.trim().is_empty() => Ok(Begin::Mark(mark)),
+            (None, Some(count)) if calls.is_some() && count > 0 => Ok(Begin::Calls(Counting { count, selectors })),
+            _ => Err(A::Error::custom("a phase begins by {mark: TEXT} or by {calls: write, count: 100}")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Begin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Begin, D::Error> {
+        deserializer.deserialize_any(BeginVisitor)
+    }
 }
 
 /// A rate that grows or falls.

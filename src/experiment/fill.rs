@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Placeholders that are filled in when a process is started.
-const LATER: [&str; 3] = ["instance", "target", "command"];
+const LATER: [&str; 4] = ["instance", "target", "command", "chaos"];
 /// Those that stand for one thing each.
-const NAMES: [&str; 6] = ["seed", "run", "here", "work", "tmp", "port:NAME"];
+const NAMES: [&str; 7] = ["seed", "run", "here", "work", "tmp", "port:NAME", "50% of RULE"];
 
 /// What is filled in.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Values {
     pub tmp: PathBuf,
     /// Its ports.
     pub ports: BTreeMap<String, u16>,
+    /// How many calls the rules matched in the control; `None` for the control itself.
+    pub matched: Option<BTreeMap<String, u64>>,
 }
 
 /// The text with everything filled in that can be by now.
@@ -96,6 +98,22 @@ pub fn ports_of(text: &Text) -> Vec<String> {
     names
 }
 
+/// The rules of whose calls in the control it wants a part.
+#[must_use]
+pub fn rules_of(text: &Text) -> Vec<String> {
+    let inside = text.text.split("${").skip(1).filter_map(|rest| rest.split_once('}'));
+    let mut names: Vec<String> = inside.filter_map(|(inside, _)| Some(part_of(inside)?.1.to_owned())).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The part and the rule of a placeholder such as `50% of kill` or `10%..90% of kill`.
+fn part_of(inside: &str) -> Option<(&str, &str)> {
+    let (part, rule) = inside.trim().split_once("% of ")?;
+    Some((part.trim(), rule.trim()))
+}
+
 struct Wrong {
     message: String,
     help: String,
@@ -111,6 +129,9 @@ impl Wrong {
 fn value(name: &str, filling: &Filling, count: u64) -> std::result::Result<Option<String>, Wrong> {
     if LATER.contains(&name) {
         return Ok(None);
+    }
+    if let Some((part, rule)) = part_of(name) {
+        return position(name, part, rule, filling, count).map(Some);
     }
     if let Some((low, high)) = name.split_once("..") {
         return range(name, low.trim(), high.trim(), filling, count).map(Some);
@@ -166,6 +187,27 @@ fn path(path: &std::path::Path) -> std::result::Result<String, Wrong> {
         message: format!("the path {} has characters that cannot stand in an experiment file", path.display()),
         help: "use a directory whose name has only letters, digits, `_`, `-`, `.` and spaces".into(),
     })
+}
+
+/// Which of the calls that a rule matched in the control stands at a part of them, or at one drawn from two.
+fn position(name: &str, part: &str, rule: &str, filling: &Filling, count: u64) -> std::result::Result<String, Wrong> {
+    let wrong = |why: String| Wrong {
+        message: format!("`${{{name}}}` {why}"),
+        help: "such as nth: ${50% of kill}, where `kill` is the name of a fault with `calls`".into(),
+    };
+    let percent = match part.split_once("%..") {
+        Some((low, high)) => range(name, low.trim(), high.trim(), filling, count)?,
+        None => part.to_owned(),
+    };
+    let percent = percent.parse::<f64>().ok().filter(|percent| (0.0..=100.0).contains(percent));
+    let Some(percent) = percent else { return Err(wrong("is no part: 0% to 100%".into())) };
+    let Filling::Run(values) = filling else { return Ok("1".into()) };
+    let Some(matched) = &values.matched else { return Ok("1".into()) };
+    match matched.get(rule).copied().unwrap_or(0) {
+        0 => Err(wrong(format!("has no place: `{rule}` matched no call in the control"))),
+        // Numbers of calls are far below 2^52.
+        calls => Ok(((calls as f64 * percent / 100.0).round() as u64).clamp(1, calls).to_string()),
+    }
 }
 
 /// A number of a range, drawn by the seed; each place in the file draws its own.
@@ -247,6 +289,33 @@ mod tests {
         let both = filled("${1..1000000} ${1..1000000}", &run(1)).unwrap();
         let (one, other) = both.split_once(' ').unwrap();
         assert_ne!(one, other, "each place draws its own");
+    }
+
+    #[test]
+    fn a_part_of_the_control_is_one_of_its_calls() {
+        let matched = |calls: Option<u64>| {
+            let matched = calls.map(|calls| [("kill".to_owned(), calls)].into_iter().collect());
+            Filling::Run(Box::new(Values { seed: 5, matched, ..Values::default() }))
+        };
+        let text = "nth: ${50% of kill}";
+        assert_eq!(filled(text, &matched(Some(40))).unwrap(), "nth: 20");
+        assert_eq!(filled(text, &matched(Some(1))).unwrap(), "nth: 1");
+        assert_eq!(filled(text, &matched(None)).unwrap(), "nth: 1");
+        assert_eq!(filled("${0% of kill} ${100% of kill}", &matched(Some(7))).unwrap(), "1 7");
+        let drawn: u64 = filled("${10%..90% of kill}", &matched(Some(1000))).unwrap().parse().unwrap();
+        assert!((100..=900).contains(&drawn), "{drawn}");
+        for (text, message) in [
+            ("${50% of other}", "`other` matched no call"),
+            ("${150% of kill}", "is no part"),
+            ("${-5% of kill}", "is no part"),
+            ("${x% of kill}", "is no part"),
+            ("${90%..10% of kill}", "is reversed"),
+        ] {
+            let wrong = filled(text, &matched(Some(9))).unwrap_err();
+            assert!(wrong.message.contains(message) && wrong.help.is_some(), "{text}: {}", wrong.message);
+        }
+        let text = Text { path: "e".into(), text: "${50% of kill} ${1..5} ${1%..2% of a b} ${50% of kill}".into() };
+        assert_eq!(rules_of(&text), ["a b", "kill"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::error::{Context, Failure, Result};
 use crate::preload;
 use crate::sys::{self, Setting};
 use chaos_table::decide::{combine, mix};
-use chaos_table::env::LINEAGE;
+use chaos_table::env::{LINEAGE, METRICS};
 use nix::sys::signal::SigSet;
 use std::ffi::{CString, OsString};
 use std::fs::{File, OpenOptions};
@@ -75,14 +75,20 @@ impl Launch<'_> {
 
     /// A text with what is filled in last.
     fn words(&self, text: &str) -> String {
-        text.replace("${instance}", &self.instance.to_string()).replace("${target}", &self.target.name)
+        let text = text.replace("${instance}", &self.instance.to_string()).replace("${target}", &self.target.name);
+        // Its own path, for a target that is chaos-exec itself.
+        let own = std::env::current_exe().unwrap_or_default();
+        text.replace("${chaos}", &own.to_string_lossy())
     }
 
     fn environment(&self, command: &Command) -> Vec<CString> {
         let is = |entry: &CString, name: &str| {
             entry.as_bytes().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
         };
-        let own = [("TMPDIR".to_owned(), Some(Scalar(self.stage.tmp.display().to_string())))];
+        let own = [
+            ("TMPDIR".to_owned(), Some(Scalar(self.stage.tmp.display().to_string()))),
+            (METRICS.to_owned(), Some(Scalar(self.stage.metrics().display().to_string()))),
+        ];
         let mut all = sys::environment();
         for (name, value) in own.iter().map(|(name, value)| (name, value)).chain(&self.target.env) {
             all.retain(|entry| !is(entry, name));

@@ -92,7 +92,7 @@ fn check(target: &Target, all: &[Target]) -> Result<()> {
         return wrong("`ready` is for a service".into(), "service: true, or leave it out");
     }
     if let Some(ready) = &target.ready
-        && matches!(ready.check, Some(CheckKind::Exit | CheckKind::Control))
+        && matches!(ready.check, Some(CheckKind::Exit | CheckKind::Control | CheckKind::Calls))
     {
         return wrong(format!("`ready` cannot be `{ready}`"), "tcp, http, stdout, stderr, file, json, glob or command");
     }

@@ -1,6 +1,7 @@
 //! The schedule: phases become windows of the faults, so both hang on the same clock. Pure.
 
-use super::file::{Phase, Pulse};
+use super::counting::{counter, of_phase};
+use super::file::{Begin, Phase, Pulse};
 use crate::error::{Failure, Result};
 use chaos_table::calls::FaultKind;
 use chaos_table::nearest;
@@ -8,33 +9,89 @@ use chaos_table::quantities::{Lasting, Rate, Time};
 use chaos_table::rule::MAX_RULES;
 use chaos_table::schema::{Fault, Table};
 use chaos_table::words::Label;
+use serde::{Deserialize, Serialize};
 
 /// Steps of a ramp that does not say.
 const STEPS: u32 = 5;
 
-/// Puts the faults of a table into the windows of the phases. Gives how long all of them take; `None` when the last
-/// has no end, or there are none.
+/// When rules begin that wait for a mark or a count: longer than any run.
+const NEVER: Time = Time(1 << 62);
+
+/// What begins some of the phases, and what they are then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cue {
+    /// The phase that begins by it; those without a sign of their own follow.
+    pub phase: String,
+    /// What it is.
+    pub sign: Sign,
+    /// The rules of these phases, with where their windows begin after it and how long they are, in ns.
+    pub windows: Vec<(String, u64, Option<u64>)>,
+}
+
+/// What is waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sign {
+    /// A mark.
+    Mark(String),
+    /// So many matches of a rule that only counts.
+    Calls {
+        /// Its name.
+        rule: String,
+        /// How many.
+        count: u64,
+    },
+}
+
+/// The times of a table's faults.
+#[derive(Debug, Default)]
+pub struct Schedule {
+    /// How long all phases take; `None` when that is not known, or there are none.
+    pub whole: Option<Time>,
+    /// What the launcher has to begin, in this order.
+    pub cues: Vec<Cue>,
+}
+
+/// Puts the faults of a table into the windows of the phases, and `counters`, each into that of its phase.
 ///
 /// # Errors
 /// Phases that overlap, that name no fault of the table, or that make too many rules.
-pub fn schedule(table: &mut Table, phases: &[Phase]) -> Result<Option<Time>> {
+pub fn schedule(table: &mut Table, phases: &[Phase], counters: Vec<(Fault, Option<&str>)>) -> Result<Schedule> {
+    let known = |name: &str| phases.iter().any(|phase| phase.name == name);
+    if let Some(odd) = counters.iter().filter_map(|(_, phase)| *phase).find(|phase| !known(phase)) {
+        let near = nearest(odd, phases.iter().map(|phase| phase.name.as_str()));
+        let help = near.map_or_else(|| "name one of `phases`".to_owned(), |near| format!("did you mean `{near}`?"));
+        return Err(Failure::new(format!("a check counts calls in the phase {odd}, and there is none")).help(help));
+    }
     if phases.is_empty() {
-        return Ok(None);
+        table.faults.extend(counters.into_iter().map(|(fault, _)| fault));
+        return Ok(Schedule::default());
     }
     refuse_own_windows(table)?;
     let named = names(table)?;
     let (mut faults, mut end, mut last) = (Vec::new(), Some(0), "the start");
+    let mut cues: Vec<Cue> = Vec::new();
     for (at, phase) in phases.iter().enumerate() {
         if phase.name.trim().is_empty() {
             return Err(
                 Failure::new(format!("phase {} has no name", at + 1)).help("{name: inject, for: 10s, faults: all}")
             );
         }
+        let cue = sign_of(phase)?;
+        if let Some((sign, counter)) = cue {
+            cues.push(Cue { phase: phase.name.clone(), sign, windows: Vec::new() });
+            faults.extend(counter);
+            // Times count from it.
+            end = Some(0);
+            last = "the phase itself";
+        }
         let Some(before) = end else {
             return Err(Failure::new(format!("phase {last} has no end, and {} comes after it", phase.name))
-                .help("give it `for`; only the last phase may go on to the end"));
+                .help("give it `for`, or let the next one begin by {mark: TEXT} or {calls: write, count: 100}"));
         };
-        let from = phase.from.map_or(before, |from| from.0);
+        let from = match &phase.from {
+            Some(Begin::At(from)) => from.0,
+            _ => before,
+        };
         if from < before {
             return Err(Failure::new(format!(
                 "phase {} begins at {} and overlaps {last}, which ends at {}",
@@ -45,22 +102,37 @@ pub fn schedule(table: &mut Table, phases: &[Phase]) -> Result<Option<Time>> {
             .help("leave `from` out: a phase begins when the one before ends"));
         }
         end = phase.r#for.map(|lasting| from.saturating_add(lasting.0.0));
-        for (name, fault) in chosen(phase, &named)? {
+        let mut own = chosen(phase, &named)?;
+        let name = |fault: &Fault| fault.name.as_ref().map_or_else(String::new, |Label(name)| name.clone());
+        let counting = counters.iter().filter(|(_, within)| *within == Some(phase.name.as_str()));
+        let counting: Vec<(String, &Fault)> = counting.map(|(fault, _)| (name(fault), fault)).collect();
+        let plain = Phase { ramp: None, pulse: None, ..phase.clone() };
+        let chosen_count = own.len();
+        own.extend(counting.iter().map(|(name, fault)| (name.as_str(), *fault)));
+        for (at, (name, fault)) in own.into_iter().enumerate() {
+            // What counts does so all the time.
+            let phase = if at < chosen_count { phase } else { &plain };
             for (number, window) in windows(phase, from)?.into_iter().enumerate() {
                 let number = if number == 0 { String::new() } else { format!("-{}", number + 1) };
+                if window.rate == Some(0.0) {
+                    continue;
+                }
                 let label = Label(format!("{name}/{}{number}", phase.name));
-                let mut fault =
-                    Fault { name: Some(label), from: Some(Time(window.from)), r#for: window.lasting, ..fault.clone() };
+                let mut begin = Time(window.from);
+                if let Some(cue) = cues.last_mut() {
+                    cue.windows.push((label.0.clone(), window.from, window.lasting.map(|lasting| lasting.0.0)));
+                    begin = NEVER;
+                }
+                let mut fault = Fault { name: Some(label), from: Some(begin), r#for: window.lasting, ..fault.clone() };
                 if let Some(rate) = window.rate {
                     fault.rate = Some(Rate(rate));
                 }
-                if window.rate != Some(0.0) {
-                    faults.push(fault);
-                }
+                faults.push(fault);
             }
         }
         last = &phase.name;
     }
+    faults.extend(counters.iter().filter(|(_, phase)| phase.is_none()).map(|(fault, _)| fault.clone()));
     if faults.len() > MAX_RULES {
         return Err(Failure::new(format!(
             "the phases make {} rules, and a table has at most {MAX_RULES}",
@@ -69,7 +141,22 @@ pub fn schedule(table: &mut Table, phases: &[Phase]) -> Result<Option<Time>> {
         .help("use fewer pulses, fewer steps of ramps, or fewer faults in them"));
     }
     table.faults = faults;
-    Ok(end.map(Time))
+    let whole = end.filter(|_| cues.is_empty()).map(Time);
+    Ok(Schedule { whole, cues })
+}
+
+/// What a phase waits for, when that is no time, and the rule that counts for it.
+fn sign_of(phase: &Phase) -> Result<Option<(Sign, Option<Fault>)>> {
+    match &phase.from {
+        None | Some(Begin::At(_)) => Ok(None),
+        Some(Begin::Mark(mark)) => Ok(Some((Sign::Mark(mark.clone()), None))),
+        Some(Begin::Calls(counting)) => {
+            let rule = of_phase(&phase.name);
+            let fault = counter(&rule, counting)
+                .map_err(|why| Failure { message: format!("phase {}: {}", phase.name, why.message), ..why })?;
+            Ok(Some((Sign::Calls { rule, count: counting.count }, Some(fault))))
+        }
+    }
 }
 
 /// One part of a phase in which a fault is in force.
@@ -197,8 +284,8 @@ mod tests {
     fn scheduled(table: &serde_json::Value, phases: &serde_json::Value) -> Result<(Table, Option<Time>)> {
         let mut table = Table::from_json(&table.to_string(), "t").unwrap();
         let phases: Vec<Phase> = serde_json::from_value(phases.clone()).unwrap();
-        let end = schedule(&mut table, &phases)?;
-        Ok((table, end))
+        let end = schedule(&mut table, &phases, Vec::new())?;
+        Ok((table, end.whole))
     }
 
     fn windows_of(table: &Table) -> Vec<(String, u64, Option<u64>)> {

@@ -83,6 +83,14 @@ impl Place {
     }
 }
 
+/// Copies a directory with all that is in it.
+///
+/// # Errors
+/// When something of it cannot be read, or written there.
+pub fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    Room { bytes: u64::MAX, files: u64::MAX, not: to.to_owned() }.copy(from, to)
+}
+
 /// How much more may be copied.
 struct Room {
     bytes: u64,

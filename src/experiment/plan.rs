@@ -2,6 +2,8 @@
 
 use super::args::HowArgs;
 use super::deck::Deck;
+use super::score::STABLE;
+use super::shard::Shard;
 use crate::error::{Failure, Result};
 use crate::gate::Gate;
 use crate::options::{duration, random_seed};
@@ -19,6 +21,8 @@ pub struct Plan {
     pub seed: u64,
     /// What must hold.
     pub gate: Option<Gate>,
+    /// The part of the runs to make, and who says so.
+    pub shard: Option<(Shard, String)>,
 }
 
 impl Plan {
@@ -47,13 +51,31 @@ impl Plan {
             (None, None) => random_seed()?,
         };
         let gate = if how.gates.is_empty() { deck.gate.clone() } else { Gate::parse(&how.gates)? };
-        let runs = number(&how.runs, deck.experiment.runs, "--runs", 100_000)?;
+        let own_runs = if how.stability { Some(STABLE.0) } else { deck.experiment.runs };
+        let runs = number(&how.runs, own_runs, "--runs", 100_000)?;
+        let shard = Shard::find(how.shard.as_deref(), &|name| std::env::var(name).ok())?;
+        if let Some((shard, by)) = &shard {
+            if how.seed.is_none() && deck.experiment.seed.is_none() {
+                return Err(Failure::new(format!(
+                    "{by}: {}: all shards need the same seed, and none is given",
+                    deck.id
+                ))
+                .help("--seed NUMBER, or `seed` in the file; --shard 1/1 makes all runs here"));
+            }
+            if shard.of > runs {
+                return Err(Failure::new(format!(
+                    "{by}: {} runs of {} cannot be shared by {}",
+                    runs, deck.id, shard.of
+                ))
+                .help("more --runs, or fewer shards"));
+            }
+        }
         let jobs = number(&how.jobs, deck.experiment.jobs, "--jobs", 256)?;
         if jobs > 1 && !deck.experiment.ports.is_empty() {
             return Err(
                 Failure::new("several runs at once cannot share a fixed port").help("leave `ports` out, or --jobs")
             );
         }
-        Ok(Plan { runs, jobs: usize::try_from(jobs).unwrap_or(1), delay, seed, gate })
+        Ok(Plan { runs, jobs: usize::try_from(jobs).unwrap_or(1), delay, seed, gate, shard })
     }
 }

@@ -1,13 +1,17 @@
 //! The directory of an experiment's results: a session for each run, their list, and what came of all.
 
-use super::score::Score;
+use super::place::copy_tree;
+use super::score::{About, Score, Status};
 use crate::error::{Context, Failure, Result, plain};
+use crate::judge::judge;
 use crate::log_reader::Source;
-use crate::session::{RUNS, link_latest, new_dir, state_dir, write_atomically};
+use crate::pool::Pool;
+use crate::session::{RUNS, link_latest, new_dir, runs_of, state_dir, write_atomically};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::Deserialize;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -52,6 +56,19 @@ impl Results {
         &self.dir
     }
 
+    /// Runs that were made elsewhere are among them, in this order.
+    ///
+    /// # Errors
+    /// When one cannot be copied.
+    pub fn take_all(&mut self, sessions: &[PathBuf]) -> Result<()> {
+        for session in sessions {
+            let name = session.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            copy_tree(session, &self.dir.join(&name))?;
+            self.names.push(name);
+        }
+        Ok(())
+    }
+
     /// A run is among them.
     pub fn add(&mut self, name: &str) {
         self.names.push(name.to_owned());
@@ -64,6 +81,13 @@ impl Results {
     /// A run that was cut short is none.
     pub fn forget(&self, name: &str) {
         let _ = std::fs::remove_dir_all(self.dir.join(name));
+    }
+
+    /// The session of the first run without faults.
+    #[must_use]
+    pub fn first_control(&self) -> Option<PathBuf> {
+        let mut controls = self.names.iter().filter(|name| name.starts_with("control-"));
+        controls.next().map(|name| self.dir.join(name))
     }
 
     /// The sessions of the runs.
@@ -114,6 +138,95 @@ pub fn find(id: &str) -> Result<PathBuf> {
         );
         Failure::new(format!("there are no results of an experiment '{id}' in {}", state.display())).help(near)
     })
+}
+
+/// Results that are there.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Where.
+    pub dir: PathBuf,
+    /// What was said of them.
+    pub saved: Saved,
+    /// The sessions, controls first.
+    pub sessions: Vec<PathBuf>,
+}
+
+/// What is needed of what [`Score`] has written.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Saved {
+    /// The experiment's id.
+    pub id: String,
+    /// Its name for people.
+    pub name: Option<String>,
+    /// What was run.
+    pub about: About,
+    /// How it ended.
+    pub status: Status,
+    /// The seed of all runs.
+    pub seed: u64,
+    /// Runs that were wanted of it.
+    pub wanted: u64,
+}
+
+impl Loaded {
+    /// The results in a directory: one experiment's, or those of several in directories of their own.
+    ///
+    /// # Errors
+    /// When there are none, or they are damaged or cut short.
+    pub fn all_in(dir: &Path) -> Result<Vec<Loaded>> {
+        if !dir.is_dir() {
+            return Err(Failure::new(format!("there is no directory {}", dir.display()))
+                .help("name the directory that `experiment run --out` has written"));
+        }
+        if dir.join(RESULTS).exists() || dir.join(LOCK).exists() {
+            return Ok(vec![Loaded::of(dir)?]);
+        }
+        let entries = std::fs::read_dir(dir).cannot(format_args!("read {}", dir.display()))?;
+        let mut below: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        below.retain(|path| path.join(RESULTS).exists());
+        below.sort();
+        if below.is_empty() {
+            return Err(Failure::new(format!("{} holds no results of an experiment", dir.display()))
+                .help("name the directory that `experiment run --out` has written"));
+        }
+        below.iter().map(|dir| Loaded::of(dir)).collect()
+    }
+
+    fn of(dir: &Path) -> Result<Loaded> {
+        let path = dir.join(RESULTS);
+        let damaged = |why: &dyn std::fmt::Display| {
+            Failure::new(format!("{} is damaged: {why}", path.display())).help("run that part again")
+        };
+        let text = std::fs::read(&path).map_err(|error| damaged(&plain(&error)))?;
+        let saved: Saved = serde_json::from_slice(&text).map_err(|error| damaged(&error))?;
+        let sessions = runs_of(dir)?.ok_or_else(|| damaged(&"the list of its runs is gone"))?;
+        if let Some(gone) = sessions.iter().find(|session| !session.join(crate::session::META).exists()) {
+            return Err(damaged(&format!("its run {} is gone", gone.display())));
+        }
+        Ok(Loaded { dir: dir.to_owned(), saved, sessions })
+    }
+
+    /// The verdicts and figures of its runs, made again from what the sessions hold.
+    ///
+    /// # Errors
+    /// When a session is damaged.
+    pub fn judged(&self, results: &Path) -> Result<(Score, Pool)> {
+        let Saved { id, name, about, status, seed, wanted } = self.saved.clone();
+        let results = results.display().to_string();
+        let harmless = !about.injects;
+        let mut score = Score { id, name, about, status, seed, wanted, results, ..Score::default() };
+        let mut pool = Pool::default();
+        for session in &self.sessions {
+            let run = judge(&Source::find(Some(session))?)?;
+            if run.facts.as_ref().is_none_or(|facts| !facts.control) {
+                score.add(&run, harmless);
+            }
+            pool.add(run);
+        }
+        pool.conclude();
+        score.conclude(&pool);
+        Ok((score, pool))
+    }
 }
 
 /// `experiment abort`: asks the runner to end, and waits until it has.

@@ -1,19 +1,22 @@
 //! Runs experiments: so often, so many at once, each in a place of its own; what was started is always ended.
 
 use super::args::HowArgs;
+use super::counting::{is_harmless, is_or_in_phase, only_counts};
 use super::deck::{Deck, ports};
+use super::export::Export;
 use super::fill::{Filling, Values};
 use super::orphans::end_orphans;
 use super::place::Place;
 use super::plan::Plan;
 use super::results::Results;
-use super::score::{Score, Status, Verdict};
+use super::score::{About, Score, Status, Verdict};
+use super::shard::Shard;
 use super::telling::{conclusion, progress};
-use crate::console::{Console, Level};
+use crate::console::{Console, Level, Tone};
 use crate::error::{Context, Failure, Result};
 use crate::exit_code::Exit;
 use crate::gate::Ruling;
-use crate::judge::judge;
+use crate::judge::{Judged, judge};
 use crate::log_reader::Source;
 use crate::options::quoted;
 use crate::pool::Pool;
@@ -21,6 +24,7 @@ use crate::preload;
 use crate::repeat::{derived, waited_for};
 use crate::report::{Report, Wanted};
 use crate::session::META;
+use chaos_table::decide::combine;
 use chaos_table::env;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_child_subreaper;
@@ -52,7 +56,8 @@ pub fn run(decks: &[Deck], how: &HowArgs, again: &dyn Fn(&Deck) -> String, out: 
         console.warning(&format!("{name} is not read here: the experiment says what fails"));
     }
     let plans = decks.iter().map(|deck| Plan::of(deck, how)).collect::<Result<Vec<_>>>()?;
-    let (mut exit, mut scores) = (Exit::Target(0), Vec::new());
+    let export = how.export.as_deref().map(Export::create).transpose()?;
+    let (mut exit, mut all) = (Exit::Target(0), Vec::new());
     let signals = take_signals()?;
     let several = decks.len() > 1;
     for (deck, plan) in decks.iter().zip(plans) {
@@ -62,15 +67,20 @@ pub fn run(decks: &[Deck], how: &HowArgs, again: &dyn Fn(&Deck) -> String, out: 
             how.reports.iter().filter(|_| !several).cloned().map(|path| (path, "--report")).chain(own_reports);
         let reports = reports.map(|(path, by)| Wanted::create(&path, by)).collect::<Result<Vec<_>>>()?;
         let results = Results::create(own.as_deref(), &deck.id)?;
-        let mut series = Series::new(deck, plan, console, &signals, results, again(deck))?;
+        let mut series = Series::new(deck, plan, console, &signals, results, again(deck), how)?;
         let ended = series.go();
         let done = series.finish(reports, ended)?;
-        exit = worse(exit, done.0);
-        scores.push(done.1);
-        if matches!(done.0, Exit::Signal(_)) {
+        exit = worse(exit, done.exit);
+        let is_over = matches!(done.exit, Exit::Signal(_));
+        all.push(done);
+        if is_over {
             break;
         }
     }
+    if let Some(export) = export {
+        export.write(&all)?;
+    }
+    let scores: Vec<&Score> = all.iter().map(|done| &done.score).collect();
     if several && !how.reports.is_empty() {
         console.warning("--report is for one experiment; `chaos-exec report DIR...` pools several");
     }
@@ -82,7 +92,7 @@ pub fn run(decks: &[Deck], how: &HowArgs, again: &dyn Fn(&Deck) -> String, out: 
 }
 
 /// Of two ends the one that says more.
-fn worse(one: Exit, other: Exit) -> Exit {
+pub fn worse(one: Exit, other: Exit) -> Exit {
     let rank = |exit: &Exit| match exit {
         Exit::Signal(_) => 4,
         Exit::OurFailure | Exit::CannotRun | Exit::NotFound | Exit::NotCovered => 3,
@@ -104,6 +114,7 @@ fn take_signals() -> Result<SignalFd> {
 struct Active {
     name: String,
     number: u64,
+    is_control: bool,
     child: Child,
     place: Place,
     ports: Vec<u16>,
@@ -125,6 +136,8 @@ struct Series<'a> {
     score: Score,
     stopped: Option<(Signal, Instant)>,
     began: Instant,
+    /// How many calls the rules matched in the controls, the fewest of all.
+    matched: BTreeMap<String, u64>,
 }
 
 impl<'a> Series<'a> {
@@ -135,16 +148,21 @@ impl<'a> Series<'a> {
         signals: &'a SignalFd,
         mut results: Results,
         again: String,
+        how: &HowArgs,
     ) -> Result<Series<'a>> {
-        for warning in &deck.compiled.warnings {
+        if let Some((Shard { index, of }, by)) = &plan.shard {
+            console.say(Tone::Plain, &format!("{}: shard {index} of {of}, by {by}", deck.id));
+        }
+        for warning in deck.compiled.warnings.iter().filter(|warning| !only_counts(warning)) {
             console.warning(warning);
         }
         let ground = tempfile::Builder::new().prefix("chaos-").tempdir().cannot("make a place for the runs")?;
         let score = Score {
             id: deck.id.clone(),
             name: deck.experiment.name.clone(),
+            about: about(deck, &plan, how, &again),
             seed: plan.seed,
-            wanted: plan.runs,
+            wanted: wanted(&plan),
             results: results.dir().display().to_string(),
             ..Score::default()
         };
@@ -163,30 +181,42 @@ impl<'a> Series<'a> {
             score,
             stopped: None,
             began: Instant::now(),
+            matched: BTreeMap::new(),
         })
     }
 
-    /// All runs; an error ends those that go on, too.
+    /// The controls, then all runs.
     fn go(&mut self) -> Result<()> {
-        let (mut next, mut not_before) = (1, Instant::now());
+        self.make(&(1..=self.deck.controls).collect::<Vec<_>>(), true)?;
+        if self.stopped.is_some() {
+            return Ok(());
+        }
+        self.began = Instant::now();
+        let shard = self.plan.shard.as_ref().map(|(shard, _)| *shard);
+        let numbers: Vec<u64> = (1..=self.plan.runs).filter(|run| shard.is_none_or(|shard| shard.has(*run))).collect();
+        self.make(&numbers, false)
+    }
+
+    /// The runs of these numbers; an error ends those that go on, too.
+    fn make(&mut self, numbers: &[u64], is_control: bool) -> Result<()> {
+        let (mut left, mut not_before) = (numbers.iter().copied().peekable(), Instant::now());
         loop {
             while self.stopped.is_none()
-                && next <= self.plan.runs
                 && self.active.len() < self.plan.jobs
                 && Instant::now() >= not_before
+                && let Some(next) = left.next()
             {
-                let started = self.start(next);
+                let started = self.start(next, is_control);
                 if let Err(failure) = started {
                     self.end_all();
                     return Err(failure);
                 }
-                next += 1;
                 not_before = Instant::now() + self.plan.delay;
             }
-            if self.active.is_empty() && (self.stopped.is_some() || next > self.plan.runs) {
+            if self.active.is_empty() && (self.stopped.is_some() || left.peek().is_none()) {
                 return Ok(());
             }
-            let waits = (next <= self.plan.runs && self.active.len() < self.plan.jobs)
+            let waits = (left.peek().is_some() && self.active.len() < self.plan.jobs)
                 .then(|| not_before.saturating_duration_since(Instant::now()));
             self.wait(waits.unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1)));
             if let Err(failure) = self.reap() {
@@ -196,19 +226,21 @@ impl<'a> Series<'a> {
         }
     }
 
-    fn start(&mut self, number: u64) -> Result<()> {
+    fn start(&mut self, number: u64, is_control: bool) -> Result<()> {
         let deck = self.deck;
-        let name = format!("run-{number:0width$}", width = self.plan.runs.to_string().len());
-        let seed = derived(self.plan.seed, number);
-        let place = Place::make(&self.ground.path().join(number.to_string()))?;
+        let (role, all) = if is_control { ("control", deck.controls) } else { ("run", self.plan.runs) };
+        let name = format!("{role}-{number:0width$}", width = all.to_string().len());
+        let seed = if is_control { self.plan.seed } else { derived(self.plan.seed, number) };
+        let place = Place::make(&self.ground.path().join(&name))?;
         let ports: BTreeMap<String, u16> = ports(deck, &mut self.taken)?;
         let values = Values {
             seed,
-            run: number,
+            run: if is_control { 0 } else { number },
             here: std::path::absolute(deck.text.dir()).cannot("use the file's directory")?,
             work: place.work.clone(),
             tmp: place.tmp.clone(),
             ports: ports.clone(),
+            matched: (!is_control).then(|| self.matched.clone()),
         };
         place.furnish(deck, &Filling::Run(Box::new(values.clone())))?;
         let stage = deck.stage(values, self.repeat(seed), place.outputs.clone())?;
@@ -216,9 +248,12 @@ impl<'a> Series<'a> {
         stage.write(&file)?;
         let own = std::env::current_exe().cannot("find chaos-exec itself")?;
         let mut command = Command::new(own);
-        command.args(["run", "--quiet", "--part", "run", "--inventory", "--stage"]).arg(&file);
+        command.args(["run", "--quiet", "--part", role, "--inventory", "--stage"]).arg(&file);
         command.args(["--seed", &seed.to_string(), "--timeout", &format!("{}ms", deck.deadline.as_millis().max(1))]);
         command.arg("--out").arg(self.results.dir().join(&name));
+        if let Some(control) = self.results.first_control().filter(|_| !is_control) {
+            command.arg("--control-session").arg(control);
+        }
         let main = stage.targets.iter().find(|target| !target.service).unwrap_or(&stage.targets[0]);
         let shell = if main.command.bare { &["/bin/sh", "-c"][..] } else { &[] };
         command.arg("--").args(shell).args(&main.command.all);
@@ -230,16 +265,13 @@ impl<'a> Series<'a> {
         let said = std::fs::File::create(place.root.join("said")).cannot("write to the place of a run")?;
         command.stderr(said);
         let child = command.spawn().cannot("start a run")?;
-        self.active.push(Active { name, number, child, place, ports: ports.into_values().collect() });
+        self.active.push(Active { name, number, is_control, child, place, ports: ports.into_values().collect() });
         Ok(())
     }
 
     /// The command that repeats one run.
     fn repeat(&self, seed: u64) -> String {
-        let command: Vec<String> =
-            self.deck.command.iter().map(|word| quoted(OsStr::new(word)).to_string_lossy().into_owned()).collect();
-        let command = if command.is_empty() { String::new() } else { format!(" -- {}", command.join(" ")) };
-        format!("chaos-exec {} --seed {seed} --runs 1{command}", self.again)
+        with_command(self.deck, &format!("chaos-exec {} --seed {seed} --runs 1", self.again))
     }
 
     /// Waits until something happens, and hands on what ends the series.
@@ -307,7 +339,10 @@ impl<'a> Series<'a> {
             self.results.forget(&active.name);
             return Ok(());
         }
-        let harmless = self.deck.compiled.plan.rules.is_empty();
+        if active.is_control {
+            return self.take_control(active, run, setup);
+        }
+        let harmless = is_harmless(&self.deck.compiled.plan);
         let verdict = self.score.add(&run, harmless);
         self.results.add(&active.name);
         self.pool.add(run);
@@ -327,6 +362,28 @@ impl<'a> Series<'a> {
         Ok(())
     }
 
+    /// A control must pass, and says how many calls there are.
+    fn take_control(&mut self, active: &Active, run: Judged, setup: Option<String>) -> Result<()> {
+        let dir = self.results.dir().join(&active.name);
+        self.results.add(&active.name);
+        let why = setup.or_else(|| run.failing.as_ref().map(|(kind, why)| format!("{}: {why}", kind.words())));
+        let why = why.or_else(|| (run.figures.ended_runs == 0).then(|| "its end was not seen".to_owned()));
+        for rule in &self.deck.measured {
+            let own = run.rules.iter().filter(|own| is_or_in_phase(&own.name, rule));
+            let count = own.map(|own| own.matched).sum();
+            let fewest = self.matched.entry(rule.clone()).or_insert(count);
+            *fewest = count.min(*fewest);
+        }
+        self.pool.add(run);
+        let Some(why) = why else {
+            active.place.clear();
+            return Ok(());
+        };
+        active.place.keep(&dir);
+        Err(Failure::new(format!("{}: without any fault it fails, too: {why}", self.deck.text.path.display()))
+            .help(format!("the outputs of the targets are in {}", dir.join("place/out").display())))
+    }
+
     /// Ends what goes on, at once.
     fn end_all(&mut self) {
         self.tell_all(Signal::SIGTERM);
@@ -344,7 +401,7 @@ impl<'a> Series<'a> {
     }
 
     /// Writes down what came of it.
-    fn finish(mut self, reports: Vec<Wanted>, ended: Result<()>) -> Result<(Exit, Score)> {
+    fn finish(mut self, reports: Vec<Wanted>, ended: Result<()>) -> Result<Done> {
         end_orphans(&[]);
         self.pool.conclude();
         self.score.conclude(&self.pool);
@@ -362,16 +419,66 @@ impl<'a> Series<'a> {
         let stopped = self.stopped.map(|(signal, _)| signal);
         conclusion(self.console, &self.score, stopped, ruling.as_ref());
         ended?;
-        let exit = match (self.stopped, &ruling) {
-            (Some((signal, _)), _) => Exit::Signal(signal as i32),
-            (None, Some(Ruling::Failed(_))) => Exit::GateFailed,
-            (None, Some(Ruling::Inconclusive(_))) => Exit::Inconclusive,
-            (None, None) if self.score.failed > 0 => Exit::GateFailed,
-            (None, None) if self.score.passed == 0 => Exit::Inconclusive,
-            (None, Some(Ruling::Passed(_)) | None) => Exit::Target(0),
+        let exit = match self.stopped {
+            Some((signal, _)) => Exit::Signal(signal as i32),
+            None => self.score.exit(ruling.as_ref()),
         };
-        Ok((exit, self.score))
+        Ok(Done { exit, score: self.score, pool: self.pool, sessions, ruling })
     }
+}
+
+/// What came of the runs of one experiment.
+pub struct Done {
+    /// What it ends with.
+    pub exit: Exit,
+    /// The verdicts.
+    pub score: Score,
+    /// The figures.
+    pub pool: Pool,
+    /// The sessions.
+    pub sessions: Vec<PathBuf>,
+    /// What the gate says.
+    pub ruling: Option<Ruling>,
+}
+
+/// Runs that this part makes.
+fn wanted(plan: &Plan) -> u64 {
+    let shard = plan.shard.as_ref().map(|(shard, _)| *shard);
+    (1..=plan.runs).filter(|run| shard.is_none_or(|shard| shard.has(*run))).count() as u64
+}
+
+fn about(deck: &Deck, plan: &Plan, how: &HowArgs, again: &str) -> About {
+    let text = [deck.text.text.as_str()].into_iter().chain(deck.command.iter().map(String::as_str));
+    // Folded eight bytes at a time, a length between two texts.
+    let fold = |hash: u64, text: &str| {
+        let words = text.as_bytes().chunks(8).map(|part| {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            u64::from_le_bytes(word)
+        });
+        words.fold(combine(hash, text.len() as u64), combine)
+    };
+    let checks = deck.stage.before.iter().chain(&deck.stage.table.checks).map(ToString::to_string).collect();
+    About {
+        version: env!("CARGO_PKG_VERSION").into(),
+        digest: format!("{:016x}", text.fold(0, fold)),
+        description: deck.experiment.description.clone(),
+        injects: !is_harmless(&deck.compiled.plan),
+        checks,
+        gate: if how.gates.is_empty() { deck.experiment.gate.all.clone() } else { how.gates.clone() },
+        wants_stability: how.stability,
+        runs: plan.runs,
+        shard: plan.shard.as_ref().map(|(shard, _)| *shard),
+        verify: with_command(deck, &format!("chaos-exec {again} --seed {} --runs {}", plan.seed, plan.runs)),
+        started: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+    }
+}
+
+/// A command of ours, and behind it the words that stand for `${command}`.
+fn with_command(deck: &Deck, own: &str) -> String {
+    let words = deck.command.iter().map(|word| quoted(OsStr::new(word)).to_string_lossy().into_owned());
+    let command: Vec<String> = words.collect();
+    if command.is_empty() { own.to_owned() } else { format!("{own} -- {}", command.join(" ")) }
 }
 
 /// What a run's own launcher said before it gave up, as a failure of ours.

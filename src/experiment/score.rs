@@ -1,10 +1,13 @@
 //! What came of many runs of an experiment, with how far the numbers can be trusted. Pure.
 
+use super::shard::Shard;
+use crate::exit_code::Exit;
 use crate::facts::Facts;
 use crate::figures::Spread;
+use crate::gate::Ruling;
 use crate::judge::Judged;
 use crate::pool::Pool;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Runs whose seeds and reasons are kept.
 const LISTED: usize = 1000;
@@ -99,7 +102,7 @@ pub struct Observation {
 }
 
 /// How an experiment ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It still runs, or was killed.
@@ -113,11 +116,56 @@ pub enum Status {
     Failed,
 }
 
+/// What was run, so that results can be put together, compared and told of later.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// Version of chaos-exec.
+    pub version: String,
+    /// Hash of the experiment's text and of the command.
+    pub digest: String,
+    /// What it simulates, why that matters, what failing means.
+    pub description: Option<String>,
+    /// Whether it injects anything.
+    pub injects: bool,
+    /// What must be true of a run.
+    pub checks: Vec<String>,
+    /// What must hold of all runs.
+    pub gate: Vec<String>,
+    /// Whether all runs together were asked to be stable.
+    pub wants_stability: bool,
+    /// Runs of all shards.
+    pub runs: u64,
+    /// Which part of them this is.
+    pub shard: Option<Shard>,
+    /// The command that runs all of it again.
+    pub verify: String,
+    /// When it began.
+    pub started: String,
+}
+
+/// Whether the runs end alike, and which do not.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Stability {
+    /// The part of the runs that must pass.
+    pub wanted: f64,
+    /// Whether so many did; `None` when too many runs say nothing.
+    pub stable: Option<bool>,
+    /// Whether some passed and some failed.
+    pub flaky: bool,
+    /// The seeds that failed.
+    pub failed_seeds: Vec<u64>,
+}
+
+/// Runs that a look at stability makes, and the part of them that must pass.
+pub const STABLE: (u64, f64) = (50, 0.98);
+
 /// What came of all runs.
 #[derive(Debug, Default, Serialize)]
 pub struct Score {
     /// Its id.
     pub id: String,
+    /// What was run.
+    pub about: About,
     /// Its name for people.
     pub name: Option<String>,
     /// How it ended.
@@ -148,6 +196,8 @@ pub struct Score {
     pub observations: Vec<Observation>,
     /// The first runs that did not pass.
     pub odd: Vec<Odd>,
+    /// Whether the runs end alike, where that was asked.
+    pub stability: Option<Stability>,
     /// What the gate says.
     pub gate: Option<String>,
     /// Where the results are.
@@ -202,6 +252,35 @@ impl Score {
         self.mttr = figures.seen_mttr();
         self.crashes = figures.crashes;
         self.total_faults_fired = figures.delivered;
+        self.stability = self.about.wants_stability.then(|| self.stability());
+    }
+
+    fn stability(&self) -> Stability {
+        // Counts far below 2^52.
+        let (made, part) = (self.made() as f64, STABLE.1);
+        let stable = if self.failed as f64 > made * (1.0 - part) + 1e-9 {
+            Some(false)
+        } else if made > 0.0 && self.passed as f64 >= made * part - 1e-9 && self.made() == self.wanted {
+            Some(true)
+        } else {
+            None
+        };
+        let failed = self.odd.iter().filter(|odd| odd.verdict == Verdict::Failed);
+        let flaky = self.failed > 0 && self.passed > 0;
+        Stability { wanted: part, stable, flaky, failed_seeds: failed.map(|odd| odd.seed).collect() }
+    }
+
+    /// What a command ends with that was to make these runs.
+    #[must_use]
+    pub fn exit(&self, ruling: Option<&Ruling>) -> Exit {
+        let stable = self.stability.as_ref().map(|stability| stability.stable);
+        match (ruling, stable) {
+            (Some(Ruling::Failed(_)), _) | (_, Some(Some(false))) => Exit::GateFailed,
+            (Some(Ruling::Inconclusive(_)), _) | (_, Some(None)) => Exit::Inconclusive,
+            (None, None) if self.failed > 0 => Exit::GateFailed,
+            (None, None) if self.passed == 0 => Exit::Inconclusive,
+            _ => Exit::Target(0),
+        }
     }
 
     /// Runs that were made.
@@ -229,6 +308,19 @@ mod tests {
         assert!(none.low == 0.0 && none.high > 0.05, "{none:?}");
         assert_eq!(Part::new(0, 0), None);
         assert_eq!(all.words(), "50 of 50 (100 %, 93 % to 100 %)");
+    }
+
+    #[test]
+    fn stable_are_those_of_which_nearly_all_pass() {
+        let score = |passed, failed, inconclusive| {
+            let score = Score { passed, failed, inconclusive, wanted: 50, ..Score::default() };
+            score.stability()
+        };
+        assert_eq!((score(50, 0, 0).stable, score(50, 0, 0).flaky), (Some(true), false));
+        assert_eq!((score(49, 1, 0).stable, score(49, 1, 0).flaky), (Some(true), true));
+        assert_eq!((score(48, 2, 0).stable, score(0, 50, 0).flaky), (Some(false), false));
+        assert_eq!(score(48, 0, 2).stable, None, "what was not hit is no pass");
+        assert_eq!((score(20, 0, 0).stable, score(0, 0, 0).stable), (None, None), "it was cut short");
     }
 
     #[test]

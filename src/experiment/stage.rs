@@ -1,6 +1,7 @@
 //! What the outer process tells the launcher of one run, as a file of JSON: an experiment with everything filled in.
 
 use super::file::Target;
+use super::phases::Cue;
 use crate::error::{Context, Failure, Result, plain};
 use chaos_table::checks::Check;
 use chaos_table::schema::Table;
@@ -18,6 +19,9 @@ pub struct Stage {
     pub arms: bool,
     /// What must be true before anything fails.
     pub before: Vec<Check>,
+    /// Phases that begin by a mark or a count.
+    #[serde(default)]
+    pub cues: Vec<Cue>,
     /// How long a run without a task goes on, in ns.
     pub lasting_ns: Option<u64>,
     /// Where its temporary files go.
@@ -29,6 +33,12 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// The file to which the targets append figures that they know themselves.
+    #[must_use]
+    pub fn metrics(&self) -> PathBuf {
+        self.outputs.with_file_name("metrics")
+    }
+
     /// Reads what [`Stage::write`] has written.
     ///
     /// # Errors

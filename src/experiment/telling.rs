@@ -1,6 +1,6 @@
 //! What the runner says while runs go on, and at the end.
 
-use super::score::{Score, Verdict};
+use super::score::{Score, Stability, Verdict};
 use crate::console::{Console, Tone};
 use crate::gate::{Ruling, duration};
 use crate::pool::RunRow;
@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// Lines of progress that a number of runs may take.
 const LINES: u64 = 20;
+/// Seeds that are shown; the results have all.
+const MOST_SEEDS: usize = 20;
 /// Failing runs whose command is shown.
 const SHOWN: usize = 3;
 
@@ -57,6 +59,21 @@ pub fn conclusion(console: Console, score: &Score, stopped: Option<Signal>, ruli
     let (crashes, restarts) = (score.crashes, score.restarts);
     let times = times.unwrap_or_default();
     say(Tone::Plain, &format!("recovery rate {recovery}{times}; {crashes} crashes, {restarts} restarts"));
+    if let Some(Stability { wanted, stable, flaky, failed_seeds }) = &score.stability {
+        let wanted = format!("{:.0} % wanted", wanted * 100.0);
+        let (tone, word) = match stable {
+            Some(true) => (Tone::Plain, "stable"),
+            Some(false) if *flaky => (Tone::Loud, "NOT STABLE: it is flaky"),
+            Some(false) => (Tone::Loud, "NOT STABLE"),
+            None => (Tone::Loud, "whether it is stable is not known: too many runs say nothing"),
+        };
+        let shown: Vec<String> = failed_seeds.iter().take(MOST_SEEDS).map(ToString::to_string).collect();
+        let more = failed_seeds.len().saturating_sub(shown.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let seeds =
+            if shown.is_empty() { String::new() } else { format!("; seeds that failed: {}{more}", shown.join(", ")) };
+        say(tone, &format!("{word} ({} of {} passed, {wanted}){seeds}", score.passed, score.made()));
+    }
     for odd in score.odd.iter().filter(|odd| odd.verdict == Verdict::Failed).take(SHOWN) {
         say(Tone::Plain, &format!("{} again: {}", odd.session, odd.repeat));
     }

@@ -70,6 +70,7 @@ pub fn render(report: &Report) -> Result<String> {
         })),
         "rules": pool.rules,
         "families": pool.families,
+        "metrics": figures.metrics.summaries(),
         "next": pool.next,
         "crashes": pool.crashes.iter().map(|(session, crash)| {
             let mut value = json!(crash);
@@ -114,6 +115,7 @@ fn detail(run: &Judged) -> Value {
         "failing": run.failing.as_ref().map(|(kind, why)| json!({"kind": kind, "why": why})),
         "episodes": run.episodes.iter().map(|(episode, outcome)| episode_value(episode, outcome)).collect::<Vec<_>>(),
         "evidence": run.evidence.as_ref().map(|(dir, names)| json!({"dir": dir.display().to_string(), "files": names})),
+        "metrics": run.figures.metrics.summaries(),
         "health": run.facts.as_ref().map(|facts| facts.health.clone()),
         "files": run.facts.as_ref().and_then(|facts| facts.files.clone()),
     })

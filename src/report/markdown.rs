@@ -37,6 +37,7 @@ fn write_all(report: &Report, pool: &Pool, out: &mut String) -> std::fmt::Result
         runs(pool, out)?;
     }
     checks(pool, out)?;
+    out.push_str(&pool.figures.metrics.markdown());
     coverage(pool, out)?;
     again(pool, out)
 }

@@ -113,7 +113,8 @@ pub fn render(form: Form, report: &Report, out: &mut dyn Write) -> Result<()> {
 }
 
 /// A text on one line, with what a terminal or a page could take for more made visible.
-fn plain(text: &str) -> String {
+#[must_use]
+pub fn plain(text: &str) -> String {
     // The marks that turn the direction of writing can make a text look like another one.
     let odd = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -149,8 +149,9 @@ pub struct Seen {
 #[must_use]
 pub fn key(op: Op, resource: &[u8], owner: u64) -> u64 {
     let own = matches!(op.row().subject, Subject::Memory | Subject::Program | Subject::Nothing);
-    let place = if own || resource.is_empty() { combine(1, owner) } else { hash(resource) };
-    combine(head(op) as u64, place)
+    let head = head(op) as u64;
+    // Owners are numbers, or hashes themselves.
+    if own || resource.is_empty() { owner ^ (head + 1) << 48 } else { combine(head, hash(resource)) }
 }
 
 /// Calls that are one to a program: where one fails, another is as good.

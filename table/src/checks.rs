@@ -35,12 +35,14 @@ pub enum CheckKind {
     Http,
     /// A listening port, for as long as the run goes on.
     Tcp,
+    /// How many calls the program made.
+    Calls,
 }
 
 /// A kind of check: its name, the keys that it needs, and those that it may have.
 type Row = (&'static str, CheckKind, &'static [&'static str], &'static [&'static str]);
 
-const KINDS: [Row; 10] = [
+const KINDS: [Row; 11] = [
     ("exit", CheckKind::Exit, &["codes"], &[]),
     ("stdout", CheckKind::Stdout, &[], &["matches", "lacks"]),
     ("stderr", CheckKind::Stderr, &[], &["matches", "lacks"]),
@@ -51,6 +53,7 @@ const KINDS: [Row; 10] = [
     ("command", CheckKind::Command, &["run"], &[]),
     ("http", CheckKind::Http, &["url"], &["status"]),
     ("tcp", CheckKind::Tcp, &["to"], &[]),
+    ("calls", CheckKind::Calls, &["calls"], &["equals", "count", "path", "process", "phase"]),
 ];
 
 impl Value for CheckKind {
@@ -186,15 +189,15 @@ keyed! {
     matches: Text = "matches" | "match";
     /// `stdout`, `stderr`: a regular expression that is not found.
     lacks: Text = "lacks" | "not_matches";
-    /// A file, or for `glob` a pattern; from the working directory.
+    /// A file, or for `glob` a pattern; from the working directory. `calls`: those on files that match it.
     path: Text = "path" | "file";
     /// `file`: what it is (exists).
     is: FileIs = "is" | "parses";
     /// `json`: a place in it, as in RFC 6901.
     pointer: Text = "pointer";
-    /// `json`: what stands there; that something does, when this is absent.
+    /// `json`: what stands there; that something does, when this is absent. `calls`: how many, as `count`.
     equals: Text = "equals" | "value";
-    /// `glob`: how many files.
+    /// `glob`: how many files. `calls`: how many calls.
     count: HowMany = "count";
     /// `command`: for `sh -c`.
     run: Text = "run" | "command" | "cmd";
@@ -204,6 +207,12 @@ keyed! {
     status: Many<Status> = "status";
     /// `tcp`: host and port.
     to: Text = "to" | "address";
+    /// `calls`: operations or families of them.
+    calls: Many<Text> = "calls" | "call";
+    /// `calls`: those of these programs.
+    process: Many<Text> = "process";
+    /// `calls`: those in this phase of an experiment.
+    phase: Text = "phase";
     /// How long it may take to become true.
     within: Lasting = "within" | "within_seconds" as Seconds;
 }
@@ -219,7 +228,11 @@ impl Keys for Check {
 
 impl Check {
     /// Whether everything that the kind needs is there, and nothing that it does not know.
-    fn resolve(&self) -> Result<(), Problem> {
+    fn resolve(&mut self) -> Result<(), Problem> {
+        if self.check.is_none() && self.calls.is_some() {
+            // Nothing else has `calls`.
+            self.check = Some(CheckKind::Calls);
+        }
         let Some(row) = self.check.and_then(|kind| KINDS.iter().find(|(_, known, _, _)| *known == kind)) else {
             return Err(Problem::new("a check says not what it looks at").help("such as check: exit, codes: [0, 3]"));
         };
@@ -239,6 +252,9 @@ impl Check {
         if output && self.matches.is_none() && self.lacks.is_none() {
             return Err(Problem::new(format!("the check `{name}` says not what it looks for")).help(example(*kind)));
         }
+        if *kind == CheckKind::Calls {
+            self.said_how_many()?;
+        }
         let wrong = |text: &str, why: &str| Err(Problem::new(format!("{} {why}", quoted(text))).help(example(*kind)));
         match (&self.url, &self.to, &self.pointer) {
             (Some(Text(url)), _, _) if !url.starts_with("http://") => wrong(url, "is no address of HTTP (no TLS here)"),
@@ -255,6 +271,23 @@ impl Check {
     }
 }
 
+impl Check {
+    /// `calls`: how many there must be. Never `None` in such a check that was read.
+    #[must_use]
+    pub fn how_many(&self) -> Option<HowMany> {
+        self.said_how_many().ok()
+    }
+
+    fn said_how_many(&self) -> Result<HowMany, Problem> {
+        match (&self.equals, self.count) {
+            (Some(Text(text)), None) => HowMany::from_text(text),
+            (None, Some(count)) => Ok(count),
+            (None, None) => Err(Problem::new("the check `calls` says not how many").help(example(CheckKind::Calls))),
+            (Some(_), Some(_)) => Err(Problem::new("`equals` and `count` both say how many").help("give one of them")),
+        }
+    }
+}
+
 fn example(kind: CheckKind) -> &'static str {
     match kind {
         CheckKind::Exit => "such as exit codes=0,3",
@@ -267,6 +300,7 @@ fn example(kind: CheckKind) -> &'static str {
         CheckKind::Command => "such as command run=\"make verify\"",
         CheckKind::Http => "such as http url=http://localhost:8080/health status=200",
         CheckKind::Tcp => "such as tcp to=localhost:6379",
+        CheckKind::Calls => "such as calls calls=execve equals=0",
     }
 }
 
@@ -364,6 +398,8 @@ mod tests {
             "command run=\"make verify\"",
             "http url=http://localhost:8080/health status=200,204",
             "tcp to=[::1]:6379",
+            "calls calls=execve,posix_spawn process=worker* phase=replay equals=0",
+            "calls calls=write path=*.wal count=3..",
         ] {
             let check = parse_check(text, "--check").unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(parse_check(&check.to_string(), "--check").unwrap(), check, "{text}");
@@ -391,6 +427,11 @@ mod tests {
             ("glob path=* count=-1", "is no count", "not negative"),
             ("http url=https://x/", "is no address of HTTP", "http://"),
             ("http url=http://x/ status=99", "is no status", "100 to 599"),
+            ("calls equals=0", "needs `calls`", "calls=execve"),
+            ("calls calls=execve", "says not how many", "equals=0"),
+            ("calls calls=execve equals=x", "is no count", ""),
+            ("calls calls=execve equals=1 count=2", "both say how many", "one of them"),
+            ("calls calls=execve equals=1 to=:80", "takes no `to`", "calls takes"),
             ("tcp to=6379", "is no host:port", "localhost:6379"),
             ("tcp to=localhost:99999", "is no host:port", ""),
             ("file path=a within=5", "has no unit", "one of"),

@@ -32,7 +32,10 @@ pub const TIMEOUT_PROBABILITY: &str = "CHAOS_TIMEOUT_PROBABILITY";
 /// Chance that data read is corrupted (default 0.1).
 pub const CORRUPTION_PROBABILITY: &str = "CHAOS_CORRUPTION_PROBABILITY";
 
-/// Every public variable.
+/// The file to which a program appends figures that it knows itself. The target's own: nobody takes it away.
+pub const METRICS: &str = "CHAOS_METRICS";
+
+/// Every public variable that says what fails.
 pub const PUBLIC: &[&str] = &[
     TABLE,
     ENABLED,

@@ -39,7 +39,7 @@ pub fn from_env(vars: impl Iterator<Item = (OsString, OsString)>) -> Result<Opti
     let mut given = BTreeMap::new();
     let mut log = None;
     for (name, value) in vars {
-        let Some(name) = name.to_str().filter(|name| name.starts_with("CHAOS_")) else {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("CHAOS_") && *name != env::METRICS) else {
             continue;
         };
         let Some(known) = env::PUBLIC.iter().find(|known| **known == name) else {

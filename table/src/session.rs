@@ -431,6 +431,7 @@ impl Layout {
 
     /// Whether every area lies inside a file of `file_len` bytes and has the size that this build expects.
     #[must_use]
+    #[inline(always)]
     pub fn fits(&self, file_len: u64) -> bool {
         let inside = |start: u32, count: u32, size: usize, align: u32| {
             start >= 1024
@@ -468,7 +469,22 @@ impl Header {
     ///
     /// # Errors
     /// One sentence that says what is wrong.
+    #[inline(always)]
     pub fn check(&self, actual_len: u64) -> Result<(), String> {
+        let is_sound = self.magic == MAGIC && self.version == VERSION && self.file_len == actual_len;
+        let latencies = u64::from(self.latencies);
+        let is_timed = latencies >= 1024 && latencies.is_multiple_of(8) && latencies + latency::AREA <= actual_len;
+        if is_sound && self.layout.fits(actual_len) && (latencies == 0 || is_timed) {
+            Ok(())
+        } else {
+            self.complain(actual_len)
+        }
+    }
+
+    /// Apart, since every exec checks: that is to stay on the pages of what an exec runs.
+    #[cold]
+    #[inline(never)]
+    fn complain(&self, actual_len: u64) -> Result<(), String> {
         if self.magic != MAGIC {
             return Err("it is not a chaos-exec session".into());
         }
@@ -478,12 +494,7 @@ impl Header {
         if self.file_len != actual_len {
             return Err(format!("it is cut short: {actual_len} bytes of {}", self.file_len));
         }
-        let latencies = u64::from(self.latencies);
-        let is_timed = latencies >= 1024 && latencies.is_multiple_of(8) && latencies + latency::AREA <= actual_len;
-        if !self.layout.fits(actual_len) || !(latencies == 0 || is_timed) {
-            return Err("its layout is damaged".into());
-        }
-        Ok(())
+        Err("its layout is damaged".into())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Processes and threads: what the tree hangs on. Their entries do not ask for a rule first.
 
-use super::{minus_one, simple, with_flags};
+use super::{minus_one, simple, simple_hit, with_flags};
 use crate::children::{self, Start};
 use crate::guard::{ORDINAL_TEXT, thread};
 use crate::handing::Hand;
@@ -8,7 +8,7 @@ use crate::real::{Slot, errno, hooks, set_errno};
 use crate::select::Target;
 use crate::session::{Session, attached};
 use crate::stream::descriptor_of;
-use crate::{fds, sys, tree};
+use crate::{call, fds, sys, tree};
 use chaos_table::calls::Op;
 use libc::{
     FILE, c_char, c_int, c_void, id_t, idtype_t, pid_t, posix_spawn_file_actions_t, posix_spawnattr_t, pthread_attr_t,
@@ -40,7 +40,11 @@ fn execve_of(slot: &Slot) -> Execve {
 #[unsafe(link_section = ".text.chaos_start")]
 pub(super) fn forking(real: impl FnOnce() -> pid_t) -> pid_t {
     let Some(session) = attached() else { return real() };
-    simple(Op::Fork, Target::Nothing, || forked(session, real), minus_one)
+    // A child has no page of this code at first: what nearly every fork runs stays together.
+    match call::judge(Op::Fork, Target::Nothing, 0) {
+        None => forked(session, real),
+        Some(first) => simple_hit(first, Target::Nothing, 0, || forked(session, real), minus_one),
+    }
 }
 
 /// The parent reserves the child's place and writes its record: it has the pages of the session at hand.

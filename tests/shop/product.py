@@ -1,0 +1,28 @@
+"""A product agent: describes an item, uploads it, hands it over. Steps: 1 described, 2 uploaded, 3 handed over; 4 is the
+campaign, after which there is nothing more to do."""
+import time
+
+import store
+
+db = store.connect()
+while not store.all_at(db, 4 if store.CAREFUL else 3):
+    work = store.lease(db, (0, 1, 2))
+    if not work:
+        store.wait()
+        continue
+    item, price, step, token = work
+    store.say("item", item, "from step", step)
+    body = {"id": item, "price": price, "text": f"item {item} " * 20}
+    # The careless one begins anew whenever it begins.
+    if step < 1 or not store.CAREFUL:
+        time.sleep(0.01)
+        if store.CAREFUL and not store.checkpoint(db, item, token, 1):
+            continue
+    if step < 2 or not store.CAREFUL:
+        store.post("/upload", body)
+        time.sleep(0.08)
+        if store.CAREFUL and not store.checkpoint(db, item, token, 2):
+            continue
+    store.hand_over(body)
+    time.sleep(0.02)
+    store.checkpoint(db, item, token, 3, done=True)
