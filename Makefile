@@ -5,7 +5,7 @@ CARGO ?= cargo
 BIN = target/release/chaos-exec
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test soak slurm lint fmt bench demo dist install clean
+.PHONY: help setup build test chaos shop soak slurm lint fmt bench demo dist install clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,15 @@ build: ## build the launcher, with the shim inside, into target/release
 test: setup ## run every test
 	$(CARGO) build --workspace
 	$(CARGO) test --workspace
+
+chaos: ## run all scenarios, clients and servers of tests/, also those that take long (some minutes)
+	@scripts/setup soak
+	$(CARGO) build --workspace
+	$(CARGO) test --test scenarios --test chaos -- --include-ignored
+
+shop: setup ## run the shop of tests/shop 50 times under each of seven scenarios, careful and careless (some minutes)
+	$(CARGO) build --workspace
+	$(CARGO) test --test shop -- --ignored --nocapture
 
 # ONLY=python,redis and MODES=idle,eintr pick; `scripts/soak --list` names them.
 soak: build ## run large foreign test suites and servers bare and under the shim, and compare (half an hour)

@@ -26,7 +26,8 @@ Runs CMD under chaos-exec and writes a report. Without CMD: the example beside t
   --help                 this
 
 Exit codes are those of `chaos-exec run`: the program's own; 122 the gate failed; 123 it is inconclusive; 124 it had to
-be ended; 125 something is wrong with the options.
+be ended; 125 something is wrong with the options. With both --runs and --gate the gate decides how many runs may fail:
+0 when it passes, although the program itself ended one of them with a code up to 121.
 HELP
 }
 
@@ -44,6 +45,8 @@ chaos=
 options=()
 reports=()
 verbose=()
+runs=
+gate=
 dry=
 while [ $# -gt 0 ]; do
     option=$1
@@ -63,7 +66,9 @@ while [ $# -gt 0 ]; do
         --chaos-types) types=$value ;;
         --failure-rate) rate=$value ;;
         --duration) duration=$value ;;
-        --seed|--runs|--controls|--check|--gate) options+=("$option" "$value") ;;
+        --runs) runs=$value; options+=("$option" "$value") ;;
+        --gate) gate=$value; options+=("$option" "$value") ;;
+        --seed|--controls|--check) options+=("$option" "$value") ;;
         --session) options+=(--out "$value") ;;
         --output-report) reports+=(--report "$value") ;;
         --chaos-exec) chaos=$value ;;
@@ -117,4 +122,7 @@ if [ -n "$dry" ]; then
     echo
     exit 0
 fi
-exec "${command[@]}"
+[ -n "$runs" ] && [ -n "$gate" ] || exec "${command[@]}"
+code=0
+"${command[@]}" || code=$?
+[ "$code" -le 121 ] || exit "$code"

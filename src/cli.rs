@@ -69,7 +69,7 @@ pub enum Action {
     /// Keep processors, memory or the disk busy until it is ended, as the scenarios of pressure do
     Load(LoadArgs),
     /// How to choose rates, read a report, mend what it finds, and what to do when nothing happens
-    #[command(long_about = GUIDE, help_template = "{about-with-newline}")]
+    #[command(long_about = GUIDE, help_template = "{about-with-newline}", term_width = 0)]
     Guide,
     /// Write the shim, for LD_PRELOAD without the launcher
     Shim(ShimArgs),

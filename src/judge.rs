@@ -17,9 +17,8 @@ use crate::traits::{Ending, Traits};
 use crate::waits::Waits;
 use chaos_table::calls::{Family, Op};
 use chaos_table::errno::signal_by_name;
-use chaos_table::session::engine;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 /// Lines of each sort that a report keeps of one run; `chaos-exec log` has them all.
@@ -199,8 +198,6 @@ struct Gathering {
     episodes: Episodes,
     kills: Vec<Kill>,
     census: Census,
-    /// Images below a filter: the engine does not see what they get over.
-    filtered: HashSet<u32>,
 }
 
 impl Gathering {
@@ -221,7 +218,6 @@ impl Gathering {
             episodes: Episodes::default(),
             kills: Vec::new(),
             census: Census::default(),
-            filtered: HashSet::new(),
         }
     }
 
@@ -250,9 +246,6 @@ impl Gathering {
             Event::Process(process) => {
                 self.census.came(process.pid, process.image, process.parent.unwrap_or(0), process.engine_number);
                 judged.last_ns = judged.last_ns.max(process.at_ns);
-                if process.engine_number != engine::PRELOAD {
-                    self.filtered.insert(process.image);
-                }
                 keep(&mut judged.processes, process);
             }
             Event::Injection(injection) => self.injected(*injection),
@@ -293,9 +286,6 @@ impl Gathering {
             self.kills.push(Kill { at_ns: injection.at_ns, pid: injection.pid, signal });
         }
         self.episodes.injected(&injection);
-        if self.filtered.contains(&injection.image) {
-            self.episodes.unwatched(injection.index);
-        }
         if self.judged.latest.len() == LATEST {
             self.judged.latest.pop_front();
         }

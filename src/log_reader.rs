@@ -136,7 +136,14 @@ impl Source {
     /// When it belongs to somebody else, or is damaged.
     pub fn control(&self) -> Result<SessionFile> {
         let Some(file) = &self.file else {
-            return Err(Failure::new(self.trouble.clone().unwrap_or_else(|| "the session has no mapped file".into())));
+            let over = self.meta.as_ref().is_some_and(|meta| meta.end.is_some());
+            let why = if over {
+                "the run is over, and its mapped file was not kept"
+            } else {
+                "the session has no mapped file"
+            };
+            return Err(Failure::new(self.trouble.clone().unwrap_or_else(|| why.into()))
+                .help("`chaos-exec log` shows what it did"));
         };
         let opened = File::options().read(true).write(true).open(file).map_err(|error| plain(&error));
         opened.and_then(SessionFile::from_file).map_err(|why| damaged(file, &why))

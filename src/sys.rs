@@ -15,7 +15,7 @@ use std::io::{self, Read};
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, offset_of};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 pub mod part;
@@ -52,6 +52,23 @@ fn remember_what_was_inherited() {
     for (fd, closed) in (0..).zip(&CLOSED) {
         // SAFETY: F_GETFD only asks whether the descriptor is open.
         closed.store(unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0, Relaxed);
+    }
+}
+
+/// The soft limit of descriptors that was inherited, once it has been raised; 0 before.
+static DESCRIPTORS: AtomicU64 = AtomicU64::new(0);
+
+/// Lets the launcher itself have as many descriptors as it may: it holds some for each process under a filter. What the
+/// target starts with stays as it was.
+pub fn raise_descriptors() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls read or write this structure.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+            DESCRIPTORS.store(limit.rlim_cur, Relaxed);
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
     }
 }
 
@@ -344,9 +361,25 @@ pub enum Change {
 /// When there is no child at all.
 pub fn wait_any(traced: bool) -> io::Result<Option<(i32, Change)>> {
     let mut status = 0;
-    let threads = if traced { libc::__WALL } else { 0 };
+    let mut who = -1;
+    if !traced {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WNOTHREAD;
+        // SAFETY: waitid only writes the structure, of which all-zero is a valid value too: nothing was found.
+        let (found, info) = unsafe { (libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), look), info.assume_init()) };
+        if found == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: a child is told of, or nothing is.
+        who = unsafe { info.si_pid() };
+        // One that stands still is traced by another thread of the launcher, which waits for it.
+        if who == 0 || [libc::CLD_TRAPPED, libc::CLD_STOPPED].contains(&info.si_code) {
+            return Ok(None);
+        }
+    }
+    let threads = libc::__WNOTHREAD | if traced { libc::__WALL } else { 0 };
     // SAFETY: waitpid only writes the status.
-    match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | threads) } {
+    match unsafe { libc::waitpid(who, &raw mut status, libc::WNOHANG | threads) } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(None),
         pid => Ok(Some((pid, status_of(status)))),
@@ -454,6 +487,12 @@ fn put_back() {
             let action: KernelAction = [libc::SIG_IGN, 0, 0, 0];
             let none = std::ptr::null_mut::<KernelAction>();
             libc::syscall(libc::SYS_rt_sigaction, *signal, &raw const action, none, KERNEL_SIGSET);
+        }
+        let descriptors = DESCRIPTORS.load(Relaxed);
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        if descriptors != 0 && libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = descriptors;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
         }
         for (fd, closed) in (0..).zip(&CLOSED) {
             if closed.load(Relaxed) {

@@ -126,7 +126,7 @@ impl<'a> Witness<'a> {
         let labels = collector.session().labels().unwrap_or_default();
         let counters = collector.session().counters(labels.len()).unwrap_or_default();
         let total = |(label, counters): (&RuleLabel, &RuleCounters)| {
-            (label.name.clone(), counters.matched + counters.protected)
+            (label.name.clone(), counters.matched.saturating_add(counters.protected))
         };
         let counted: Vec<(String, u64)> = labels.iter().zip(&counters).map(total).collect();
         let left = Left {

@@ -160,12 +160,12 @@ fn a_program_on_the_command_line_shows_itself_by_what_it_does() {
     }
 }
 
+/// Python is left out: a program on its command line is armed by where it looks for a build of itself (README, Limits).
 #[test]
 fn a_boot_is_no_sign() {
     let scene = Scene::new();
     for command in [
-        &[&*python(), "-c", "[bytearray(9000) for _ in range(100)]"][..],
-        &[&program("perl", "perl"), "-e", "1"],
+        &[&*program("perl", "perl"), "-e", "1"][..],
         &[&program("node", "nodejs"), "-e", "0"],
         &[&program("java", "default-jdk-headless"), "-version"],
     ] {

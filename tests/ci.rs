@@ -147,6 +147,30 @@ fn without_a_program_it_runs_the_example() {
 }
 
 #[test]
+fn with_several_runs_the_gate_says_how_many_may_fail() {
+    let scene = Scene::new();
+    // Two of four runs meet the fault, which only half of the seeds let happen.
+    let program = ["--", "/bin/sh", "-c", "read line < data.bin || exit 3"];
+    let go = |gate: &str, runs: &str| {
+        let options = ["--chaos-types", "disk", "--failure-rate", "0.9", "--seed", "2", "--runs", runs, "--gate", gate];
+        script(&[&options[..], &program].concat(), &scene)
+    };
+    for (gate, runs, code) in [
+        ("injections>=1,completion<100%", "4", 0),
+        ("injections>=1,completion=100%", "4", 122),
+        ("mttr<1s,completion<100%", "4", 123),
+        ("injections>=1,completion<100%", "0", 125),
+    ] {
+        let done = go(gate, runs);
+        assert_eq!(done.status.code(), Some(code), "{gate}: {}", said(&done));
+    }
+    // Without a gate nobody has said that one may fail.
+    let options = ["--chaos-types", "disk", "--failure-rate", "0.9", "--seed", "2", "--runs", "4"];
+    let done = script(&[&options[..], &program].concat(), &scene);
+    assert!(matches!(done.status.code(), Some(2 | 3)), "{}", said(&done));
+}
+
+#[test]
 fn what_the_script_cannot_use_is_one_error() {
     let scene = Scene::new();
     for (args, code, message) in [

@@ -3,8 +3,8 @@
 #[expect(dead_code, reason = "each topic uses its part of the helpers")]
 mod common;
 
-use common::CHAOS;
 use common::dialogue::{Dialogue, READS, ctl, is_root, order, refused, scene};
+use common::{CHAOS, python};
 use std::process::Command;
 
 #[test]
@@ -126,6 +126,36 @@ fn the_session_that_runs_is_found_and_of_several_one_must_be_named() {
     refused(&scene, &["mark", "nobody"], "no run of yours goes on");
     refused(&scene, &[&names[0], "mark", "late"], "the run is over");
     assert!(order(&scene, &["status"]).contains("over"));
+}
+
+#[test]
+fn the_one_of_several_runs_that_goes_on_is_found() {
+    let scene = scene();
+    let script = "
+import os, time
+fd = os.open('data.bin', os.O_RDONLY)
+try:
+    while not os.path.exists('enough'):
+        os.pread(fd, 1, 0)
+        time.sleep(0.002)
+except OSError as error:
+    print(error.errno)
+";
+    let words = ["run", "--runs", "2", "-f", "pread=EIO@0%", "--"];
+    let mut running = scene.chaos().words(&words).start(&[&python(), "-c", script]);
+    for number in 1..=2 {
+        running.wait_until("a run goes on", || ctl(&scene, &["mark", "here"]).status.success());
+        let status = order(&scene, &["status"]);
+        assert!(status.starts_with(&format!("run-{number}: injecting")), "{status}");
+        order(&scene, &["add", &format!("error name=r{number} calls=pread path=data.bin errno=ENOSPC")]);
+        let shown = || String::from_utf8(ctl(&scene, &["status"]).stdout).unwrap();
+        running.wait_until("it is over", || !shown().contains(&format!("run-{number}: injecting")));
+    }
+    let done = running.end().said("28\n28");
+    assert!(done.err.contains("run 2/2"), "{}", done.story());
+    refused(&scene, &["status"], "no run of yours goes on");
+    let series = std::fs::read_link(scene.path("state/chaos-exec/latest")).unwrap().join("run-1");
+    refused(&scene, &[&series.display().to_string(), "status"], "the run is over, and its mapped file was not kept");
 }
 
 #[test]

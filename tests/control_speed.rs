@@ -59,16 +59,28 @@ fn every_process_obeys_a_new_rule_at_its_next_call() {
 #[test]
 fn a_call_that_hangs_is_let_go_at_once() {
     let scene = scene();
-    let mut target = Dialogue::start(&scene, &["pread=EIO@0%"], READS);
+    let ready = "
+import select
+pipe = os.pipe()
+poll = select.poll()
+poll.register(pipe[0])
+def wait():
+    return attempt(lambda: poll.poll(10_000))
+";
+    let mut target = Dialogue::start(&scene, &["pread=EIO@0%"], &format!("{READS}{ready}"));
     let session = scene.path("session-0");
     let start = start_of(&session);
     let mut returned = Vec::new();
     let hanging = || common::read_log(&session).iter().filter(|line| line["type"] == "injection").count();
     for number in 0..ORDERS {
         let name = format!("r{number}");
-        let fault = if number % 2 == 0 { "hang" } else { "latency delay=1h" };
-        order(&scene, &["add", &format!("{fault} name={name} calls=pread path=data.bin")]);
-        target.ask_without_waiting("[read(), time.monotonic_ns()]");
+        let (fault, call) = match number % 3 {
+            0 => ("hang calls=pread path=data.bin", "read()"),
+            1 => ("latency calls=pread path=data.bin delay=1h", "read()"),
+            _ => ("hang calls=poll", "(os.write(pipe[1], b'x'), wait(), os.read(pipe[0], 1))[1]"),
+        };
+        order(&scene, &["add", &format!("{fault} name={name}")]);
+        target.ask_without_waiting(&format!("[{call}, time.monotonic_ns()]"));
         target.wait_until("it waits", || hanging() > number);
         order(&scene, &["rm", &name]);
         let answer = target.answer();

@@ -13,6 +13,7 @@ from pathlib import Path
 BENCH = Path(__file__).resolve().parent.parent.parent / "target" / "bench"
 GUEST = BENCH / "benchguest"
 ASKED = BENCH / "askguest"
+ASKFLOOR = BENCH / "askfloor"
 COPIER = BENCH / "copier"
 # In memory, when there is room for files: a disk's cost drifts by more than what is measured here.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()
@@ -197,6 +198,8 @@ def asked(launcher, guest):
     # `path` never matches, so that every open is resolved and looked at.
     opened = "error calls=open path=/nowhere/** errno=EIO rate=50%"
     other = [ASKED, "other", "3000"]
+    yield figure("seccomp: the floor, a supervisor that does nothing", {}, "ns", [ASKED, "read", "20000"],
+                 [ASKFLOOR, "20000"])
     yield figure("seccomp: a call that is asked about and passes", {"most": 5_000}, "ns", [ASKED, "read", "20000"],
                  ours(read, [ASKED, "read", "20000"]), {"strace": strace([ASKED, "read", "5000"], "pread64")})
     yield figure("seccomp: an open whose path is matched", {"most": 10_000}, "ns", [ASKED, "open", "20000"],

@@ -295,7 +295,9 @@ pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char, opened: bool) {
         if !unsafe { desk.absolute(dirfd, path, true) } {
             return;
         }
-        if is_waiting() && !fds::is_protected(session, desk.path.bytes()) && !is_working_directory(desk.path.bytes()) {
+        let path = desk.path.bytes();
+        let is_own = is_waiting() && !fds::is_protected(session, path) && !is_working_directory(path);
+        if is_own && !(is_of_boot(path) && arguments(signs::name_a_script)) {
             sign();
         }
         let awaited = opened && session.arm() == arm::PATH && session.awaits_sign();
@@ -324,22 +326,30 @@ unsafe fn sign_before_open(dirfd: i32, path: *const c_char) {
         // SAFETY: the caller says so.
         let is_path = unsafe { desk.absolute(dirfd, path, true) };
         let path = desk.path.bytes();
-        is_path && !fds::is_protected(session, path) && !is_working_directory(path) && !is_in_arguments(path)
+        let is_own = is_path && !fds::is_protected(session, path) && !is_working_directory(path) && !is_of_boot(path);
+        let name = decide::last_component(path);
+        is_own && !arguments(|mut all| Iterator::any(&mut all, |argument| decide::last_component(argument) == name))
     });
     if is_data == Some(true) {
         sign();
     }
 }
 
-/// Whether an argument of this process ends as a path does, as far as the first of them go.
+/// Whether it is what every Python from 3.11 on looks for beside its executable while it boots. For a program that stands on
+/// the command line, which may open nothing of its own, it is the sign all the same.
+fn is_of_boot(path: &[u8]) -> bool {
+    decide::last_component(path) == b"pybuilddir.txt"
+}
+
+/// Asks something of the arguments of this process behind its name, as far as the first of them go.
 #[inline(never)]
-fn is_in_arguments(path: &[u8]) -> bool {
-    let mut arguments = [0u8; 512];
+fn arguments(ask: impl FnOnce(&mut dyn Iterator<Item = &[u8]>) -> bool) -> bool {
+    let mut text = [0u8; 512];
     let Ok(fd) = sys::open(c"/proc/self/cmdline", libc::O_RDONLY, 0) else { return false };
-    let len = sys::pread(fd, &mut arguments, 0);
+    let len = sys::pread(fd, &mut text, 0);
     sys::close(fd);
-    let all = arguments.get(..len).unwrap_or_default().split(|byte| *byte == 0);
-    all.skip(1).any(|argument| !argument.is_empty() && decide::last_component(argument) == decide::last_component(path))
+    let all = text.get(..len).unwrap_or_default().split(|byte| *byte == 0);
+    ask(&mut all.skip(1).filter(|argument| !argument.is_empty()))
 }
 
 /// Runtimes look where they are: that is no sign.

@@ -71,3 +71,40 @@ pub fn of_call(op: Op, target: Target) {
         init::sign();
     }
 }
+
+/// Whether the arguments of a Python name a file that it runs: not when the program is an argument itself, a module, or
+/// comes through stdin.
+pub fn name_a_script(arguments: &mut dyn Iterator<Item = &[u8]>) -> bool {
+    while let Some(argument) = arguments.next() {
+        match argument.strip_prefix(b"-") {
+            None => return true,
+            Some([] | [b'-', ..]) => return false,
+            // Options may stand together; the program follows the last of them, as the value of -W and -X does.
+            Some(letters) => match letters.iter().position(|letter| b"cmWX".contains(letter)) {
+                None => {}
+                Some(at) if letters.get(at).is_some_and(|letter| b"cm".contains(letter)) => return false,
+                Some(at) if at + 1 == letters.len() => _ = arguments.next(),
+                Some(_) => {}
+            },
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_a_script;
+
+    #[test]
+    fn scripts_are_told_from_programs_on_the_command_line() {
+        let runs = |line: &str| name_a_script(&mut line.split(' ').map(str::as_bytes).filter(|word| !word.is_empty()));
+        for line in
+            ["a.py", "a.py -c x", "-u a.py", "-X dev a.py", "-Xdev a.py", "-IW ignore a.py", "-W ignore -u a.py"]
+        {
+            assert!(runs(line), "{line}");
+        }
+        for line in ["", "-c a.py", "-m a.py", "-Ic a.py", "-um a b.py", "- a.py", "-X dev -c a.py", "-u", "-W"] {
+            assert!(!runs(line), "{line}");
+        }
+    }
+}

@@ -4,7 +4,7 @@
 use crate::real;
 use crate::session::Session;
 use chaos_table::calls::{CALLS, Call};
-use chaos_table::rule::TRACK;
+use chaos_table::rule::{TRACK, WATCH};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Fills this process's own words, for the entries to compare, with the rules that are the shim's here.
@@ -23,8 +23,9 @@ pub fn words(session: &Session) -> *mut AtomicU64 {
             () => planned & !kernels,
         };
         if let Some(word) = real::WAITING.of(call.op as usize) {
-            // With the bit for descriptors every call goes the long way, by the session's own words.
-            word.store(if ours & !TRACK == 0 { ours } else { ours | TRACK }, Ordering::Relaxed);
+            // With the bit for descriptors every call goes the long way, by the session's own words. Those that are the
+            // shim's are always watched, since no other process writes here; the others by the supervisor.
+            word.store(if ours & !TRACK == 0 { ours } else { ours | TRACK | WATCH }, Ordering::Relaxed);
         }
     }
     real::WAITING.pointer()

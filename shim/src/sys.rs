@@ -150,6 +150,17 @@ pub fn block_until(ns: u64, word: &AtomicU32, value: u32) -> bool {
     unsafe { raw!(SYS_clock_nanosleep, libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const time, 0usize) == 0 }
 }
 
+/// Waits until a moment of CLOCK_MONOTONIC, or until `word`, which has been `value`, is woken; false when any handler has
+/// run, as poll(2) would be ended by it.
+pub fn wait_until(ns: u64, word: &AtomicU32, value: u32) -> bool {
+    let time = libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 };
+    let any = libc::FUTEX_BITSET_MATCH_ANY as isize;
+    // SAFETY: the timespec lives through the call, and the kernel looks at the word alone.
+    let result =
+        unsafe { raw!(SYS_futex, word.as_ptr(), libc::FUTEX_WAIT_BITSET, value, &raw const time, 0usize, any) };
+    result != -libc::EINTR as isize
+}
+
 /// Wakes all who wait on a word, of this process or of others.
 pub fn wake(word: &AtomicU32) {
     // SAFETY: the kernel looks at the word alone.

@@ -237,7 +237,7 @@ pub fn enter(session: &Session, met: &Met<'_>, ticket: Ticket) {
         None
     };
     match unseen {
-        None if is_on(met.op) => {}
+        None if session.is_watched(met.op) => {}
         None => session.watch(met.op),
         Some(why) => {
             let (op, rule) = (met.op as u16, fault.rule);

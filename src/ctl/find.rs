@@ -3,7 +3,7 @@
 use crate::console::{Console, Level};
 use crate::error::{Context, Failure, Result};
 use crate::log_reader::Source;
-use crate::session::{LATEST, META, Meta, state_dir};
+use crate::session::{LATEST, META, Meta, RUNS, state_dir};
 use crate::session_file::SessionFile;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -85,8 +85,14 @@ fn the_running_one(look: bool) -> Result<PathBuf> {
     let state = state_dir()?;
     let mut running: Vec<(String, PathBuf)> = Vec::new();
     let latest = fs::canonicalize(state.join(LATEST)).ok();
-    let entries = fs::read_dir(&state).into_iter().flatten().flatten().map(|entry| entry.path());
-    for dir in entries.filter(|path| !path.is_symlink()).chain(latest.clone()) {
+    let dirs = |place: &Path| {
+        let entries = fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.path());
+        entries.filter(|path| !path.is_symlink() && path.is_dir()).collect::<Vec<_>>()
+    };
+    // A place of several runs holds them, one of which may go on.
+    let places = dirs(&state).into_iter().chain(latest.clone());
+    let all = places.flat_map(|dir| if dir.join(RUNS).exists() { dirs(&dir) } else { vec![dir] });
+    for dir in all {
         if !running.iter().any(|(_, known)| *known == dir)
             && let Some(meta) = running_meta(&dir)
         {
@@ -96,7 +102,7 @@ fn the_running_one(look: bool) -> Result<PathBuf> {
     running.sort();
     match (running.pop(), running.is_empty()) {
         (Some((_, dir)), true) => Ok(dir),
-        (None, _) if look && latest.is_some() => Source::place(None),
+        (None, _) if look && latest.as_ref().is_some_and(|dir| !dir.join(RUNS).exists()) => Source::place(None),
         (None, _) => Err(match latest {
             Some(_) => Failure::new("no run of yours goes on, so there is nothing to steer")
                 .help("name a session: its directory, its mapped file or its ID"),

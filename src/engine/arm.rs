@@ -74,7 +74,7 @@ fn is_sign(process: &Process, asked: &Asked, pid: u32, rules: &Rules) -> bool {
     if !OPENS.contains(&asked.nr) {
         return false;
     }
-    let Some(path) = places::path(pid, asked.tid, name) else { return false };
+    let Some(path) = places::path(process.dir(pid), pid, asked.tid, name) else { return false };
     let header = &rules.plan.header;
     let matching = Matching {
         rules: &rules.plan.rules,
@@ -93,7 +93,7 @@ pub fn look_for_sign(asked: &Asked, pid: u32, process: &Process, shared: &Shared
     let what = match header.arm {
         arm::PATH if OPENS.contains(&asked.nr) => {
             let Target::Path(name) = Call::of(asked, false).target else { return };
-            let Some(path) = places::path(pid, asked.tid, name) else { return };
+            let Some(path) = places::path(process.dir(pid), pid, asked.tid, name) else { return };
             let there = [format!("/proc/{pid}/root").into_bytes(), path.clone()].concat();
             let is_there = fs::metadata(std::ffi::OsString::from(String::from_utf8_lossy(&there).into_owned())).is_ok();
             let matches = rules.patterns().path(header.arm_paths, &path);

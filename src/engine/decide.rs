@@ -9,7 +9,9 @@ use super::shared::{Shared, Ticket};
 use super::there::{self, There};
 use super::transfer::{self, How};
 use super::tree::{Counts, Process, Thread};
+use super::watch::{self, Caller, Watching};
 use super::{connects, exhausted};
+use chaos_table::book::Fault;
 use chaos_table::calls::{FaultKind, Op};
 use chaos_table::change::Change;
 use chaos_table::decide::{self, Counters, Effect, Peer, Shot};
@@ -43,6 +45,25 @@ pub struct Asking<'a> {
 }
 
 impl Asking<'_> {
+    /// Who makes it.
+    #[must_use]
+    pub fn caller(&self, process: &Process) -> Caller {
+        Caller { pid: self.pid, tid: self.asked.tid, image: process.image }
+    }
+
+    /// What hangs on how it ends.
+    #[must_use]
+    pub fn watching(&self, process: &Process) -> Option<Watching> {
+        let there = There::new(self.pid, &process.pidfd);
+        Watching::of(&Selecting { asking: self, there: &there, process, amount: self.amount() })
+    }
+
+    /// A connect of this descriptor has come about that nobody waited for.
+    pub fn connected(&self, process: &Process, before: u64) {
+        let there = There::new(self.pid, &process.pidfd);
+        watch::connected(&Selecting { asking: self, there: &there, process, amount: 0 }, before);
+    }
+
     /// Puts it to the rules in `wanted`; what happens to it, `None` when it passes.
     pub fn put(&self, wanted: u64, thread: &mut Thread, process: &mut Process) -> Option<Job> {
         let shared = &self.common.shared;
@@ -63,7 +84,7 @@ impl Asking<'_> {
         for index in bits(protected) {
             thread.counts[index].protected += 1;
         }
-        let mut fired = Fired { delays: Vec::new(), then: Then::Go, ticket: None };
+        let mut fired = Fired { delays: Vec::new(), then: Then::Go, ticket: None, left: None };
         for index in bits(hit) {
             let Some(rule) = self.rules.plan.rules.get(index) else { continue };
             if now < rule.from_ns || now >= rule.until_ns || !self.is_due(index, rule, process, &there, amount) {
@@ -99,6 +120,8 @@ impl Asking<'_> {
             delays: fired.delays,
             then: fired.then,
             ticket: fired.ticket,
+            left: fired.left,
+            follow: None,
             common: Arc::clone(self.common),
         })
     }
@@ -174,10 +197,13 @@ impl Asking<'_> {
             ..record
         };
         let Some(ticket) = shared.publish(record, resource) else { return };
+        let selecting = Selecting { asking: self, there, process, amount };
+        let left = watch::left_by(&selecting, effect, record.rule, ticket, amount, resource);
         match self.then(effect, shot.draw, there) {
-            Act::Delay(ns, hang) => fired.delays.push(Delay { ns, ticket, hang }),
+            Act::Delay(ns, hang) => fired.delays.push(Delay { ns, ticket, hang, left }),
             Act::Then(then) => {
                 fired.then = then;
+                fired.left = left;
                 fired.ticket = Some((ticket, record.rule));
             }
         }
@@ -308,6 +334,7 @@ struct Fired {
     delays: Vec<Delay>,
     then: Then,
     ticket: Option<(Ticket, u16)>,
+    left: Option<Fault>,
 }
 
 fn bits(mut mask: u64) -> impl Iterator<Item = usize> {

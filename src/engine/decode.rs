@@ -64,7 +64,9 @@ pub struct Call {
 }
 
 impl Call {
-    const fn on(target: Target) -> Call {
+    /// A call that acts on something, and of which no more is known.
+    #[must_use]
+    pub const fn on(target: Target) -> Call {
         Call { target, buffers: Buffers::None, amount: 0, flags: 0, offset: None }
     }
 

@@ -53,6 +53,7 @@ impl Door {
             waits: Arc::default(),
             paces: Mutex::default(),
             connects: Default::default(),
+            connecting: Default::default(),
             answering: AtomicUsize::new(0),
         });
         Door { shared, rules, common, heir, expected: Mutex::default() }
@@ -80,7 +81,7 @@ impl Door {
         let place = self.shared.claim_process(|_| false)?;
         let index = self.shared.process_index(place);
         self.expected.lock().unwrap_or_else(PoisonError::into_inner).insert(index, lineage);
-        let program = filter::program(&filter::wanted(&self.rules.plan));
+        let program = filter::program(&filter::wanted(&self.rules.plan.header));
         Some(Filtered { shared: Arc::clone(&self.shared), place, program })
     }
 
@@ -135,6 +136,7 @@ impl Door {
         let start = Start { pid, lineage, parent, place };
         let (common, rules) = (Arc::clone(&self.common), Arc::clone(&self.rules));
         let supervisor = Supervisor::new(Listener::new(fd), common, rules, start, pidfd);
+        self.shared.note_filter(&filter::wanted(&self.shared.plan().header));
         std::thread::Builder::new().name("engine".into()).spawn(move || supervisor.run())?;
         self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.shared.process_index(place));
         Ok(())

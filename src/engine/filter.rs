@@ -4,7 +4,7 @@
 //! answers it from a bitmap without running the program.
 
 use chaos_table::calls::{CALLS, Op};
-use chaos_table::rule::{Plan, RULE_BITS, arm};
+use chaos_table::rule::{PlanHeader, RULE_BITS, arm};
 use chaos_table::session::WHO_AM_I;
 use libc::sock_filter;
 use std::collections::BTreeSet;
@@ -31,8 +31,7 @@ pub const LIFE: [i64; 8] = [
 
 /// The system calls that a plan has rules on (switched off or not), or waits for, with those of [`LIFE`].
 #[must_use]
-pub fn wanted(plan: &Plan) -> BTreeSet<i64> {
-    let header = &plan.header;
+pub fn wanted(header: &PlanHeader) -> BTreeSet<i64> {
     let has_rules = |op: usize| header.planned.get(op).is_some_and(|word| word & RULE_BITS != 0);
     let is_sign = |syscall: &i64| match header.arm {
         arm::PATH => [libc::SYS_open, libc::SYS_openat, libc::SYS_openat2, libc::SYS_creat].contains(syscall),
@@ -46,7 +45,15 @@ pub fn wanted(plan: &Plan) -> BTreeSet<i64> {
     let told = has_rules(Op::Connect as usize).then_some(libc::SYS_getsockopt);
     // The last thing that libc does before main in a static program, see `arm`.
     let start = (header.memory != 0).then_some(libc::SYS_mprotect);
-    LIFE.into_iter().chain([WHO_AM_I]).chain(ruled).chain(signs).chain(told).chain(start).collect()
+    let names = if super::names::matter(header) { &super::names::CALLS[..] } else { &[] };
+    LIFE.into_iter()
+        .chain([WHO_AM_I])
+        .chain(names.iter().copied())
+        .chain(ruled)
+        .chain(signs)
+        .chain(told)
+        .chain(start)
+        .collect()
 }
 
 /// A program that asks the launcher about these system calls and lets every other pass.

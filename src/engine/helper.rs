@@ -8,12 +8,10 @@ use crate::error::{Failure, Result};
 use crate::exit_code::Exit;
 use crate::sys;
 use chaos_table::record::{Record, escaped, kind};
-use chaos_table::rule::{Plan, PlanHeader};
 use chaos_table::session::BECOME;
 use std::ffi::{CStr, CString, OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Its name on the command line.
@@ -35,7 +33,7 @@ pub fn helper(arguments: &[OsString]) -> Result<Exit> {
     let slot = Place::parse(place.as_bytes()).ok_or_else(bad)?.slot;
     let entered = OpenOptions::new().read(true).write(true).open(session).ok().and_then(|file| {
         let shared = Shared::map(&file).ok()?;
-        let program = filter::program(&filter::wanted(&plan_of(&shared, &file)?));
+        let program = filter::program(&filter::wanted(&shared.plan().header));
         let place = shared.process_at(slot)?;
         let shared = Arc::new(shared);
         let entered = Filtered::new(Arc::clone(&shared), place, program).enter(std::process::id());
@@ -69,14 +67,6 @@ fn escape(shared: &Shared, place: ProcessPlace, errno: i32, program: &OsStr) {
     let reason = format!("static or Go program: {why}\0");
     shared.publish(record, &[reason.as_bytes(), program.as_bytes(), b"\0"].concat());
     shared.free_process(place);
-}
-
-/// Enough of a plan for a filter: its head.
-fn plan_of(shared: &Shared, file: &File) -> Option<Plan> {
-    let mut bytes = vec![0u8; size_of::<PlanHeader>()];
-    file.read_exact_at(&mut bytes, shared.plan_at()).ok()?;
-    let header = bytemuck::pod_read_unaligned(&bytes);
-    Some(Plan { header, rules: Vec::new(), matchers: Vec::new(), text: Vec::new() })
 }
 
 /// `text,hash,parent,process slot,...`, as shims tell a place.

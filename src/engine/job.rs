@@ -3,11 +3,14 @@
 use super::connects;
 use super::decode::{Call, Target};
 use super::kernel::{self, Answer, Asked, Listener};
+use super::result::Follow;
 use super::shared::{Shared, Ticket};
 use super::there::There;
 use super::transfer::{Done, How, Transfer};
 use super::waits::Waits;
+use super::watch::{self, Connecting};
 use crate::sys;
+use chaos_table::book::Fault;
 use chaos_table::calls::Op;
 use chaos_table::fits;
 use std::collections::HashMap;
@@ -17,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Threads that make transfers need little: their data lies on the heap.
-const STACK: usize = 128 << 10;
+pub const STACK: usize = 128 << 10;
 
 /// What all jobs share.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub struct Common {
     pub paces: Mutex<HashMap<(u32, u16), Instant>>,
     /// Connects that were made to fail.
     pub connects: connects::Pending,
+    /// Connects that nobody waits for, of which something hangs.
+    pub connecting: Connecting,
     /// Calls that are being answered: what became of them is told behind the answer, when the target may be gone.
     pub answering: AtomicUsize,
 }
@@ -82,6 +87,8 @@ pub struct Delay {
     pub ns: u64,
     /// Its record.
     pub ticket: Ticket,
+    /// What it leaves open when the call fails with it.
+    pub left: Option<Fault>,
     /// Of a hang: it ends with injection, by a signal where the kernel could, and by the socket's own timeout.
     pub hang: Option<Hang>,
 }
@@ -116,19 +123,24 @@ pub struct Job {
     pub then: Then,
     /// The record of that, and the rule.
     pub ticket: Option<(Ticket, u16)>,
+    /// What that leaves open once the caller has met it.
+    pub left: Option<Fault>,
+    /// Something hangs on how the call ends.
+    pub follow: Option<Follow>,
     /// What all jobs share.
     pub common: Arc<Common>,
 }
 
 impl Job {
     /// Goes on: waits, acts, answers. Never waits itself.
-    pub fn start(self) {
+    pub fn start(mut self) {
         if !self.delays.is_empty() {
             let waits = Arc::clone(&self.common.waits);
             waits.add(self);
             return;
         }
         match self.then {
+            Then::Go if let Some(follow) = self.follow.take() => follow.start(&self.listener, &self.asked),
             Then::Go | Then::Value(_) | Then::Signal(_) | Then::Freeze(_) => self.act(),
             Then::Fail(_) if self.pidfd.is_none() => self.act(),
             _ => {
@@ -152,8 +164,16 @@ impl Job {
     /// Answers, and tells of it when the caller gets the answer.
     pub fn answer(&self, answer: Answer, result: i64) {
         let _answering = Answering::new(&self.common);
+        self.meet();
         if self.listener.answer(self.asked.id, answer) {
             self.delivered(result);
+        }
+    }
+
+    /// The caller is about to meet its fault: what it does next may get over it.
+    fn meet(&self) {
+        if let Some(left) = &self.left {
+            watch::enter(&self.common.shared, left);
         }
     }
 
@@ -168,6 +188,7 @@ impl Job {
             Then::Go => self.pass(),
             Then::Value(value) => self.answer(Answer::Value(value), value),
             Then::Signal(signal) => {
+                self.meet();
                 if signal == libc::SIGKILL || signal == libc::SIGSTOP {
                     sys::kill(self.pid as i32, signal);
                 } else {
@@ -181,6 +202,7 @@ impl Job {
                 self.answer(Answer::Go, 0);
             }
             Then::Exit(code) => {
+                self.meet();
                 let (listener, id) = (Arc::clone(&self.listener), self.asked.id);
                 kernel::make_exit(tid, code, self.asked.ip, || {
                     listener.answer(id, Answer::Errno(libc::EINTR));
@@ -224,7 +246,12 @@ impl Job {
             Then::Serve(how) => {
                 let done = Transfer::of(self, there, fd).map_or(Done::Untouched, |transfer| transfer.make(how));
                 match done {
-                    Done::Answer(answer, true, result) => self.answer(answer, result),
+                    Done::Answer(answer, true, result) => {
+                        if let (How::Throttled(_), Some(follow)) = (how, &self.follow) {
+                            follow.ended(result);
+                        }
+                        self.answer(answer, result);
+                    }
                     Done::Answer(answer, false, _) => {
                         self.listener.answer(self.asked.id, answer);
                     }

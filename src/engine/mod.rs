@@ -40,11 +40,13 @@ mod job;
 #[expect(unsafe_code, reason = "the system calls of seccomp, and the memory of another process")]
 mod kernel;
 mod lineage;
+mod names;
 mod ops;
 mod peers;
 mod places;
 mod proc;
 mod reach;
+mod result;
 mod rules;
 mod select;
 #[expect(unsafe_code, reason = "the mapped session")]
@@ -54,6 +56,7 @@ mod there;
 mod transfer;
 mod tree;
 mod waits;
+mod watch;
 
 pub use door::Filtered;
 pub use heir::heir;
@@ -61,6 +64,7 @@ pub use helper::helper;
 pub use reach::{Unreachable, unreachable};
 
 use crate::error::{Context, Failure, Result};
+use crate::sys;
 use chaos_table::rule::Plan;
 use door::Door;
 use heir::Heir;
@@ -83,6 +87,7 @@ impl Engine {
     /// # Errors
     /// When the session cannot be mapped, or no thread can be made.
     pub fn start(session: &File, path: &Path, plan: &Plan) -> Result<Engine> {
+        sys::raise_descriptors();
         let heir = Heir::start(path)?;
         let shared = Arc::new(Shared::map(session).cannot("map the session")?);
         let rules = Arc::new(Rules::new(plan.clone()));

@@ -1,6 +1,7 @@
 //! Socket addresses of other processes.
 
 use super::kernel;
+use super::shared::Shared;
 use chaos_table::decide::Peer;
 
 /// A socket address, as its bytes.
@@ -67,10 +68,10 @@ fn family(bytes: &[u8]) -> Option<i32> {
     bytes.first_chunk().map(|family| u16::from_ne_bytes(*family).into())
 }
 
-/// The names that a process was told for an address. The engine does not see a program look names up yet.
+/// The host patterns that the tree knows an address by, as bits.
 #[must_use]
-pub const fn hosts_of(_: &Address) -> u64 {
-    0
+pub fn hosts_of(address: &Address, shared: &Shared) -> u64 {
+    address.peer().address().map_or(0, |address| shared.hosts_of(&address))
 }
 
 #[cfg(test)]

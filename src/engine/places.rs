@@ -2,7 +2,7 @@
 
 use super::decode::Name;
 use super::kernel;
-use super::proc;
+use super::proc::Dir;
 
 /// The longest path.
 const PATH_MAX: usize = 4096;
@@ -35,8 +35,8 @@ pub fn string(tid: u32, at: u64) -> Option<Vec<u8>> {
 
 /// What a descriptor is: an absolute path, `socket:[...]`, `pipe:[...]`, `anon_inode:...`. Empty when it is not open.
 #[must_use]
-pub fn descriptor(pid: u32, fd: i32) -> Vec<u8> {
-    let mut path = proc::link(&format!("/proc/{pid}/fd/{fd}"));
+pub fn descriptor(dir: &Dir, fd: i32) -> Vec<u8> {
+    let mut path = dir.descriptor(fd);
     if path.ends_with(b" (deleted)") {
         path.truncate(path.len() - b" (deleted)".len());
     }
@@ -46,14 +46,14 @@ pub fn descriptor(pid: u32, fd: i32) -> Vec<u8> {
 /// The absolute path that a name of a process leads to, links followed as far as they exist. `None` when it cannot be
 /// told.
 #[must_use]
-pub fn path(pid: u32, tid: u32, name: Name) -> Option<Vec<u8>> {
+pub fn path(dir: &Dir, pid: u32, tid: u32, name: Name) -> Option<Vec<u8>> {
     let given = if name.at == 0 { Vec::new() } else { string(tid, name.at)? };
     let mut base = if given.first() == Some(&b'/') {
         Vec::new()
     } else if name.dir == libc::AT_FDCWD {
-        proc::link(&format!("/proc/{tid}/cwd"))
+        dir.work_dir(pid, tid)
     } else {
-        descriptor(pid, name.dir)
+        descriptor(dir, name.dir)
     };
     if given.first() != Some(&b'/') && base.is_empty() {
         return None;
@@ -64,7 +64,28 @@ pub fn path(pid: u32, tid: u32, name: Name) -> Option<Vec<u8>> {
     if base == b"/" {
         base.clear();
     }
+    if dir.is_plain(&[&base[..], b"/", &given].concat(), name.follow) {
+        return Some(lexical(base, &given));
+    }
     walk(pid, base, given, name.follow)
+}
+
+/// Goes from `path` along `rest` where no part of it is a symbolic link.
+fn lexical(mut path: Vec<u8>, rest: &[u8]) -> Vec<u8> {
+    for part in rest.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => path.truncate(path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)),
+            part => {
+                path.push(b'/');
+                path.extend_from_slice(part);
+            }
+        }
+    }
+    if path.is_empty() {
+        path.push(b'/');
+    }
+    path
 }
 
 /// Goes from `path` along `rest`, resolving `.`, `..` and symbolic links as the process sees them.

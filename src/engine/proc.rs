@@ -1,6 +1,11 @@
 //! What /proc tells of a process.
 
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
+use nix::sys::stat::{Mode, fstatat};
 use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 
 /// What `/proc/TID/status` says of a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,10 +56,73 @@ pub fn children(pid: u32, tid: u32) -> Vec<u32> {
     text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
+/// The descriptors of a process, as /proc shows them: the directory stays open, since the way to it costs more than what
+/// is asked there.
+#[derive(Debug)]
+pub struct Dir {
+    /// `/proc/PID/fd`; none when there is no descriptor left for it, and every question then goes the long way.
+    open: Option<OwnedFd>,
+    path: String,
+}
+
+impl Dir {
+    /// Of a process.
+    #[must_use]
+    pub fn of(pid: u32) -> Dir {
+        let path = format!("/proc/{pid}/fd/");
+        let open =
+            nix::fcntl::open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+        Dir { open: open.ok(), path }
+    }
+
+    /// Asks about a name below the directory.
+    fn at<T>(&self, name: &str, ask: impl FnOnce(BorrowedFd<'_>, &str) -> nix::Result<T>) -> Option<T> {
+        match &self.open {
+            Some(open) => ask(open.as_fd(), name).ok(),
+            None => ask(nix::fcntl::AT_FDCWD, &format!("{}{name}", self.path)).ok(),
+        }
+    }
+
+    /// Where a descriptor leads; empty when it is not open.
+    #[must_use]
+    pub fn descriptor(&self, fd: i32) -> Vec<u8> {
+        self.link(&fd.to_string())
+    }
+
+    /// The type and mode of what a descriptor leads to.
+    #[must_use]
+    pub fn mode(&self, fd: i32) -> Option<u32> {
+        self.at(&fd.to_string(), |dir, name| fstatat(dir, name, AtFlags::empty())).map(|stat| stat.st_mode)
+    }
+
+    /// The working directory of one of its threads; empty when it cannot be told.
+    #[must_use]
+    pub fn work_dir(&self, pid: u32, tid: u32) -> Vec<u8> {
+        if pid == tid { self.link("../cwd") } else { self.link(&format!("../task/{tid}/cwd")) }
+    }
+
+    /// Whether an absolute path exists in the file system that the process sees, and nothing on the way is a symbolic
+    /// link; `whole`: nor is its end.
+    #[must_use]
+    pub fn is_plain(&self, path: &[u8], whole: bool) -> bool {
+        use std::os::unix::ffi::OsStrExt;
+        let found = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let root = self.at("../root", |dir, name| nix::fcntl::openat(dir, name, found, Mode::empty()));
+        let Some(root) = root else { return false };
+        let flags = if whole { found } else { found | OFlag::O_NOFOLLOW };
+        // Within the root, so that no `..` leads out of it.
+        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        openat2(root, Path::new(std::ffi::OsStr::from_bytes(path)), how).is_ok()
+    }
+
+    fn link(&self, name: &str) -> Vec<u8> {
+        self.at(name, |dir, name| readlinkat(dir, name)).map(OsStringExt::into_vec).unwrap_or_default()
+    }
+}
+
 /// Where a link of /proc leads; empty when the kernel does not tell.
 #[must_use]
 pub fn link(path: &str) -> Vec<u8> {
-    use std::os::unix::ffi::OsStringExt;
     fs::read_link(path).map(|target| target.into_os_string().into_vec()).unwrap_or_default()
 }
 

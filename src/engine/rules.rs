@@ -42,6 +42,12 @@ impl Rules {
         self.clocks | self.callers
     }
 
+    /// Whether rules name hosts.
+    #[must_use]
+    pub fn has_names(&self) -> bool {
+        super::names::matter(&self.plan.header)
+    }
+
     /// Whether there are rules on an operation, in force or not.
     #[must_use]
     pub fn are_on(&self, op: Op) -> bool {

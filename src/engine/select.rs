@@ -8,7 +8,7 @@ use super::there::There;
 use super::tree::Process;
 use super::{kernel, peers};
 use chaos_table::decide::Peer;
-use chaos_table::fits::{Kernel, Nature, nature};
+use chaos_table::fits::{Nature, nature};
 use chaos_table::matching::Matching;
 use chaos_table::rule::flag;
 
@@ -57,7 +57,8 @@ impl Selecting<'_> {
             }
             Target::Peer(_, at, len) => {
                 let address = Address::given(self.asking.asked.tid, at, len);
-                let hit = self.matching().peer(address.peer(), peers::hosts_of(&address), wanted);
+                let hit =
+                    self.matching().peer(address.peer(), peers::hosts_of(&address, &self.asking.common.shared), wanted);
                 Found { hit, protected: 0, resource: address.text() }
             }
             Target::Program(name) => {
@@ -65,6 +66,28 @@ impl Selecting<'_> {
                 Found { hit: wanted, resource, ..none }
             }
             Target::Memory | Target::Nothing => Found { hit: wanted, ..none },
+        }
+    }
+
+    /// What the call acts on, as the log names it.
+    #[must_use]
+    pub fn resource(&self) -> Vec<u8> {
+        let (pid, tid) = (self.asking.pid, self.asking.asked.tid);
+        let dir = self.process.dir(pid);
+        let descriptor = |fd| {
+            let is = places::descriptor(dir, fd);
+            let told = if is.starts_with(b"socket:") { self.peer_of(fd).text() } else { Vec::new() };
+            if told.is_empty() { is } else { told }
+        };
+        let path = |name| places::path(dir, pid, tid, name).unwrap_or_default();
+        match self.asking.call.target {
+            Target::Fd(fd) => descriptor(fd),
+            Target::Fds(to, from) => [descriptor(from), descriptor(to)].join(&b" -> "[..]),
+            Target::Path(name) => path(name),
+            Target::Entries(old, new) => [path(old), path(new)].join(&b" -> "[..]),
+            Target::Peer(_, at, len) => Address::given(tid, at, len).text(),
+            Target::Program(name) => places::string(tid, name.at).unwrap_or_default(),
+            Target::Memory | Target::Nothing => Vec::new(),
         }
     }
 
@@ -109,25 +132,29 @@ impl Selecting<'_> {
         if wanted == 0 {
             return none;
         }
-        let is = places::descriptor(self.asking.pid, fd);
+        let is = places::descriptor(self.process.dir(self.asking.pid), fd);
         if is.is_empty() {
             // Not open: the real call will say so.
             return none;
         }
         let asking = wanted & header.needs_fd;
         let (only_files, only_sockets) = self.asking.rules.only(self.asking.op);
-        let mut matching = asking;
-        if asking & only_files != 0 && !self.is_file(&is, fd) {
-            matching &= !only_files;
-        }
         if is.starts_with(b"socket:") {
             let address = self.peer_of(fd);
-            matching = self.matching().peer(address.peer(), peers::hosts_of(&address), matching);
+            let matching = self.matching().peer(
+                address.peer(),
+                peers::hosts_of(&address, &self.asking.common.shared),
+                asking & !only_files,
+            );
             let told = address.text();
             let resource = if told.is_empty() { is } else { told };
             return Found { hit: (wanted ^ asking) | matching, protected: 0, resource };
         }
-        let (hit, protected) = self.matching().path(&is, matching & !only_sockets);
+        let (mut hit, mut protected) = self.matching().path(&is, asking & !only_sockets);
+        // The kernel is asked last: most rules are about other paths.
+        if (hit | protected) & only_files != 0 && !self.is_file(&is, fd) {
+            (hit, protected) = (hit & !only_files, protected & !only_files);
+        }
         Found { hit: (wanted ^ asking) | hit, protected, resource: is }
     }
 
@@ -137,13 +164,14 @@ impl Selecting<'_> {
             && match is.starts_with(b"/dev/") {
                 true => nature(self.there, fd).is_file(),
                 false => {
-                    !matches!(self.there.mode(fd).map_or(0, |mode| mode & libc::S_IFMT), libc::S_IFIFO | libc::S_IFCHR)
+                    let mode = self.process.dir(self.asking.pid).mode(fd);
+                    !matches!(mode.map_or(0, |mode| mode & libc::S_IFMT), libc::S_IFIFO | libc::S_IFCHR)
                 }
             }
     }
 
     /// The peer of a socket; of one that has none, its own address.
-    fn peer_of(&self, fd: i32) -> Address {
+    pub fn peer_of(&self, fd: i32) -> Address {
         let socket = self.there.borrow(fd);
         let bytes = socket.and_then(|socket| {
             kernel::socket_address(&socket, false).or_else(|| kernel::socket_address(&socket, true))
@@ -161,14 +189,15 @@ impl Selecting<'_> {
             _ => Address::default(),
         };
         if address.peer() != Peer::Unknown {
-            let hosts = peers::hosts_of(&address);
+            let hosts = peers::hosts_of(&address, &self.asking.common.shared);
             return matching.spared_by(wanted, |rule| matching.patterns.peer(rule.except.peers, address.peer(), hosts));
         }
-        matching.spared_path(&places::descriptor(self.asking.pid, fd), wanted)
+        matching.spared_path(&places::descriptor(self.process.dir(self.asking.pid), fd), wanted)
     }
 
     fn path(&self, wanted: u64, name: Name) -> Found {
-        let resource = places::path(self.asking.pid, self.asking.asked.tid, name).unwrap_or_default();
+        let (pid, tid) = (self.asking.pid, self.asking.asked.tid);
+        let resource = places::path(self.process.dir(pid), pid, tid, name).unwrap_or_default();
         let (hit, protected) = self.matching().path(&resource, wanted);
         Found { hit, protected, resource }
     }

@@ -5,8 +5,13 @@
 //! same words. So a touch beyond the end of the file finds a page of zeroes instead, and every number that is read here
 //! is one that anybody may have written.
 
+mod names;
+mod table;
+
+use chaos_table::book::{self, Book};
+use chaos_table::calls::Op;
 use chaos_table::record::{CONT, CONT_TEXT, MAX_TEXT, Record, SLOT, slots_for, status};
-use chaos_table::rule::{PlanHeader, Rule};
+use chaos_table::rule::{PlanHeader, Rule, WATCH};
 use chaos_table::session::{
     Header, Layout, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters, slot_state,
 };
@@ -74,12 +79,6 @@ impl Shared {
         let at = if at.is_multiple_of(4) && at < self.len { at } else { offset_of!(Header, tail_room) };
         // SAFETY: as above.
         unsafe { AtomicU32::from_ptr((self.base + at) as *mut u32) }
-    }
-
-    /// Where the head of the table stands in the file.
-    #[must_use]
-    pub fn plan_at(&self) -> u64 {
-        self.layout.plan.into()
     }
 
     /// ns since the start of the run.
@@ -176,6 +175,56 @@ extern "C" fn on_bus_error(signal: i32, info: *mut libc::siginfo_t, _: *mut libc
             libc::mmap(page, PAGE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
         } else {
             libc::signal(signal, libc::SIG_DFL);
+        }
+    }
+}
+
+/// Episodes.
+impl Shared {
+    /// The book of open episodes.
+    #[must_use]
+    pub fn book(&self) -> &Book {
+        let at = self.layout.book as usize;
+        let at = if at.is_multiple_of(64) && at.saturating_add(size_of::<Book>()) <= self.len { at } else { 0 };
+        // SAFETY: inside the mapping, aligned, never unmapped, and made of atomics alone, for which any bytes are valid:
+        // the length of a session was checked, so at worst it lies over other words of it.
+        unsafe { &*((self.base + at) as *const Book) }
+    }
+
+    /// Where the next record goes: the end of all that have been written.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.counter(offset_of!(Header, head)).load(Ordering::Relaxed)
+    }
+
+    /// Number of the last image that there is.
+    #[must_use]
+    pub fn last_image(&self) -> u32 {
+        self.counter(offset_of!(Header, last_process)).load(Ordering::Relaxed) as u32
+    }
+
+    /// Whether an operation is watched.
+    #[must_use]
+    pub fn is_watched(&self, op: Op) -> bool {
+        self.in_force(op as usize) & WATCH != 0
+    }
+
+    /// Has an operation and its kin watched while they have open episodes, as shims do.
+    pub fn watch(&self, op: Op) {
+        for op in book::kin(op) {
+            let word = self.plan64(offset_of!(PlanHeader, ops) + *op as usize * 8);
+            // Looked at again once its bit is gone: another process may have opened an episode meanwhile.
+            for _ in 0..2 {
+                let watched = self.book().watches(*op);
+                if watched == (word.load(Ordering::SeqCst) & WATCH != 0) {
+                    break;
+                }
+                if watched {
+                    word.fetch_or(WATCH, Ordering::SeqCst);
+                    break;
+                }
+                word.fetch_and(!WATCH, Ordering::SeqCst);
+            }
         }
     }
 }
@@ -338,6 +387,14 @@ pub struct ThreadPlace(usize);
 pub struct Ticket {
     index: u64,
     record: Record,
+}
+
+impl Ticket {
+    /// The number of its record.
+    #[must_use]
+    pub const fn index(self) -> u64 {
+        self.index
+    }
 }
 
 /// Records.

@@ -5,17 +5,27 @@ use super::decode::{Call, Name, Target, number_at};
 use super::filter::LIFE;
 use super::job::{Common, Job, Then};
 use super::kernel::{Answer, Asked, Listener};
+use super::names::{self, Lookup, Part};
+use super::peers::Address;
 use super::places;
+use super::result::{self, Ends, Follow, Followed};
 use super::rules::Rules;
 use super::shared::ProcessPlace;
 use super::there::There;
+use super::transfer::How;
 use super::tree::{Start, Tree};
 use super::{arm, kernel};
 use chaos_table::calls::{Op, Subject};
+use chaos_table::fits::Kernel;
 use chaos_table::rule::RULE_BITS;
 use chaos_table::session::WHO_AM_I;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+
+/// So many sockets that look up names are remembered.
+const RESOLVERS: usize = 4096;
 
 /// Answers for the processes under one filter.
 pub struct Supervisor {
@@ -23,6 +33,12 @@ pub struct Supervisor {
     common: Arc<Common>,
     rules: Arc<Rules>,
     tree: Tree,
+    /// Calls that are being followed to their end, by their threads.
+    followed: HashMap<u32, Followed>,
+    /// Sockets that have turned to a server of DNS, by process and descriptor.
+    resolvers: RefCell<HashSet<(u32, i32)>>,
+    /// How often the table had been changed when the rules were taken from it.
+    changes: u32,
     /// The slot of the first process, where the number of the last call stands for the heir.
     place: ProcessPlace,
 }
@@ -32,7 +48,16 @@ impl Supervisor {
     #[must_use]
     pub fn new(listener: Listener, common: Arc<Common>, rules: Arc<Rules>, start: Start, pidfd: OwnedFd) -> Supervisor {
         let place = start.place;
-        Supervisor { listener: Arc::new(listener), common, rules, tree: Tree::new(start, pidfd), place }
+        Supervisor {
+            listener: Arc::new(listener),
+            common,
+            rules,
+            tree: Tree::new(start, pidfd),
+            changes: 0,
+            followed: HashMap::new(),
+            resolvers: RefCell::default(),
+            place,
+        }
     }
 
     /// Answers until the last of them has ended.
@@ -42,10 +67,21 @@ impl Supervisor {
             self.answer(&asked);
         }
         self.tree.finish(&self.common.shared);
+        self.common.shared.forget_filter();
     }
 
     fn answer(&mut self, asked: &Asked) {
+        if self.is_asked_again(asked) {
+            self.listener.answer(asked.id, Answer::Go);
+            return;
+        }
         let shared = &self.common.shared;
+        let changes = shared.changes();
+        if changes != self.changes {
+            self.changes = changes;
+            self.rules = Arc::new(Rules::new(shared.plan()));
+            self.tree.take_up(&self.rules);
+        }
         let Some(pid) = self.tree.who(asked.tid, shared, &self.rules) else {
             self.listener.answer(asked.id, Answer::Go);
             return;
@@ -60,26 +96,40 @@ impl Supervisor {
         {
             arm::look_for_sign(asked, pid, process, shared, &self.rules);
         }
-        if asked.nr == libc::SYS_getsockopt && self.tell_error(asked, pid) {
-            return;
+        if asked.nr == libc::SYS_getsockopt {
+            self.look_at_connect(asked, pid);
+            if self.tell_error(asked, pid) {
+                return;
+            }
         }
         let spared =
             self.tree.both(asked.tid).map_or(0, |(_, process)| arm::spared_memory(process, asked, &self.rules));
         let flags = clone_flags(asked);
         let in_force = |op: Op| shared.in_force(op as usize) & RULE_BITS & !spared;
-        let op = self.rules.ops.of(asked.nr, &asked.args, flags, |op| in_force(op) != 0);
+        let op = self.rules.ops.of(asked.nr, &asked.args, flags, |op| in_force(op) != 0 || shared.is_watched(op));
+        let can_follow = !self.followed.contains_key(&asked.tid);
+        let watched = op.filter(|op| shared.is_watched(*op) && can_follow);
+        let lookup = if self.rules.has_names() && can_follow { self.lookup(asked, pid) } else { None };
         let job = match op {
             Some(op) if in_force(op) != 0 && !shared.is_over() => self.ask(asked, pid, op, in_force(op)),
             _ => None,
         };
+        let is_spoiled = job.as_ref().is_some_and(|job| !matches!(job.then, Then::Go | Then::Serve(How::Throttled(_))));
+        let follow = if is_spoiled { None } else { self.follow(asked, pid, watched, lookup) };
         match job {
             None => {
                 if LIFE.contains(&asked.nr) {
                     self.live(asked, flags);
                 }
-                self.listener.answer(asked.id, Answer::Go);
+                match follow {
+                    Some(follow) => follow.start(&self.listener, asked),
+                    None => {
+                        self.listener.answer(asked.id, Answer::Go);
+                    }
+                }
             }
-            Some(job) => {
+            Some(mut job) => {
+                job.follow = follow;
                 let goes_on = matches!(job.then, Then::Go | Then::Signal(_) | Then::Freeze(_));
                 if goes_on && LIFE.contains(&asked.nr) {
                     self.live(asked, flags);
@@ -87,6 +137,79 @@ impl Supervisor {
                 job.start();
             }
         }
+    }
+
+    /// Whether a call is being followed, and the filter asks about it a second time.
+    fn is_asked_again(&mut self, asked: &Asked) -> bool {
+        if self.followed.is_empty() {
+            return false;
+        }
+        self.followed.retain(|_, followed| followed.lasts());
+        self.followed.get(&asked.tid).is_some_and(|followed| followed.is(asked))
+    }
+
+    /// What there is to see at the end of a call that goes on.
+    fn follow(&mut self, asked: &Asked, pid: u32, watched: Option<Op>, lookup: Option<Lookup>) -> Option<Follow> {
+        let process = self.tree.process(pid)?;
+        let watching = watched.and_then(|op| self.asking(asked, pid, op).watching(process));
+        if watching.is_none() && lookup.is_none() {
+            return None;
+        }
+        let (follow, followed) = result::follow(asked, Ends { watching, lookup });
+        self.followed.insert(asked.tid, followed);
+        Some(follow)
+    }
+
+    /// What a call has to do with names that are looked up: learns from it, or from its end.
+    fn lookup(&self, asked: &Asked, pid: u32) -> Option<Lookup> {
+        match names::part(asked) {
+            Part::None => None,
+            Part::Hosts => {
+                names::read_hosts(pid, &self.rules, &self.common.shared);
+                None
+            }
+            Part::Asks(fd) => {
+                let mut resolvers = self.resolvers.borrow_mut();
+                if resolvers.len() < RESOLVERS {
+                    resolvers.insert((pid, fd));
+                }
+                None
+            }
+            Part::Reads(fd) => {
+                if !self.resolvers.borrow().contains(&(pid, fd)) {
+                    return None;
+                }
+                // The number may be another's by now.
+                let socket = There::new(pid, &self.tree.process(pid)?.pidfd).borrow(fd);
+                let peer = socket.as_ref().and_then(|socket| kernel::socket_address(socket, false));
+                let is_one = socket.is_some() && peer.is_none_or(|peer| names::is_server(&Address::new(peer)));
+                if !is_one {
+                    self.resolvers.borrow_mut().remove(&(pid, fd));
+                }
+                is_one.then(|| Lookup::of(asked, &self.rules, &self.common.shared))
+            }
+        }
+    }
+
+    /// SO_ERROR is asked for of a connect that nobody waited for: whether it has come about.
+    fn look_at_connect(&self, asked: &Asked, pid: u32) {
+        let fd = asked.args[0] as i32;
+        let (Some(before), Some(process)) = (self.common.connecting.before((pid, fd), false), self.tree.process(pid))
+        else {
+            return;
+        };
+        let has_peer = There::new(pid, &process.pidfd).has_peer(fd);
+        if has_peer {
+            self.common.connecting.before((pid, fd), true);
+            let asking = self.asking(asked, pid, Op::Connect);
+            Asking { call: Call::on(Target::Fd(fd)), ..asking }.connected(process, before);
+        }
+    }
+
+    fn asking<'a>(&'a self, asked: &'a Asked, pid: u32, op: Op) -> Asking<'a> {
+        let call = Call::of(asked, op.row().subject == Subject::Fd);
+        let (common, listener, processes) = (&self.common, &self.listener, self.tree.len() as u64);
+        Asking { common, listener, rules: &self.rules, asked, pid, op, call, processes }
     }
 
     /// Puts a call to the rules.

@@ -5,9 +5,10 @@
 
 use super::kernel;
 use super::lineage::{Lineage, Ordinal};
-use super::proc::{self, Image, Status};
+use super::proc::{self, Dir, Image, Status};
 use super::rules::Rules;
 use super::shared::{ProcessPlace, Shared, ThreadPlace};
+use super::watch::{self, Caller};
 use crate::sys;
 use chaos_table::decide::last_component;
 use chaos_table::lineage;
@@ -15,6 +16,7 @@ use chaos_table::matching::rules_for;
 use chaos_table::record::{Record, kind};
 use chaos_table::session::{ProcessSlot, engine, slot_state};
 use chaos_table::stream::Stream;
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::mem::offset_of;
 use std::os::fd::OwnedFd;
@@ -77,6 +79,7 @@ pub struct Process {
     pub executable: Vec<u8>,
     /// For its descriptors, and to see its end.
     pub pidfd: Arc<OwnedFd>,
+    dir: OnceCell<Dir>,
     /// Whether faults happen to it yet.
     pub armed: Armed,
     /// Whether memory may run out: not while the code before main asks for it, which gives up without it.
@@ -93,6 +96,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// Its descriptors, as /proc shows them.
+    pub fn dir(&self, pid: u32) -> &Dir {
+        self.dir.get_or_init(|| Dir::of(pid))
+    }
+
     /// Writes its record; `engine` is one of [`engine`].
     fn publish(&self, pid: u32, engine: u32, shared: &Shared) {
         let record = Record {
@@ -176,6 +184,7 @@ impl Tree {
             program: Vec::new(),
             executable: Vec::new(),
             pidfd: Arc::new(pidfd),
+            dir: OnceCell::new(),
             armed: Armed::Never,
             is_past_start: false,
             memory_at_first: None,
@@ -259,6 +268,7 @@ impl Tree {
             program,
             executable: Vec::new(),
             pidfd: Arc::new(pidfd),
+            dir: OnceCell::new(),
             armed,
             is_past_start: true,
             memory_at_first: None,
@@ -368,6 +378,7 @@ impl Tree {
             }
             return;
         }
+        let before = process.image;
         process.lineage = next.lineage;
         process.parent = next.parent;
         process.program = last_component(&next.name).to_vec();
@@ -376,6 +387,7 @@ impl Tree {
         process.memory_at_first = None;
         process.announced = false;
         process.image = shared.number_image();
+        watch::executed(shared, Caller { pid, tid: pid, image: process.image }, before, &next.name);
         // The process keeps its slot and begins to count anew.
         if let Some(place) = process.place {
             shared.clear_process(place);
@@ -396,6 +408,13 @@ impl Tree {
         shared.process_field(place, offset_of!(ProcessSlot, engine)).store(engine::BOTH, Ordering::Relaxed);
         process.publish(pid, engine::BOTH, shared);
         Some(shared.process_index(place))
+    }
+
+    /// The table has changed: which of its rules each process has.
+    pub fn take_up(&mut self, rules: &Rules) {
+        for process in self.processes.values_mut().filter(|process| process.announced) {
+            process.rules = rules_for(&rules.plan.rules, rules.patterns(), &process.program, &process.executable);
+        }
     }
 
     /// Writes a process's record.
@@ -494,14 +513,17 @@ impl Thread {
         Thread { pid, counts: Vec::new(), place: None, ordinal, children: 0, threads: 0, making: None }
     }
 
-    /// Its counters, made with its first match.
+    /// Its counters, made with its first match, and those of rules that came later.
     pub fn begin_counting(&mut self, tid: u32, process: &Process, shared: &Shared, rules: &Rules) {
-        if !self.counts.is_empty() {
+        let (known, rules) = (self.counts.len(), rules.plan.rules.len());
+        if known >= rules {
             return;
         }
         let key = lineage::key(process.lineage.hash, self.ordinal.hash);
-        self.place = shared.claim_thread((self.pid, tid), process.image, key);
+        if known == 0 {
+            self.place = shared.claim_thread((self.pid, tid), process.image, key);
+        }
         let new = |rule| Counts { matched: 0, protected: 0, fired: 0, stream: Stream::new(key, rule) };
-        self.counts = (0..rules.plan.rules.len()).map(new).collect();
+        self.counts.extend((known..rules).map(new));
     }
 }

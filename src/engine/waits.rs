@@ -4,6 +4,7 @@ use super::job::{Delay, Hang, Job};
 use super::kernel::Answer;
 use super::proc::Status;
 use super::shared::Shared;
+use super::watch;
 use crate::sys;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -127,8 +128,11 @@ impl Waiting {
 
 /// A delay has ended: the next one, or what comes after them.
 fn go_on(mut job: Job, end: End) {
-    let Some(Delay { ns, ticket, hang }) = job.delays.pop() else { return };
+    let Some(Delay { ns, ticket, hang, left }) = job.delays.pop() else { return };
     let fail = |job: &Job, errno| {
+        if let Some(left) = &left {
+            watch::enter(&job.common.shared, left);
+        }
         if job.listener.answer(job.asked.id, Answer::Errno(errno)) {
             job.common.shared.delivered(ticket, -1);
         }

@@ -66,6 +66,15 @@ pub fn seize(tid: i32, follow: bool) -> io::Result<()> {
     request(libc::PTRACE_SEIZE, tid, if follow { FOLLOW as usize } else { 0 })
 }
 
+/// The same for one thread alone, whose stops at system calls are then told from signals.
+///
+/// # Errors
+/// As [`seize`].
+pub fn seize_calls(tid: i32) -> io::Result<()> {
+    // The option is a bit, and not negative.
+    request(libc::PTRACE_SEIZE, tid, libc::PTRACE_O_TRACESYSGOOD as usize)
+}
+
 /// Stops a traced thread.
 ///
 /// # Errors
@@ -176,6 +185,38 @@ pub fn wait_for_stop(tid: i32, longest: Duration) -> Option<Stop> {
                 };
             }
             _ => return None,
+        }
+    }
+}
+
+/// Waits until a traced thread stands still; `None` when it has ended, which is left for its parent to hear.
+#[must_use]
+pub fn wait(tid: i32) -> Option<Stop> {
+    let id = tid.cast_unsigned();
+    loop {
+        let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let look = libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT | libc::__WALL | libc::__WNOTHREAD;
+        // SAFETY: waitid only writes the structure, of which all-zero is a valid value too.
+        let (found, info) = unsafe {
+            let found = libc::waitid(libc::P_PID, id, info.as_mut_ptr(), look);
+            (found, info.assume_init())
+        };
+        match found {
+            0 if [libc::CLD_TRAPPED, libc::CLD_STOPPED].contains(&info.si_code) => {}
+            0 => return None,
+            _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => continue,
+            _ => return None,
+        }
+        let mut status = 0;
+        // SAFETY: waitpid only writes the status.
+        let taken = unsafe { libc::waitpid(tid, &raw mut status, libc::WNOHANG | libc::__WALL | libc::__WNOTHREAD) };
+        if taken == tid
+            && let super::Change::Stopped(stop) = status_of(status)
+        {
+            return Some(stop);
+        }
+        if taken != 0 {
+            return None;
         }
     }
 }

@@ -318,6 +318,15 @@ impl Book {
         }
     }
 
+    /// Nobody can see how calls at a place end: gives up an open episode.
+    pub fn give_up(&self, at: u32) -> Option<Seen> {
+        let place = self.places.get(at as usize)?;
+        let state = place.state.load(SeqCst);
+        let seen = place.seen(state, place.tries.load(SeqCst));
+        (state & STATE == OPEN).then(|| self.free(1 << at, state))?;
+        Some(seen)
+    }
+
     /// As [`Book::close`], for a call that failed, or that came after the recovery.
     pub fn tried(&self, at: u32, before: u64, after_recovery: bool) -> Option<Seen> {
         let (place, state) = self.opened_before(at, before, if after_recovery { AFTER } else { OPEN })?;

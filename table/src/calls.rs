@@ -415,11 +415,11 @@ macro_rules! calls {
 // (EBADF, EFAULT, EINVAL and the like are left out: a correct program cannot get them).
 calls! {
     Read "read": read __read_chk;
-        syscalls [SYS_read] families [Disk Network] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] DATAGRAM "read(2), recv(2)"
+        syscalls [SYS_read] families [Disk Network] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET ETIMEDOUT] DATAGRAM "read(2), recv(2)"
     Pread "pread": pread pread64 __pread_chk __pread64_chk;
         syscalls [SYS_pread64] families [Disk] on Fd fails Errno [EIO] DATA "pread(2), read(2)"
     Readv "readv": readv;
-        syscalls [SYS_readv] families [Disk Network] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET] DATAGRAM "readv(2), read(2)"
+        syscalls [SYS_readv] families [Disk Network] on Fd fails Errno [EIO EINTR EAGAIN ECONNRESET ETIMEDOUT] DATAGRAM "readv(2), read(2)"
     Preadv "preadv": preadv preadv64 preadv2 preadv64v2;
         syscalls [SYS_preadv SYS_preadv2] families [Disk] on Fd fails Errno [EIO] DATA "readv(2), read(2)"
     Write "write": write;

@@ -21,7 +21,7 @@ pub const RUNTIMES: &[Runtime] = &[
             "/**/lib{,64}/{python,pypy}[0-9]*/**",
             "/**/__pycache__/**",
             // What the interpreter looks for to find its own place.
-            "/**/{pyvenv.cfg,pybuilddir.txt,python*._pth,python[0-9]*.zip}",
+            "/**/{pyvenv.cfg,python*._pth,python[0-9]*.zip}",
         ],
     },
     Runtime {

@@ -11,7 +11,7 @@ import sys
 import time
 
 NAME, PORT, CAREFUL = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "careful"
-ITEMS = 12
+ITEMS = 16
 LEASE = 2.0 if CAREFUL else 0.2
 PATIENCE = 30 if CAREFUL else 4
 idle_since = time.monotonic()

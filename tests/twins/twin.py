@@ -1,5 +1,6 @@
 """Pairs of small programs, one for each thing that a scenario tells apart: `twin.py KIND good|bad`. The good one does its
 work in spite of the faults; the bad one makes one usual mistake, and says which when it fails."""
+import ctypes
 import fcntl
 import json
 import os
@@ -338,23 +339,23 @@ def spawner():
         retry(lambda: subprocess.run(["/bin/true"], check=True))
 
 
+def metric(name, value):
+    if path := os.environ.get("CHAOS_METRICS"):
+        with open(path, "a") as file:
+            file.write(f"{name} {value}\n")
+
+
 def replay():
-    """Ten tools, each recorded when it has run. The bad one begins from the first when it is started again."""
-    with open("starts", "a") as file:
-        file.write("x")
-    done = set()
-    if GOOD and os.path.exists("recorded"):
-        with open("recorded") as file:
-            done = {int(line) for line in file}
-    for number in range(10):
-        if number not in done:
-            subprocess.run(["/bin/sh", "-c", f"echo {number} >> ran"], check=True)
-            with open("recorded", "a") as file:
-                file.write(f"{number}\n")
-    with open("ran") as file:
-        ran = file.read().split()
-    if len(ran) != len(set(ran)):
-        fail("tools were run again")
+    """Ten tools, recorded, and replayed fifty times. The bad one runs one of them again."""
+    recorded = {n: subprocess.run(["/bin/echo", str(n)], check=True, capture_output=True).stdout for n in range(10)}
+    ctypes.CDLL(None).chaos_mark(b"replay")
+    # The phase begins within milliseconds of the mark.
+    time.sleep(0.2)
+    for number in range(500):
+        assert recorded[number % 10]
+    if not GOOD:
+        subprocess.run(["/bin/echo", "9"], check=True)
+    metric("replays", 500)
 
 
 def graceful():
@@ -403,6 +404,7 @@ def sweep():
         if end < time.time():
             leases[number] = time.time() + 3000
             time.sleep(0 if GOOD else 0.08)
+    metric("leases_recovered", len(leases))
 
 
 def beating():
@@ -455,11 +457,8 @@ def cache():
             if GOOD:
                 held[number] = page
         took.append(time.monotonic() - begin)
-    if path := os.environ.get("CHAOS_METRICS"):
-        with open(path, "a") as file:
-            file.write(f"cache_hit_rate {hits / 20}\nsecond_pass_speedup {took[0] / max(took[1], 1e-9):.1f}\n")
-    if took[1] * 2 > took[0]:
-        fail("the second pass is not faster")
+    metric("cache_hit_rate", hits / 20)
+    metric("second_pass_speedup", round(took[0] / max(took[1], 1e-9), 1))
 
 
 def busy():

@@ -247,11 +247,18 @@ fn hang_unready(
     let own_end = start.saturating_add(patience);
     let until = if ns == 0 { own_end } else { start.saturating_add(ns).min(own_end) };
     loop {
+        // Before it is asked whether the wait is over: a change after that wakes it.
+        let changes = session.changes().load(Ordering::SeqCst);
         let now = clock::exact();
         if now >= until || is_released(session, now, &ticket) {
             break;
         }
-        let is_interrupted = !sys::poll_nothing((until - now).min(HANG_STEP), mask);
+        let step = (until - now).min(HANG_STEP);
+        let is_interrupted = if mask.is_null() {
+            !sys::wait_until(now + step, session.changes(), changes)
+        } else {
+            !sys::poll_nothing(step, mask)
+        };
         cancel_here(op);
         if is_interrupted {
             return Outcome::Fail(libc::EINTR, ticket);

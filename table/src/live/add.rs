@@ -115,7 +115,8 @@ impl<S: Shared> Live<'_, S> {
         let names: Vec<&str> = missed.map(|(_, row)| row.name()).collect();
         (!names.is_empty()).then(|| {
             format!(
-                "{name}: static programs that run already do not see it at {}, which their filter lets pass",
+                "{name}: programs under the supervisor that run already do not see it at {}: their filter lets that pass, \
+                 unless there was a rule on it from the start",
                 names.join(", ")
             )
         })

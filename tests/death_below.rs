@@ -1,0 +1,92 @@
+//! Death and load under the supervisor: users without a process left, calls whose caller is killed, signals in storms.
+
+#[expect(dead_code, reason = "each topic uses its part of the helpers")]
+mod common;
+
+use common::{CHAOS, Scene, compile, go, program};
+use std::time::Duration;
+
+#[test]
+fn a_user_who_has_no_process_left_is_followed_to_the_last_one() {
+    let scene = Scene::new();
+    scene.open_to_all();
+    let guest = scene.adopt(&compile("bomb", "bomb-static", &["-static"]), "bomb");
+    let chaos = scene.adopt(CHAOS, "chaos");
+    let out = scene.text("session");
+    // More processes than the launcher has descriptors at first.
+    let line = format!(
+        "ulimit -S -n 256; ulimit -u 700; exec {chaos} run --out {out} \
+         -f 'error calls=read path=data.bin errno=EIO nth=1' -- {guest}"
+    );
+    let user = ["--reuid=64321", "--regid=64321", "--clear-groups", "--bounding-set=-all"];
+    let setpriv = program("setpriv", "util-linux");
+    let bash = program("bash", "bash");
+    let done = scene.bare().go(&[&[setpriv.as_str()], &user[..], &[&bash, "-c", &line]].concat()).ended(0);
+    let words: Vec<&str> = done.out.split_whitespace().collect();
+    let made: usize = words[1].parse().unwrap();
+    assert!(made > 400, "{}", done.story());
+    // Each of them had its fault, and none saw that the launcher has raised a limit of its own.
+    assert_eq!(words, ["EAGAIN", words[1], words[1], "256"], "{}", done.story());
+    assert!(done.err.contains(&format!("{made} fired, {made} delivered")), "{}", done.story());
+}
+
+#[test]
+fn a_caller_that_is_killed_while_it_is_held_leaves_nothing_behind() {
+    let scene = Scene::new();
+    let fixed = compile("loop", "loop-static", &["-static"]);
+    for rule in ["hang calls=read path=data.bin", "latency calls=read path=data.bin delay=30s", "read=latency:30s"] {
+        let line = format!("{fixed} 3 & sleep 0.4; kill -KILL $!; wait $!; echo $?; {fixed} 0");
+        let begun = std::time::Instant::now();
+        let done = scene.under(&[rule]).go(&[&program("dash", "dash"), "-c", &line]).ended(0);
+        assert!(done.out.starts_with("137\n"), "{rule}: {}", done.story());
+        assert!(begun.elapsed() < Duration::from_secs(15), "{rule}: {}", done.story());
+        assert!(done.err.contains("1 fired, "), "{rule}: {}", done.story());
+    }
+}
+
+/// Reads while the scheduler of Go interrupts it by signals, which it does to whatever runs for more than 10 ms.
+const BUSY: &str = r#"
+package main
+
+import ("fmt"; "os"; "runtime"; "sync")
+
+func main() {
+	stop := make(chan bool)
+	for i := 0; i < 4; i++ { go func() { n := 0; for { select { case <-stop: return; default: for j := 0; j < 1000000; j++ { n += j } } } }() }
+	var group sync.WaitGroup
+	var lock sync.Mutex
+	good, bad := 0, map[string]int{}
+	for i := 0; i < 4; i++ {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			file, err := os.Open("data.bin")
+			if err != nil { panic(err) }
+			for j := 0; j < 50; j++ {
+				_, err := file.ReadAt(make([]byte, 8), 0)
+				lock.Lock()
+				if err == nil { good++ } else { bad[err.Error()]++ }
+				lock.Unlock()
+				runtime.GC()
+			}
+		}()
+	}
+	group.Wait()
+	close(stop)
+	fmt.Println(good, bad)
+}
+"#;
+
+#[test]
+fn the_signals_by_which_go_interrupts_itself_lose_no_call() {
+    let scene = Scene::new();
+    let busy = go(&scene, "busy", BUSY, "0", &[]);
+    // With calls that wait, that fail, and that are followed to their end for it.
+    let rules = ["latency calls=pread delay=1ms rate=20%", "error calls=pread path=data.bin errno=EIO rate=20%"];
+    let done = scene.under(&rules).go(&[&busy]).ended(0);
+    let failed = done.injections().iter().filter(|one| one["errno"] == "EIO").count();
+    assert!(failed > 15, "{}", done.story());
+    let expected = format!("{} map[read data.bin: input/output error:{failed}]\n", 200 - failed);
+    assert_eq!(done.out, expected, "{}", done.story());
+    assert!(done.lines("recovery").len() > 5 && !done.err.contains("not measured"), "{}", done.story());
+}
