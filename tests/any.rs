@@ -358,3 +358,34 @@ fn on_kernels_that_can_less_it_does_the_same() {
         assert!(done.err.contains(verdict), "{how}: {}", done.story());
     }
 }
+
+#[test]
+fn a_static_program_that_is_started_by_a_descriptor_is_handed_over() {
+    let scene = Scene::new();
+    let fixed = compile("wrappers", "wrappers-static", &["-static"]);
+    let starter = guest("bydescriptor");
+    let run = |how: &str| {
+        let run = scene.under(&["error calls=read errno=EIO path=data.bin nth=2"]);
+        run.go(&[&starter, how, &fixed, "data.bin", "3"]).ended(0)
+    };
+    for how in ["fexecve", "empty", "path", "below"] {
+        let done = run(how);
+        assert!(done.out.contains("1 open 0/0 read -1/5"), "{how}: {}", done.story());
+        all_under_in_the_end(&done, "seccomp");
+    }
+    // Where no path leads to it, it escapes, and is told.
+    let done = run("memory");
+    assert!(done.out.contains("1 open 0/0 read 64/0"), "{}", done.story());
+    assert!(done.err.contains("1 escaped (static program)"), "{}", done.story());
+}
+
+/// The last image of the one process has this engine, and nothing escaped.
+fn all_under_in_the_end(done: &Done, engine: &str) {
+    assert_eq!(
+        done.lines("process").last().map(|line| line["engine"].clone()),
+        Some(engine.into()),
+        "{}",
+        done.story()
+    );
+    assert_eq!(done.lines("escape").len(), 0, "{}", done.story());
+}
