@@ -34,8 +34,9 @@ soak: build ## run large foreign test suites and servers bare and under the shim
 	@scripts/setup soak
 	nice -n 5 scripts/soak $(BIN) --only "$(ONLY)" --modes "$(MODES)"
 
-# As root, with Debian's slurmctld, slurmd, slurm-client, munge and parallel.
+# As root, since slurmd needs it.
 slurm: build ## share an experiment on a Slurm of this machine alone and by GNU parallel, and merge
+	@scripts/setup slurm
 	scripts/slurm-trial $(BIN)
 
 lint: ## formatting, clippy and rustdoc, all with warnings denied

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::experiment::Stage;
 use crate::experiment::args::ExperimentArgs;
 use crate::experiment::compare::CompareArgs;
 use crate::experiment::inject::InjectArgs;
@@ -189,9 +190,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "ROLE", hide = true)]
     pub part: Option<Part>,
 
-    /// Internal: what this run of an experiment is to do
-    #[arg(long, value_name = "FILE", hide = true)]
-    pub stage: Option<PathBuf>,
+    /// What this run of an experiment is to do: no option, the runner says it.
+    #[arg(skip)]
+    pub stage: Option<Stage>,
 
     /// Internal: the session of the control to compare with
     #[arg(long, value_name = "DIR", hide = true)]

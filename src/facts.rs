@@ -51,6 +51,9 @@ pub struct Facts {
     /// Processes that had no address space for the session.
     #[serde(default)]
     pub unmapped: u64,
+    /// Programs of runtimes that showed nothing of their own, and so met no fault.
+    #[serde(default)]
+    pub booting: u64,
     /// Threads for which the session had no room.
     #[serde(default)]
     pub lost_threads: u64,
@@ -223,4 +226,12 @@ impl Facts {
         }
         serde_json::from_value(value).map(Some).map_err(|error| damaged(&error))
     }
+}
+/// Why programs met no fault that a runtime ran.
+pub fn never_armed(count: u64) -> String {
+    format!(
+        "{count} {} of a language runtime showed nothing of its own (a file, a connection, output) and was never armed: \
+         `arm: exec` begins at once",
+        if count == 1 { "program" } else { "programs" }
+    )
 }

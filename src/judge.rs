@@ -4,7 +4,7 @@ use crate::coverage::{Census, Coverage};
 use crate::episode::{Episode, Episodes, Proof};
 use crate::error::Result;
 use crate::experiment::only_counts;
-use crate::facts::{Counted, Ended, Facts, LimitReached};
+use crate::facts::{Counted, Ended, Facts, LimitReached, never_armed};
 use crate::figures::Figures;
 use crate::log_events::{Escape, Event, Events, Injection, Mark, Process};
 use crate::log_reader::Source;
@@ -366,6 +366,9 @@ impl Judged {
             if facts.unmapped > 0 {
                 let count = facts.unmapped;
                 self.trouble.push(format!("{count} programs had no address space for the session and met no fault"));
+            }
+            if facts.booting > 0 && figures.delivered == 0 {
+                self.trouble.push(never_armed(facts.booting));
             }
             if facts.lost_threads > 0 {
                 let count = facts.lost_threads;

@@ -85,7 +85,7 @@ impl Options {
             let source = if args.checks.len() == 1 { "--check".to_owned() } else { format!("--check {}", index + 1) };
             table.checks.push(parse_check(check, &source)?);
         }
-        let stage = args.stage.as_deref().map(Stage::read).transpose()?;
+        let stage = args.stage.clone();
         if let Some(stage) = &stage {
             table = stage.table.clone();
             table.merge(table_of(&args.faults)?);

@@ -185,6 +185,9 @@ impl Series<'_> {
         let status = self.wait(&mut child, signals)?;
         let dir = self.dir.join(&name);
         if !dir.join(crate::session::META).exists() {
+            if self.stopped.is_some() {
+                return Ok(Exit::Target(0));
+            }
             // It has said why.
             let failure = Failure::new(format!("{what} {number} of {all} could not be started"));
             return Err(failure.help("what stands above says why").exit(match status.code() {

@@ -87,7 +87,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let size = if options.latency { latency::append(&mut image, options.log_size) } else { options.log_size };
     let Files { session: file, log: drained } = session.allocate(&image, size)?;
     let mut meta = describe(&session, &options, &command, &compiled.plan, &work_dir.to_string_lossy())?;
-    session.write_meta(&meta)?;
+    session.write_first_meta(&meta)?;
     // Held until the launcher ends: its death, however it comes, disarms the tree.
     let _armed = sys::hold_mutex(&file).cannot("lock the session")?;
     let engine = way.door.then(|| Engine::start(&file, &session.file, &compiled.plan)).transpose();
@@ -161,6 +161,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let counted = finish(&mut session, &mut meta, &mut collector, &outcome, (&image, over_ns), args.part.is_some())?;
     facts.spoiled = collector.trouble().or(counted.is_none().then_some(SPOILED)).map(str::to_owned);
     facts.unmapped = counted.as_ref().map_or(0, |header| header.unmapped);
+    facts.booting = counted.as_ref().map_or(0, |header| header.booting);
     facts.lost_threads = counted.as_ref().map_or(0, |header| header.lost_threads);
     facts.log_limit = collector.limit_reached();
     facts.write(&session.dir)?;
@@ -347,6 +348,7 @@ fn summarise(
         tally: collector.tally(),
         suppressed: counted.map_or(0, |header| header.suppressed),
         unmapped: counted.map_or(0, |header| header.unmapped),
+        booting: counted.map_or(0, |header| header.booting),
         lost_threads: counted.map_or(0, |header| header.lost_threads),
         changes: counted.map_or(0, |header| header.changes),
         survivors: &outcome.survivors,

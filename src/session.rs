@@ -241,6 +241,17 @@ impl Session {
         write_atomically(&path, &text, 0o600).cannot(format_args!("write {}", path.display()))
     }
 
+    /// Writes the first `session.json`, in the place of the empty one that claims the directory: nobody reads that.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn write_first_meta(&self, meta: &Meta) -> Result<()> {
+        let path = self.dir.join(META);
+        let mut text = serde_json::to_vec_pretty(meta).cannot("describe the session")?;
+        text.push(b'\n');
+        fs::write(&path, text).cannot(format_args!("write {}", path.display()))
+    }
+
     /// The target runs: from now on the directory stays.
     pub fn keep(&mut self) {
         self.kept = true;

@@ -2,7 +2,7 @@
 
 use crate::console::{Console, Level, Tone};
 use crate::experiment::only_counts;
-use crate::facts::{Counted, LimitReached};
+use crate::facts::{Counted, LimitReached, never_armed};
 use crate::figures::{Figures, Spread};
 use crate::gate::{Ruling, duration, percent};
 use crate::judge::{Judged, hint};
@@ -33,6 +33,8 @@ pub struct Summary<'a> {
     pub suppressed: u64,
     /// Programs that had no address space for the session.
     pub unmapped: u64,
+    /// Programs of runtimes that showed nothing of their own.
+    pub booting: u64,
     /// How often the table was changed while it ran.
     pub changes: u32,
     /// Threads for which the session had no room.
@@ -123,6 +125,9 @@ impl Summary<'_> {
             console.say(Tone::Loud, "injection was switched off: `enabled: false` or CHAOS_ENABLED");
         } else if fired == 0 && !harmless {
             console.say(Tone::Loud, "NOTHING FIRED: this run says nothing about how the program copes with faults");
+            if self.booting > 0 {
+                console.say(Tone::Loud, &never_armed(self.booting));
+            }
         } else if harmless {
             console.say(Tone::Loud, "the fault table is empty: nothing was to be injected");
         }

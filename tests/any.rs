@@ -329,3 +329,63 @@ fn the_shim_alone_lets_static_children_go_and_says_so() {
     let report = String::from_utf8(report.stdout).unwrap();
     assert!(report.contains("1 escaped (static program)") && report.contains("neither hit nor counted"), "{report}");
 }
+
+#[test]
+fn on_kernels_that_can_less_it_does_the_same() {
+    let scene = Scene::new();
+    let jail = guest("jailed");
+    let fixed = compile("wrappers", "wrappers-static", &["-static"]);
+    let copier = go(&scene, "copier", COPIER, "0", &[]);
+    let data = scene.text("data.bin");
+    std::os::unix::fs::symlink(&data, scene.path("link")).unwrap();
+    let out = scene.text("session");
+    let run = |how: &str, faults: &[&str], command: &[&str]| {
+        let _ = std::fs::remove_dir_all(&out);
+        let faults: Vec<&str> = faults.iter().flat_map(|fault| ["-f", fault]).collect();
+        let start = [jail.as_str(), how, common::CHAOS, "run", "--out", &out];
+        scene.bare().go(&[&start[..], &faults, &["--"], command].concat())
+    };
+    let read = ["error calls=read errno=EIO path=data.bin nth=2"];
+    for how in ["old", "ptrace"] {
+        let done = run(how, &read, &[&fixed, "link", "3"]).ended(0);
+        assert!(done.out.contains("1 open 0/0 read -1/5"), "{how}: {}", done.story());
+        // Signals of Go's may interrupt a call that is being answered: it is made again.
+        let faults = ["latency calls=read,write delay=2ms", "error calls=open errno=EACCES path=data.bin nth=2"];
+        let done = run(how, &faults, &[&copier, &data, &scene.text("copy")]).ended(0);
+        assert!(done.out.contains("1 open") && done.out.matches("copied").count() == 5, "{how}: {}", done.story());
+        // What somebody gets over is seen by ptrace alone.
+        let verdict = if how == "old" { "1 recovered by retry; recovery 100%" } else { "recovery not measured" };
+        assert!(done.err.contains(verdict), "{how}: {}", done.story());
+    }
+}
+
+#[test]
+fn a_static_program_that_is_started_by_a_descriptor_is_handed_over() {
+    let scene = Scene::new();
+    let fixed = compile("wrappers", "wrappers-static", &["-static"]);
+    let starter = guest("bydescriptor");
+    let run = |how: &str| {
+        let run = scene.under(&["error calls=read errno=EIO path=data.bin nth=2"]);
+        run.go(&[&starter, how, &fixed, "data.bin", "3"]).ended(0)
+    };
+    for how in ["fexecve", "empty", "path", "below"] {
+        let done = run(how);
+        assert!(done.out.contains("1 open 0/0 read -1/5"), "{how}: {}", done.story());
+        all_under_in_the_end(&done, "seccomp");
+    }
+    // Where no path leads to it, it escapes, and is told.
+    let done = run("memory");
+    assert!(done.out.contains("1 open 0/0 read 64/0"), "{}", done.story());
+    assert!(done.err.contains("1 escaped (static program)"), "{}", done.story());
+}
+
+/// The last image of the one process has this engine, and nothing escaped.
+fn all_under_in_the_end(done: &Done, engine: &str) {
+    assert_eq!(
+        done.lines("process").last().map(|line| line["engine"].clone()),
+        Some(engine.into()),
+        "{}",
+        done.story()
+    );
+    assert_eq!(done.lines("escape").len(), 0, "{}", done.story());
+}

@@ -255,3 +255,13 @@ fn orders_to_nobody_are_refused() {
         assert!(errors.contains(message), "{args:?}: {errors}");
     }
 }
+
+#[test]
+fn a_runtime_that_shows_nothing_is_said_to_be_never_armed() {
+    let scene = Scene::new();
+    let perl = program("perl", "perl");
+    let done = scene.under(&["malloc=ENOMEM"]).go(&[&perl, "-e", "$x = 'x' x 100000"]).ended(0);
+    assert!(done.err.contains("1 program of a language runtime showed nothing of its own"), "{}", done.story());
+    let done = scene.under(&["openat,open=ENOENT@9"]).go(&[&perl, "-e", "open(F, '<', 'data.bin')"]).ended(0);
+    assert!(done.err.contains("NOTHING FIRED") && !done.err.contains("never armed"), "{}", done.story());
+}

@@ -18,13 +18,16 @@ use chaos_table::rule::{TRACK, arm};
 use chaos_table::session::{Header, MAGIC, SIZE_MAX, VERSION};
 use chaos_table::{decide, runtimes};
 use std::ffi::{CStr, c_char, c_int};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Where injection of this process stands.
 #[unsafe(link_section = ".data.chaos_start")]
 static REACHED_MAIN: AtomicBool = AtomicBool::new(false);
 #[unsafe(link_section = ".data.chaos_start")]
 static WAITING: AtomicBool = AtomicBool::new(false);
+/// The image that counts as booting: a fork child is none of its own.
+static COUNTED: AtomicU32 = AtomicU32::new(0);
 /// The program's own main.
 #[unsafe(link_section = ".data.chaos_start")]
 static MAIN: AtomicUsize = AtomicUsize::new(0);
@@ -248,6 +251,10 @@ fn wait_for_sign() {
     {
         word.store(session.planned(Op::IoUringSetup), Ordering::Relaxed);
     }
+    if let Some(session) = session::attached() {
+        session.counter(offset_of!(Header, booting)).fetch_add(1, Ordering::Relaxed);
+        COUNTED.store(tree::me().uid, Ordering::Relaxed);
+    }
     WAITING.store(true, Ordering::Relaxed);
     real::WORDS.store(real::WAITING.pointer(), Ordering::Relaxed);
 }
@@ -261,6 +268,11 @@ pub fn is_waiting() -> bool {
 /// A connect or listen: the user's program is at work.
 pub fn sign() {
     if WAITING.swap(false, Ordering::Relaxed) {
+        if let Some(session) = session::attached()
+            && COUNTED.load(Ordering::Relaxed) == tree::me().uid
+        {
+            session.counter(offset_of!(Header, booting)).fetch_sub(1, Ordering::Relaxed);
+        }
         arm_now();
     }
 }
@@ -297,7 +309,7 @@ pub unsafe fn sign_of_path(dirfd: i32, path: *const c_char, opened: bool) {
         }
         let path = desk.path.bytes();
         let is_own = is_waiting() && !fds::is_protected(session, path) && !is_working_directory(path);
-        if is_own && !(is_of_boot(path) && arguments(signs::name_a_script)) {
+        if is_own && !(is_of_boot(path) && session.memory_rules() != 0) {
             sign();
         }
         let awaited = opened && session.arm() == arm::PATH && session.awaits_sign();
@@ -327,29 +339,29 @@ unsafe fn sign_before_open(dirfd: i32, path: *const c_char) {
         let is_path = unsafe { desk.absolute(dirfd, path, true) };
         let path = desk.path.bytes();
         let is_own = is_path && !fds::is_protected(session, path) && !is_working_directory(path) && !is_of_boot(path);
-        let name = decide::last_component(path);
-        is_own && !arguments(|mut all| Iterator::any(&mut all, |argument| decide::last_component(argument) == name))
+        is_own && !is_in_arguments(path)
     });
     if is_data == Some(true) {
         sign();
     }
 }
 
-/// Whether it is what every Python from 3.11 on looks for beside its executable while it boots. For a program that stands on
-/// the command line, which may open nothing of its own, it is the sign all the same.
+/// Whether it is what every Python from 3.11 on looks for beside its executable while it boots. It is taken for the sign all
+/// the same, since a program on the command line may show itself by nothing else, unless rules on memory would fail the
+/// rest of the boot.
 fn is_of_boot(path: &[u8]) -> bool {
     decide::last_component(path) == b"pybuilddir.txt"
 }
 
-/// Asks something of the arguments of this process behind its name, as far as the first of them go.
+/// Whether an argument of this process ends as a path does, as far as the first of them go.
 #[inline(never)]
-fn arguments(ask: impl FnOnce(&mut dyn Iterator<Item = &[u8]>) -> bool) -> bool {
+fn is_in_arguments(path: &[u8]) -> bool {
     let mut text = [0u8; 512];
     let Ok(fd) = sys::open(c"/proc/self/cmdline", libc::O_RDONLY, 0) else { return false };
     let len = sys::pread(fd, &mut text, 0);
     sys::close(fd);
-    let all = text.get(..len).unwrap_or_default().split(|byte| *byte == 0);
-    ask(&mut all.skip(1).filter(|argument| !argument.is_empty()))
+    let mut all = text.get(..len).unwrap_or_default().split(|byte| *byte == 0).skip(1);
+    all.any(|argument| !argument.is_empty() && decide::last_component(argument) == decide::last_component(path))
 }
 
 /// Runtimes look where they are: that is no sign.

@@ -41,6 +41,7 @@ mod census;
 mod children;
 mod clock;
 mod connects;
+mod descriptors;
 mod disk;
 mod edges;
 mod effects;

@@ -199,7 +199,7 @@ fn rule(
                 rule.insert("calls".into(), on_files(fault.fault_type));
             }
             for (key, value) in given {
-                value.iter().for_each(|value| drop(rule.insert(key.into(), json!(value))));
+                value.iter().for_each(|value| drop(rule.insert(key.into(), json!(value.all))));
             }
         }
         (None, Some(family)) => drop(rule.insert("calls".into(), json!(family))),

@@ -9,7 +9,7 @@ use chaos_table::nearest;
 use chaos_table::quantities::{Lasting, Rate, Time};
 use chaos_table::schema::Table;
 use serde::de::{Error, IntoDeserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -67,7 +67,7 @@ pub struct Experiment {
 }
 
 /// A process that is started.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a target: a map such as {name: app, command: [./app, --fast]}")]
 pub struct Target {
     /// Its name.
@@ -112,7 +112,7 @@ pub struct Target {
 }
 
 /// When a process is started again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Restart {
     /// Never.
@@ -268,8 +268,7 @@ pub enum TableSource {
 }
 
 /// A text, number or switch, as its text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scalar(pub String);
 
 /// One text, or a list of them.
@@ -279,15 +278,6 @@ pub struct Strings {
     pub all: Vec<String>,
     /// Whether it was one without brackets.
     pub bare: bool,
-}
-
-impl Serialize for Strings {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        match self.all.as_slice() {
-            [one] if self.bare => serializer.serialize_str(one),
-            all => serializer.collect_seq(all),
-        }
-    }
 }
 
 /// Reads any scalar as its text.

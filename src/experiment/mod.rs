@@ -38,6 +38,6 @@ pub use counting::{counted, counters, only_counts};
 pub use crew::{Crew, Ground};
 pub use deck::Deck;
 pub use file::Text;
-pub use results::find as find_experiment;
+pub use results::{cut_short, find as find_experiment};
 pub use runner::run as run_all;
 pub use stage::Stage;

@@ -2,12 +2,22 @@
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use std::time::{Duration, Instant};
 
 /// A killed process may sit in the kernel for a while.
 const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// Lets go of what runs have left and what has ended by now, and of no run itself.
+pub fn reap_orphans(runs: &[i32]) {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while let Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) = waitid(Id::All, look) {
+        if runs.contains(&pid.as_raw()) || waitpid(pid, Some(WaitPidFlag::WNOHANG)).is_err() {
+            return;
+        }
+    }
+}
 
 /// Kills every child of this process but `runs`, and what comes to it then.
 pub fn end_orphans(runs: &[i32]) {

@@ -9,7 +9,6 @@ use chaos_table::quantities::{Lasting, Rate, Time};
 use chaos_table::rule::MAX_RULES;
 use chaos_table::schema::{Fault, Table};
 use chaos_table::words::Label;
-use serde::{Deserialize, Serialize};
 
 /// Steps of a ramp that does not say.
 const STEPS: u32 = 5;
@@ -18,7 +17,7 @@ const STEPS: u32 = 5;
 const NEVER: Time = Time(1 << 62);
 
 /// What begins some of the phases, and what they are then.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cue {
     /// The phase that begins by it; those without a sign of their own follow.
     pub phase: String,
@@ -29,7 +28,7 @@ pub struct Cue {
 }
 
 /// What is waited for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sign {
     /// A mark.
     Mark(String),

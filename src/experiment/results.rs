@@ -115,6 +115,23 @@ impl Results {
     }
 }
 
+/// What is to be said of results that are not whole: they were cut short, or somebody still makes them.
+#[must_use]
+pub fn cut_short(dir: &Path) -> Option<String> {
+    let text = std::fs::read(dir.join(RESULTS)).ok()?;
+    let Saved { id, status, wanted, .. } = serde_json::from_slice(&text).ok()?;
+    let runs = runs_of(dir).ok()??;
+    let made =
+        runs.iter().filter(|run| run.file_name().is_some_and(|name| !name.to_string_lossy().starts_with("control")));
+    let word = match status {
+        Status::Completed => return None,
+        Status::Aborted => "was aborted",
+        Status::Failed => "could not be run to its end",
+        Status::Running => "goes on, or its runner was killed",
+    };
+    Some(format!("{id} {word}: {} of {wanted} runs were made, and the figures are of these", made.count()))
+}
+
 /// The results of the latest experiment with this id.
 ///
 /// # Errors

@@ -5,10 +5,10 @@ use super::counting::{is_harmless, is_or_in_phase, only_counts};
 use super::deck::{Deck, ports};
 use super::export::Export;
 use super::fill::{Filling, Values};
-use super::orphans::end_orphans;
+use super::orphans::{end_orphans, reap_orphans};
 use super::place::Place;
 use super::plan::Plan;
-use super::results::Results;
+use super::results::{Results, cut_short};
 use super::score::{About, Score, Status, Verdict};
 use super::shard::Shard;
 use super::telling::{conclusion, progress};
@@ -30,13 +30,15 @@ use chaos_table::decide::combine;
 use chaos_table::env;
 use clap::Parser;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -117,6 +119,8 @@ struct Active {
     number: u64,
     is_control: bool,
     child: Part,
+    /// What its launcher says.
+    said: File,
     place: Place,
     ports: Vec<u16>,
 }
@@ -250,18 +254,16 @@ impl<'a> Series<'a> {
         };
         place.furnish(deck, &Filling::Run(Box::new(values.clone())))?;
         let stage = deck.stage(values, self.repeat(seed), place.outputs.clone())?;
-        let file = place.root.join("stage.json");
-        stage.write(&file)?;
         let main = stage.targets.iter().find(|target| !target.service).unwrap_or(&stage.targets[0]);
         let shell = if main.command.bare { &["/bin/sh", "-c"][..] } else { &[] };
         let words = shell.iter().copied().chain(main.command.all.iter().map(String::as_str));
         self.options.command = words.map(OsString::from).collect();
         self.options.part = Some(role);
-        self.options.stage = Some(file);
+        self.options.stage = Some(stage);
         self.options.faults.seed = Some(seed.to_string());
         self.options.out = Some(self.results.dir().join(&name));
         self.options.control_session = self.results.first_control().filter(|_| !is_control);
-        let said = std::fs::File::create(place.root.join("said")).cannot("write to the place of a run")?;
+        let said = memfd_create("said", MFdFlags::MFD_CLOEXEC).cannot("hear what a run says")?.into();
         let child = Part::start(&said, || {
             let done = std::env::set_current_dir(&place.work)
                 .cannot("go to the place of a run")
@@ -273,7 +275,7 @@ impl<'a> Series<'a> {
             exit.code()
         });
         let child = child.cannot("start a run")?;
-        self.active.push(Active { name, number, is_control, child, place, ports: ports.into_values().collect() });
+        self.active.push(Active { name, number, is_control, child, said, place, ports: ports.into_values().collect() });
         Ok(())
     }
 
@@ -324,6 +326,8 @@ impl<'a> Series<'a> {
                 at += 1;
             }
         }
+        let runs: Vec<i32> = self.active.iter().map(|active| active.child.pid()).collect();
+        reap_orphans(&runs);
         Ok(())
     }
 
@@ -331,7 +335,9 @@ impl<'a> Series<'a> {
     fn take(&mut self, active: &Active) -> Result<()> {
         let dir = self.results.dir().join(&active.name);
         if !dir.join(META).exists() {
-            let said = std::fs::read_to_string(active.place.root.join("said")).unwrap_or_default();
+            let mut said = String::new();
+            let mut from = &active.said;
+            let _ = from.rewind().and_then(|()| from.read_to_string(&mut said));
             if self.stopped.is_some() {
                 active.place.clear();
                 return Ok(());
@@ -421,6 +427,7 @@ impl<'a> Series<'a> {
             (Ok(()), None) => Status::Completed,
         };
         self.results.write(&self.score)?;
+        self.pool.trouble.extend(cut_short(self.results.dir()));
         let sessions: Vec<PathBuf> = self.results.sessions();
         let report = Report { pool: &self.pool, sessions: &sessions, ruling: ruling.as_ref() };
         reports.into_iter().try_for_each(|wanted| wanted.write(&report))?;

@@ -5,7 +5,7 @@ use crate::cli::ReportArgs;
 use crate::console::{Console, Level, Tone};
 use crate::error::{Context, Failure, Result};
 use crate::exit_code::Exit;
-use crate::experiment::find_experiment;
+use crate::experiment::{cut_short, find_experiment};
 use crate::gate::{Gate, Ruling};
 use crate::judge::judge;
 use crate::log_reader::Source;
@@ -33,6 +33,9 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write) -> Result<Exit> {
         }
     }
     let mut pool = Pool::default();
+    for dir in if named.is_empty() { vec![Source::place(None)?] } else { named } {
+        pool.trouble.extend(cut_short(&dir));
+    }
     for session in &sessions {
         pool.add(judge(&Source::find(Some(session))?)?);
     }

@@ -102,15 +102,6 @@ pub enum AtCall {
     Over(i64),
 }
 
-/// What the system call gives from which a thread has come back; `None` where it begins.
-#[must_use]
-pub fn result_of_call(tid: i32) -> Option<i64> {
-    match at_call(tid)? {
-        AtCall::Over(result) => Some(result),
-        AtCall::Begins(..) => None,
-    }
-}
-
 /// At what point of a system call a thread has stopped.
 #[must_use]
 pub fn at_call(tid: i32) -> Option<AtCall> {

@@ -141,8 +141,8 @@ pub struct Header {
     pub unmapped: u64,
     /// Injections by threads that have ended.
     pub injections: u64,
-    /// Fills up.
-    pub pad_counters: [u8; 8],
+    /// Programs that a known runtime runs, and that have shown nothing of their own yet: so long they meet no fault.
+    pub booting: u64,
     /// Room for what comes.
     pub tail_room: [u8; 192],
 }

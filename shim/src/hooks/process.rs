@@ -2,6 +2,7 @@
 
 use super::{minus_one, simple, simple_hit, with_flags};
 use crate::children::{self, Start};
+use crate::descriptors;
 use crate::guard::{ORDINAL_TEXT, thread};
 use crate::handing::Hand;
 use crate::real::{Slot, errno, hooks, set_errno};
@@ -461,10 +462,16 @@ hooks! {
         link.push(b"/proc/self/fd/");
         link.push_number(fd.max(0) as u64);
         link.push(b"\0");
-        executing(link.bytes().as_ptr().cast(), false, envp, std::ptr::null(), &mut |list| real(fd, argv, list))
+        let found = descriptors::path_of(fd, b"");
+        let (path, hand) = found.as_ref().map_or((link.bytes(), std::ptr::null()), |path| (path.bytes(), argv));
+        executing(path.as_ptr().cast(), false, envp, hand, &mut |list| real(fd, argv, list))
     };
     [always] Exec, execveat(dirfd: c_int, path: *const c_char, argv: *const *const c_char, envp: Environment, flags: c_int) -> c_int,
-        real => executing(path, false, envp, std::ptr::null(), &mut |list| real(dirfd, path, argv, list, flags));
+        real => {
+        let found = descriptors::path_at(dirfd, path, flags);
+        let (named, hand) = found.as_ref().map_or((path, std::ptr::null()), |path| (path.bytes().as_ptr().cast(), argv));
+        executing(named, false, envp, hand, &mut |list| real(dirfd, path, argv, list, flags))
+    };
     [always since "GLIBC_2.15"] Spawn, posix_spawn(pid: *mut pid_t, path: *const c_char, actions: *const posix_spawn_file_actions_t,
         attributes: *const posix_spawnattr_t, argv: *const *mut c_char, envp: Environment) -> c_int, real =>
         spawning(path, false, envp, argv, &|path, argv, list| real(pid, path, actions, attributes, argv, list));
