@@ -143,7 +143,7 @@ impl Job {
             Then::Go if let Some(follow) = self.follow.take() => follow.start(&self.listener, &self.asked),
             // None of these waits, and a user whose processes have run out has no thread for them.
             Then::Go | Then::Value(_) | Then::Signal(_) | Then::Freeze(_) | Then::Fail(_) | Then::Reset | Then::End => {
-                self.act()
+                self.act();
             }
             _ => {
                 // Without a thread for it the call passes: its record says that nothing was delivered.
