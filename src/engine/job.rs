@@ -139,8 +139,13 @@ impl Job {
             waits.add(self);
             return;
         }
+        if self.then == Then::Go
+            && let Some(follow) = self.follow.take()
+        {
+            follow.start(&self.listener, &self.asked);
+            return;
+        }
         match self.then {
-            Then::Go if let Some(follow) = self.follow.take() => follow.start(&self.listener, &self.asked),
             // None of these waits, and a user whose processes have run out has no thread for them.
             Then::Go | Then::Value(_) | Then::Signal(_) | Then::Freeze(_) | Then::Fail(_) | Then::Reset | Then::End => {
                 self.act();
