@@ -139,10 +139,17 @@ impl Job {
             waits.add(self);
             return;
         }
+        if self.then == Then::Go
+            && let Some(follow) = self.follow.take()
+        {
+            follow.start(&self.listener, &self.asked);
+            return;
+        }
         match self.then {
-            Then::Go if let Some(follow) = self.follow.take() => follow.start(&self.listener, &self.asked),
-            Then::Go | Then::Value(_) | Then::Signal(_) | Then::Freeze(_) => self.act(),
-            Then::Fail(_) if self.pidfd.is_none() => self.act(),
+            // None of these waits, and a user whose processes have run out has no thread for them.
+            Then::Go | Then::Value(_) | Then::Signal(_) | Then::Freeze(_) | Then::Fail(_) | Then::Reset | Then::End => {
+                self.act();
+            }
             _ => {
                 // Without a thread for it the call passes: its record says that nothing was delivered.
                 let (listener, id) = (Arc::clone(&self.listener), self.asked.id);
