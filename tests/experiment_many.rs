@@ -92,6 +92,8 @@ fn timeless(value: &mut Value) {
                 "control_time_ns",
                 "slowdown",
                 "waited_ns",
+                // What was put there in the tick before a run began is told as written by it.
+                "written",
             ] {
                 map.remove(key);
             }

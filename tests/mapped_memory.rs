@@ -32,9 +32,10 @@ for _ in range(3):
     try: print(len(mmap.mmap(-1, 8192)))
     except OSError as error: print(error.errno)
 ";
+    scene.write("maps.py", script);
     let done = scene
         .under(&["error calls=mmap errno=ENOMEM size=8192 nth=2"])
-        .go(&[&python(), "-c", script])
+        .go(&[&python(), "maps.py"])
         .said("8192\n12\n8192");
     let injections = done.injections();
     assert_eq!(
