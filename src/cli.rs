@@ -80,12 +80,6 @@ pub enum Action {
     },
     /// Print the manual page
     Man,
-    /// Internal: let the calls of a tree pass when its launcher has ended
-    #[command(name = "_heir", hide = true)]
-    Heir {
-        /// See `engine::heir`
-        arguments: Vec<OsString>,
-    },
     /// Internal: come under the seccomp engine, and become a program
     #[command(name = "_become", hide = true)]
     Become {

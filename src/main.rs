@@ -113,7 +113,6 @@ fn act(action: Action) -> Result<Exit> {
             session::write_atomically(&args.output, preload::SHIM, 0o755).cannot(doing)?;
         }
         Action::Completions { shell } => clap_complete::generate(shell, &mut Cli::command(), "chaos-exec", out),
-        Action::Heir { arguments } => return engine::heir(&arguments),
         Action::Become { arguments } => return engine::helper(&arguments),
         Action::Man => manual(out).cannot("write to stdout")?,
     }

@@ -18,6 +18,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+pub mod orphan;
 pub mod part;
 pub mod ptrace;
 
@@ -235,16 +236,6 @@ pub fn end_at_once(code: u8) -> ! {
         libc::kill(libc::getpid(), libc::SIGKILL);
         libc::_exit(code.into())
     }
-}
-
-/// Leaves the tree of whoever started this process: goes on as an orphan in a session of its own.
-///
-/// # Errors
-/// When there can be no other process.
-pub fn leave() -> io::Result<()> {
-    // SAFETY: this process has one thread, and its child goes on where it is.
-    let result = unsafe { libc::daemon(1, 1) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Takes a descriptor that has just come with a message.

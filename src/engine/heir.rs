@@ -6,25 +6,20 @@
 
 use super::kernel::{Answer, Listener};
 use super::shared::{ProcessPlace, Shared};
-use crate::error::{Context, Failure, Result};
-use crate::exit_code::Exit;
-use crate::sys;
+use crate::error::{Context, Result};
+use crate::sys::{self, orphan};
 use chaos_table::session::ProcessSlot;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
-use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 
-/// Its name on the command line.
-pub const NAME: &str = "_heir";
 /// So many calls may have been under way when the launcher ended.
 const UNDER_WAY: u64 = 1 << 16;
 
@@ -39,13 +34,10 @@ impl Heir {
     /// When it cannot be started.
     pub fn start(session: &Path) -> Result<Heir> {
         let (ours, theirs) = UnixStream::pair().cannot("make a socket")?;
-        let mut heir = Command::new("/proc/self/exe");
-        heir.arg(NAME).arg(session).stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
-        // It leaves the launcher's tree by itself.
-        let status = heir.current_dir("/").status().cannot("start the engine's second process")?;
-        if !status.success() {
-            return Err(Failure::new("the engine's second process could not start"));
-        }
+        orphan::start(c"chaos-heir", &theirs.into(), || {
+            let _ = inherit(session);
+        })
+        .cannot("start the engine's second process")?;
         Ok(Heir(ours))
     }
 
@@ -62,13 +54,8 @@ impl Heir {
     }
 }
 
-/// The heir: holds listeners, and answers when the launcher has ended.
-///
-/// # Errors
-/// When it cannot work.
-pub fn heir(arguments: &[OsString]) -> Result<Exit> {
-    let [session] = arguments else { return Err(Failure::new("this is an internal command of chaos-exec")) };
-    sys::leave().cannot("leave the tree")?;
+/// The heir: holds the listeners that come through stdin, and answers when the launcher has ended.
+fn inherit(session: &Path) -> Result<()> {
     let file = OpenOptions::new().read(true).write(true).open(session).cannot("open the session")?;
     let shared = Shared::map(&file).cannot("map the session")?;
     drop(file);
@@ -87,7 +74,7 @@ pub fn heir(arguments: &[OsString]) -> Result<Exit> {
     for thread in threads {
         let _ = thread.join();
     }
-    Ok(Exit::Target(0))
+    Ok(())
 }
 
 /// The last call of a filter that the launcher was asked about.

@@ -59,7 +59,6 @@ mod waits;
 mod watch;
 
 pub use door::Filtered;
-pub use heir::heir;
 pub use helper::helper;
 pub use reach::{Unreachable, unreachable};
 
