@@ -219,15 +219,16 @@ fn advance(session: &Session, slot: *mut ThreadSlot, index: usize) -> (u64, u64)
         let counters = session.thread_counters(slot, index);
         let matched = (*counters).matched + 1;
         (*counters).matched = matched;
-        // Half by half, loads as wide as the stores before: what is stored in pieces and loaded whole, or the other
+        // Word by word, loads as wide as the stores before: what is stored in pieces and loaded whole, or the other
         // way round, misses store forwarding, at 5 ns.
-        let state = (&raw mut (*counters).stream).cast::<u64>();
-        let halves = [state.read_volatile(), state.add(1).read_volatile()];
-        let mut stream = std::mem::transmute::<[u64; 2], XorShiftRng>(halves);
+        let state = (&raw mut (*counters).stream).cast::<u32>();
+        let words = [0, 1, 2, 3].map(|at| state.add(at).read_volatile());
+        let mut stream = std::mem::transmute::<[u32; 4], XorShiftRng>(words);
         let draw = stream.next_u32();
-        let halves = std::mem::transmute::<XorShiftRng, [u64; 2]>(stream);
-        state.write_volatile(halves[0]);
-        state.add(1).write_volatile(halves[1]);
+        let words = std::mem::transmute::<XorShiftRng, [u32; 4]>(stream);
+        for (at, word) in words.into_iter().enumerate() {
+            state.add(at).write_volatile(word);
+        }
         (matched, u64::from(draw) << 32)
     }
 }
