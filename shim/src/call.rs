@@ -18,6 +18,7 @@ use chaos_table::decide::{self, Counters, Effect, Shot};
 use chaos_table::record::{Record, kind, status};
 use chaos_table::rule::{RULE_BITS, Rule, SIGN, WATCH, exhaust, flag, per};
 use chaos_table::session::{ProcessCounters, ProcessSlot, ThreadSlot, TreeCounters};
+use chaos_table::told::ends_process;
 use rand_core::Rng;
 use rand_xorshift::XorShiftRng;
 use std::cell::Cell;
@@ -422,7 +423,7 @@ pub fn deliver(first: First, target: Target, asked: u64, flags: i32) -> Outcome 
         token.leave();
         let (outcome, is_whole) = match ticket {
             Some(ticket) => {
-                let ends = watch::ends_process(met.effect);
+                let ends = ends_process(met.effect);
                 if ends {
                     watch::enter(session, &met, ticket);
                 }

@@ -12,6 +12,7 @@ use crate::session::{Session, attached};
 use crate::sys;
 use accounts::{accounts, blocks, charge, credit, give_back, keeper};
 use chaos_table::decide::Effect;
+use chaos_table::rule::bits;
 use chaos_table::session::{BLOCK, TreeCounters};
 use std::cell::Cell;
 use std::ffi::{CStr, c_char};
@@ -183,16 +184,6 @@ fn holes(fd: i32, first: u64, end: u64) -> u64 {
     }
     sys::close(fd);
     holes
-}
-
-fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let index = mask.trailing_zeros() as usize;
-        (mask != 0).then(|| {
-            mask &= mask - 1;
-            index
-        })
-    })
 }
 
 fn used(session: &Session, rule: usize) -> &AtomicU64 {

@@ -18,8 +18,9 @@ use chaos_table::book::{self, Call, FOLLOWED_NS, Fault, Opened, Seen, flag};
 use chaos_table::calls::Op;
 use chaos_table::decide::{Effect, Peer};
 use chaos_table::record::{Record, kind};
-use chaos_table::rule::WATCH;
+use chaos_table::rule::{WATCH, bits};
 use chaos_table::session::Header;
+use chaos_table::told::ends_process;
 use std::ffi::CStr;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -192,11 +193,6 @@ pub fn bond(session: &Session, thread: &Thread, op: Op, target: Target, effect: 
     Bond { key: book::key(op, name, owner), roles: roles(session, target) }
 }
 
-/// Whether an effect ends the process, or may.
-pub const fn ends_process(effect: Effect) -> bool {
-    matches!(effect, Effect::Signal(_) | Effect::Exit(_))
-}
-
 /// What was done to a call.
 pub struct Met<'a> {
     /// The operation.
@@ -298,7 +294,7 @@ fn returned(session: &Session, thread: &Thread, op: Op, (places, watching): (u64
 }
 
 /// Closes an episode, or notes that a call came after its recovery.
-fn recovered(session: &Session, thread: &Thread, op: Op, watching: Watching, at: u32) {
+fn recovered(session: &Session, thread: &Thread, op: Op, watching: Watching, at: usize) {
     let now = session.since_start(clock::stamp(thread));
     let book = session.book();
     let counted = watching.ends_connect;
@@ -317,7 +313,7 @@ fn recovered(session: &Session, thread: &Thread, op: Op, watching: Watching, at:
     }
 }
 
-fn attempted(session: &Session, thread: &Thread, op: Op, watching: Watching, at: u32, errno: i32, after: bool) {
+fn attempted(session: &Session, thread: &Thread, op: Op, watching: Watching, at: usize, errno: i32, after: bool) {
     let seen = session.book().tried(at, watching.before, after);
     let seen = if seen.is_none() && !after { session.book().tried(at, watching.before, true) } else { seen };
     if let Some(seen) = seen.filter(|seen| seen.told) {
@@ -328,14 +324,6 @@ fn attempted(session: &Session, thread: &Thread, op: Op, watching: Watching, at:
 
 fn record(kind: u8, op: Op, seen: &Seen) -> Record {
     Record { kind, op: op as u16, rule: seen.rule, nth: seen.index, requested: seen.tries, ..Record::default() }
-}
-
-fn bits(mut left: u64) -> impl Iterator<Item = u32> {
-    std::iter::from_fn(move || {
-        let at = left.trailing_zeros();
-        left &= left.wrapping_sub(1);
-        (at < 64).then_some(at)
-    })
 }
 
 /// Whether the end of what is read here is that of a connection or pipe, not of a file.

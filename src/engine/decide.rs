@@ -17,7 +17,7 @@ use chaos_table::change::Change;
 use chaos_table::decide::{self, Counters, Effect, Peer, Shot};
 use chaos_table::fits::{self, Kernel, Object};
 use chaos_table::record::{Record, kind, status};
-use chaos_table::rule::{Rule, flag, per};
+use chaos_table::rule::{Rule, bits, flag, per};
 use chaos_table::session::{ProcessCounters, TreeCounters};
 use chaos_table::told::{number_of, requested, status_of};
 use std::mem::offset_of;
@@ -335,16 +335,6 @@ struct Fired {
     then: Then,
     ticket: Option<(Ticket, u16)>,
     left: Option<Fault>,
-}
-
-fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let index = mask.trailing_zeros() as usize;
-        (mask != 0).then(|| {
-            mask &= mask - 1;
-            index
-        })
-    })
 }
 
 /// Counters of one rule where they live.

@@ -13,6 +13,8 @@ use chaos_table::book::{self, Call, FOLLOWED_NS, Fault, Opened, Seen, flag};
 use chaos_table::calls::{Failure, Op};
 use chaos_table::decide::{Effect, Peer};
 use chaos_table::record::{Record, kind};
+use chaos_table::rule::bits;
+use chaos_table::told::ends_process;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -48,7 +50,7 @@ pub fn left_by(
     amount: u64,
     resource: &[u8],
 ) -> Option<Fault> {
-    let ends = matches!(effect, Effect::Signal(_) | Effect::Exit(_));
+    let ends = ends_process(effect);
     let fails = match effect {
         Effect::Error(_)
         | Effect::Memory(_)
@@ -288,7 +290,7 @@ fn roles(selecting: &Selecting<'_>) -> u64 {
 }
 
 /// Closes an episode, or notes that a call came after its recovery.
-fn recovered(shared: &Shared, caller: Caller, op: Op, at: u32, before: u64, counted: bool, resource: &[u8]) {
+fn recovered(shared: &Shared, caller: Caller, op: Op, at: usize, before: u64, counted: bool, resource: &[u8]) {
     let until = shared.now().saturating_add(FOLLOWED_NS);
     let Some(seen) = shared.book().close(at, before, until, counted) else {
         if !counted {
@@ -301,7 +303,7 @@ fn recovered(shared: &Shared, caller: Caller, op: Op, at: u32, before: u64, coun
     }
 }
 
-fn attempted(shared: &Shared, caller: Caller, op: Op, at: u32, before: u64, errno: i32, after: bool) {
+fn attempted(shared: &Shared, caller: Caller, op: Op, at: usize, before: u64, errno: i32, after: bool) {
     let book = shared.book();
     let seen = book.tried(at, before, after);
     let seen = if seen.is_none() && !after { book.tried(at, before, true) } else { seen };
@@ -314,12 +316,4 @@ fn record(kind: u8, caller: Caller, op: Op, seen: &Seen) -> Record {
     let Caller { pid, tid, image } = caller;
     let (op, rule) = (op as u16, seen.rule);
     Record { kind, op, rule, pid, tid, process: image, nth: seen.index, requested: seen.tries, ..Record::default() }
-}
-
-fn bits(mut left: u64) -> impl Iterator<Item = u32> {
-    std::iter::from_fn(move || {
-        let at = left.trailing_zeros();
-        left &= left.wrapping_sub(1);
-        (at < 64).then_some(at)
-    })
 }

@@ -13,6 +13,7 @@
 use crate::calls::{Failure, Op, Subject};
 use crate::decide::{combine, mix};
 use crate::record::MAX_TEXT;
+use crate::rule::bits;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// Episodes that can be open at a time; further ones are told as unwatched.
@@ -301,7 +302,7 @@ impl Book {
 
     /// A call has succeeded that began when the ring was at `before`: closes the episode at a place, if that was open
     /// then. The place is followed until `until_ns`. `counted`: the call has been counted by [`Book::tried`], a connect.
-    pub fn close(&self, at: u32, before: u64, until_ns: u64, counted: bool) -> Option<Seen> {
+    pub fn close(&self, at: usize, before: u64, until_ns: u64, counted: bool) -> Option<Seen> {
         let (place, state) = self.opened_before(at, before, OPEN)?;
         let seen = place.seen(state, place.tries.load(SeqCst) + u64::from(!counted));
         place.until_ns.store(until_ns, SeqCst);
@@ -311,16 +312,16 @@ impl Book {
     }
 
     /// The record of a recovery found no room in the log: the episode is open as before.
-    pub fn reopen(&self, at: u32, seen: &Seen) {
-        if let Some(place) = self.places.get(at as usize) {
+    pub fn reopen(&self, at: usize, seen: &Seen) {
+        if let Some(place) = self.places.get(at) {
             let open = (seen.index + 1) << 2 | OPEN;
             let _ = place.state.compare_exchange(open & !STATE | AFTER, open, SeqCst, SeqCst);
         }
     }
 
     /// Nobody can see how calls at a place end: gives up an open episode.
-    pub fn give_up(&self, at: u32) -> Option<Seen> {
-        let place = self.places.get(at as usize)?;
+    pub fn give_up(&self, at: usize) -> Option<Seen> {
+        let place = self.places.get(at)?;
         let state = place.state.load(SeqCst);
         let seen = place.seen(state, place.tries.load(SeqCst));
         (state & STATE == OPEN).then(|| self.free(1 << at, state))?;
@@ -328,7 +329,7 @@ impl Book {
     }
 
     /// As [`Book::close`], for a call that failed, or that came after the recovery.
-    pub fn tried(&self, at: u32, before: u64, after_recovery: bool) -> Option<Seen> {
+    pub fn tried(&self, at: usize, before: u64, after_recovery: bool) -> Option<Seen> {
         let (place, state) = self.opened_before(at, before, if after_recovery { AFTER } else { OPEN })?;
         let seen = place.seen(state, place.tries.fetch_add(1, SeqCst) + 1);
         if after_recovery && seen.tries >= CALLS_AFTER {
@@ -338,27 +339,21 @@ impl Book {
     }
 
     /// A connect at a place is under way: other calls will tell how it went.
-    pub fn connecting(&self, at: u32) {
-        if let Some(place) = self.places.get(at as usize) {
+    pub fn connecting(&self, at: usize) {
+        if let Some(place) = self.places.get(at) {
             place.what.fetch_or(u64::from(flag::CONNECTING) << 32, SeqCst);
         }
     }
 
-    fn opened_before(&self, at: u32, before: u64, wanted: u64) -> Option<(&Place, u64)> {
-        let place = self.places.get(at as usize)?;
+    fn opened_before(&self, at: usize, before: u64, wanted: u64) -> Option<(&Place, u64)> {
+        let place = self.places.get(at)?;
         let state = place.state.load(SeqCst);
         (state & STATE == wanted && state >> 2 <= before).then_some((place, state))
     }
 
     /// The places that are in use.
     fn used(&self) -> impl Iterator<Item = (u64, &Place)> {
-        let mut left = self.used.load(SeqCst);
-        std::iter::from_fn(move || {
-            let at = left.trailing_zeros();
-            let place = self.places.get(at as usize)?;
-            left &= left - 1;
-            Some((1 << at, place))
-        })
+        bits(self.used.load(SeqCst)).filter_map(|at| Some((1 << at, self.places.get(at)?)))
     }
 
     /// A place for a new episode: a free one, else one that is only followed.

@@ -115,7 +115,7 @@ fn what_comes_after_is_followed_for_a_few_calls_or_a_moment() {
     let book = Book::new();
     book.open(&fault(CONNECT, "a:1", 1));
     let bits = book.matching(&call(CONNECT, "a:1", 1));
-    let at = bits.trailing_zeros();
+    let at = bits.trailing_zeros() as usize;
     assert_eq!(book.tried(at, 99, false).map(|seen| seen.tries), Some(1));
     assert_eq!(book.close(at, 99, 50, false).map(|seen| seen.tries), Some(2));
     assert_eq!(book.tried(at, 99, false), None);
@@ -123,7 +123,7 @@ fn what_comes_after_is_followed_for_a_few_calls_or_a_moment() {
     assert_eq!(tries, [1, 2, 3, 4]);
     assert!(!book.watches(CONNECT));
     book.open(&fault(CONNECT, "a:1", 2));
-    book.close(book.matching(&call(CONNECT, "a:1", 1)).trailing_zeros(), 99, 50, false);
+    book.close(book.matching(&call(CONNECT, "a:1", 1)).trailing_zeros() as usize, 99, 50, false);
     assert_ne!(book.matching(&Call { now: 50, ..call(CONNECT, "a:1", 1) }), 0);
     assert_eq!(book.matching(&Call { now: 51, ..call(CONNECT, "a:1", 1) }), 0);
     assert!(!book.watches(CONNECT));

@@ -17,6 +17,17 @@ pub const TRACK: u64 = 1 << 62;
 pub const WATCH: u64 = 1 << 63;
 /// The bits of a mask that are rules.
 pub const RULE_BITS: u64 = (1 << MAX_RULES) - 1;
+
+/// The numbers of the bits that are set, the lowest first.
+pub fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let index = mask.trailing_zeros() as usize;
+        (mask != 0).then(|| {
+            mask &= mask - 1;
+            index
+        })
+    })
+}
 /// Room for operations in the masks; more than there are, so that the layout survives new rows.
 pub const OP_ROOM: usize = 320;
 /// A rate of 100 %: every match fires, whatever the draw.

@@ -5,6 +5,12 @@ use crate::fits::unreachable;
 use crate::record::status;
 use crate::rule::change as changes;
 
+/// Whether an effect ends the process, or may.
+#[must_use]
+pub const fn ends_process(effect: Effect) -> bool {
+    matches!(effect, Effect::Signal(_) | Effect::Exit(_))
+}
+
 /// How far a record is when it is published: what ends its process is delivered by that, what waits is pending.
 #[must_use]
 pub fn status_of(effect: Effect) -> u8 {
