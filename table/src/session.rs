@@ -293,6 +293,8 @@ pub mod hand_over {
     pub const OFFERED: u32 = 3;
     /// The launcher has the listener.
     pub const TAKEN: u32 = 4;
+    /// The launcher has no room for it.
+    pub const REFUSED: u32 = 6;
 }
 
 /// Counters of one rule in one process.
