@@ -13,6 +13,7 @@ use super::score::{About, Score, Status, Verdict};
 use super::shard::Shard;
 use super::telling::{FEW_LINES, LINES, conclusion, overview, progress};
 use crate::cli::{self, Action, Cli, RunArgs};
+use crate::command::Command;
 use crate::console::{Console, Level, Tone};
 use crate::error::{Context, Failure, Result};
 use crate::exit_code::Exit;
@@ -186,6 +187,8 @@ impl<'a> Series<'a> {
             ..Score::default()
         };
         results.write(&score)?;
+        let mut options = options(deck)?;
+        options.shared_shim = results.shim();
         Ok(Series {
             deck,
             plan,
@@ -200,7 +203,7 @@ impl<'a> Series<'a> {
             score,
             stopped: None,
             began: Instant::now(),
-            options: options(deck)?,
+            options,
             matched: BTreeMap::new(),
             lines: LINES,
         })
@@ -279,6 +282,8 @@ impl<'a> Series<'a> {
         let shell = if main.command.bare { &["/bin/sh", "-c"][..] } else { &[] };
         let words = shell.iter().copied().chain(main.command.all.iter().map(String::as_str));
         self.options.command = words.map(OsString::from).collect();
+        // What a program is stays known, so that the runs, which are copies of this process, need not look again.
+        let _ = Command::find(&self.options.command);
         self.options.part = Some(role);
         self.options.stage = Some(stage);
         self.options.faults.seed = Some(seed.to_string());
