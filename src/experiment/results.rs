@@ -6,8 +6,7 @@ use crate::error::{Context, Failure, Result, plain};
 use crate::judge::judge;
 use crate::log_reader::Source;
 use crate::pool::Pool;
-use crate::preload;
-use crate::session::{RUNS, link_latest, new_dir, runs_of, share_shim, state_dir, write_atomically};
+use crate::session::{RUNS, link_latest, new_dir, runs_of, state_dir, write_atomically};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
@@ -30,17 +29,7 @@ pub struct Results {
     dir: PathBuf,
     names: Vec<String>,
     listed: Option<Instant>,
-    /// The shim of all runs.
-    shim: Option<PathBuf>,
     _lock: Flock<File>,
-}
-
-impl Drop for Results {
-    fn drop(&mut self) {
-        if let Some(shim) = &self.shim {
-            let _ = std::fs::remove_file(shim);
-        }
-    }
 }
 
 impl Results {
@@ -55,7 +44,7 @@ impl Results {
         let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, error)| Failure::new(format!("cannot {doing}: {error}")))?;
         writeln!(lock, "{} {id}", std::process::id()).cannot(&doing)?;
-        let mut results = Results { dir, names: Vec::new(), listed: None, shim: None, _lock: lock };
+        let mut results = Results { dir, names: Vec::new(), listed: None, _lock: lock };
         results.list()?;
         link_latest(&results.dir);
         Ok(results)
@@ -65,14 +54,6 @@ impl Results {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// The shim that all runs can share, unpacked at the first call.
-    pub fn shim(&mut self) -> Option<PathBuf> {
-        if self.shim.is_none() {
-            self.shim = share_shim(&self.dir, preload::SHIM);
-        }
-        self.shim.clone()
     }
 
     /// Runs that were made elsewhere are among them, in this order.

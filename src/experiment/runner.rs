@@ -25,7 +25,7 @@ use crate::pool::Pool;
 use crate::preload;
 use crate::repeat::{derived, waited_for};
 use crate::report::{Report, Wanted};
-use crate::session::META;
+use crate::session::{META, share_shim};
 use crate::sys::part::{Ending, Part};
 use chaos_table::decide::combine;
 use chaos_table::env;
@@ -144,7 +144,7 @@ struct Series<'a> {
     signals: &'a SignalFd,
     results: Results,
     again: String,
-    /// Where the places of the runs are; gone with the series.
+    /// Where the places of the runs are, and the shim that they share; gone with the series.
     ground: tempfile::TempDir,
     active: Vec<Active>,
     taken: BTreeSet<u16>,
@@ -188,7 +188,7 @@ impl<'a> Series<'a> {
         };
         results.write(&score)?;
         let mut options = options(deck)?;
-        options.shared_shim = results.shim();
+        options.shared_shim = share_shim(ground.path(), preload::SHIM);
         Ok(Series {
             deck,
             plan,
