@@ -5,6 +5,7 @@ use super::counting::{is_harmless, is_or_in_phase, only_counts};
 use super::deck::{Deck, ports};
 use super::export::Export;
 use super::fill::{Filling, Values};
+use super::ground::Ground;
 use super::orphans::{end_orphans, reap_orphans};
 use super::place::Place;
 use super::plan::Plan;
@@ -145,7 +146,7 @@ struct Series<'a> {
     results: Results,
     again: String,
     /// Where the places of the runs are, and the shim that they share; gone with the series.
-    ground: tempfile::TempDir,
+    ground: Ground,
     active: Vec<Active>,
     taken: BTreeSet<u16>,
     pool: Pool,
@@ -176,7 +177,7 @@ impl<'a> Series<'a> {
         for warning in deck.compiled.warnings.iter().filter(|warning| !only_counts(warning)) {
             console.warning(warning);
         }
-        let ground = tempfile::Builder::new().prefix("chaos-").tempdir().cannot("make a place for the runs")?;
+        let ground = Ground::make()?;
         let score = Score {
             id: deck.id.clone(),
             name: deck.experiment.name.clone(),
