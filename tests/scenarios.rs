@@ -276,7 +276,8 @@ fn a_scenario_that_finds_no_place_to_hit_is_inconclusive_and_the_others_go_on() 
     let all: Vec<Value> = serde_json::from_str(&done.out).unwrap();
     let why = all[0]["untested"].as_str().unwrap_or_default();
     assert!(why.contains("`half-way`") && all[0]["status"] == "completed", "{}", done.story());
-    assert_eq!((all.len(), &all[1]["inconclusive"], &all[2]["passed"]), (3, &2.into(), &2.into()), "{}", done.story());
+    // Of the two runs of the last one, one draws a delay.
+    assert_eq!((all.len(), &all[1]["inconclusive"], &all[2]["passed"]), (3, &2.into(), &1.into()), "{}", done.story());
     // The table at the end, and every form of what is exported or reported on later.
     assert!(done.err.contains("3 experiments: 1 passed, 0 failed, 2 inconclusive"), "{}", done.story());
     assert!(done.err.contains(&format!("crash-half-way  inconclusive: {why}")), "{}", done.story());
