@@ -169,7 +169,11 @@ fn value(name: &str, filling: &Filling, count: u64, dir: &Path) -> std::result::
 
 fn unknown(odd: &str) -> Wrong {
     let known = NAMES.into_iter().chain(LATER);
-    let near = nearest(odd, known.clone()).map(|near| format!("did you mean ${{{near}}}? "));
+    let near = match odd.split_once(':') {
+        Some((_, port)) => Some(format!("port:{port}")),
+        None => nearest(odd, known.clone()).map(str::to_owned),
+    };
+    let near = near.map(|near| format!("did you mean ${{{near}}}? "));
     let all: Vec<&str> = known.collect();
     Wrong {
         message: format!("unknown placeholder `${{{odd}}}`"),
