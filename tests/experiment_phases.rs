@@ -59,6 +59,68 @@ fn a_mark_begins_a_phase_and_ends_the_one_before() {
     assert!(marks.contains(&"phase storm begins") && marks.contains(&"phase after begins"), "{marks:?}");
 }
 
+/// When faults were injected, in ms since the start of the run.
+fn times(scene: &Scene, out: &str) -> Vec<u64> {
+    let log = common::read_log(&scene.path(out).join("run-1"));
+    let injections = log.iter().filter(|line| line["type"] == "injection");
+    injections.map(|line| line["at_ns"].as_u64().unwrap() / 1_000_000).collect()
+}
+
+#[test]
+fn faults_come_in_pulses_and_their_rate_grows_in_a_ramp() {
+    let scene = Scene::new();
+    let text = app(&scene, &reader("pass").replace("range(60)", "range(75)")) + GONE;
+    scene.write(
+        "pulse.yaml",
+        text.clone()
+            + "phases: [{name: calm, for: 100ms}, {name: beat, for: 5s, faults: all, pulse: {on: 200ms, off: 300ms}}]\n",
+    );
+    let done = scene.chaos().go(&["experiment", "run", "pulse.yaml", "--out", "pulse"]).ended(0);
+    let at = times(&scene, "pulse");
+    // From 100 ms on each half second begins with 200 ms of faults.
+    assert!(at.iter().all(|at| *at >= 100 && (at - 100) % 500 <= 201), "{at:?}");
+    let pulses: std::collections::BTreeSet<u64> = at.iter().map(|at| (at - 100) / 500).collect();
+    assert!(pulses.len() >= 2, "{at:?} {}", done.story());
+    scene.write(
+        "ramp.yaml",
+        text + "phases: [{name: up, for: 1600ms, faults: all, ramp: {from: 0%, to: 100%, steps: 4}}, {name: calm}]\n",
+    );
+    scene.chaos().go(&["experiment", "run", "ramp.yaml", "--seed", "2", "--out", "ramp"]).ended(0);
+    let at = times(&scene, "ramp");
+    // Four steps of 400 ms: none, a third, two thirds, all.
+    assert!(!at.is_empty() && at.iter().all(|at| (400..=1601).contains(at)), "{at:?}");
+    let log = common::read_log(&scene.path("ramp/run-1"));
+    let rules: std::collections::BTreeSet<&str> = log.iter().filter_map(|line| line["rule"].as_str()).collect();
+    assert!(rules.len() >= 2, "{rules:?}");
+}
+
+#[test]
+fn a_restart_policy_says_whether_how_often_and_how_soon() {
+    let scene = Scene::new();
+    let stamp = |name: &str| format!("date +%s%N >> ${{here}}/{name}");
+    let text = format!(
+        "targets:\n- {{name: once, command: '{}', service: true}}\n- {{name: ever, command: '{}; sleep 0.1', service: true, restart: always, restart_delay: 50ms}}\n\
+         - {{name: app, command: '{}; exit 3', restart: on-failure, restarts: 2, restart_delay: 400ms}}\nchecks: [exit codes=3]\n",
+        stamp("once"),
+        stamp("ever"),
+        stamp("app")
+    );
+    scene.write("e.yaml", text);
+    let done = scene.chaos().go(&["experiment", "run", "e.yaml", "--out", "out"]).ended(0);
+    let starts = |name: &str| -> Vec<u64> {
+        let text = String::from_utf8(scene.read(name)).unwrap();
+        text.lines().map(|line| line.parse::<u64>().unwrap() / 1_000_000).collect()
+    };
+    let (once, ever, app) = (starts("once"), starts("ever"), starts("app"));
+    assert!(once.len() == 1 && ever.len() >= 3 && app.len() == 3, "{once:?} {ever:?} {app:?} {}", done.story());
+    assert!(app.windows(2).all(|pair| pair[1] - pair[0] >= 400), "{app:?}");
+    assert!(ever.windows(2).all(|pair| pair[1] - pair[0] >= 150), "{ever:?}");
+    let facts: Value = serde_json::from_slice(&scene.read("out/run-1/facts.json")).unwrap();
+    let restarts = facts["restarts"].as_array().unwrap();
+    let of = |name: &str| restarts.iter().filter(|restart| restart["target"] == name).count();
+    assert!(of("app") == 2 && of("once") == 0 && of("ever") + 1 >= ever.len(), "{facts:#}");
+}
+
 #[test]
 fn a_number_of_calls_begins_a_phase() {
     let scene = Scene::new();

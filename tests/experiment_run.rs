@@ -245,6 +245,39 @@ fn an_interrupted_experiment_ends_its_targets_and_says_what_it_did() {
 }
 
 #[test]
+fn who_asks_to_end_while_servers_start_or_asks_twice_need_not_wait() {
+    let scene = Scene::new();
+    let (mark, python) = (mark(&scene), python());
+    let deaf = "import signal, time; [signal.signal(n, signal.SIG_IGN) for n in (2, 15)]; open(\"up\", \"w\"); time.sleep(600)";
+    let never = "file path=never within=60s";
+    let ready = "file path=up within=60s";
+    for (case, code, ready) in [("starting", "import time; time.sleep(600)", never), ("deaf", deaf, ready)] {
+        let service =
+            format!("- {{name: db, command: [{python}, -c, '{code} # {mark}'], service: true, ready: {ready}}}\n");
+        let task = format!("- {{name: app, command: [{python}, -c, '{code} # {mark}']}}\n");
+        scene.write("e.yaml", format!("targets:\n{service}{task}runs: 3\n"));
+        let mut going = scene.chaos().start(&["experiment", "run", "e.yaml", "--out", case]);
+        let expected = if case == "deaf" { 2 } else { 1 };
+        going.wait_until("it has begun", || alive(&mark).len() == expected);
+        going.signal("INT");
+        if case == "deaf" {
+            going.signal("INT");
+        }
+        let done = going.end().ended(130);
+        assert_eq!(alive(&mark), Vec::<String>::new(), "{case}");
+        let result = score(&scene.path(case));
+        assert_eq!(
+            (&result["status"], &result["passed"], &result["failed"]),
+            (&"aborted".into(), &0.into(), &0.into()),
+            "{case}: {}",
+            done.story()
+        );
+        assert!(done.err.contains("aborted by SIGINT after 0 of 3 runs"), "{case}: {}", done.story());
+        assert_eq!(done.err.matches("error:").count(), 0, "{case}: {}", done.story());
+    }
+}
+
+#[test]
 fn a_runner_that_is_killed_leaves_no_process_and_its_places_go_with_the_next_one() {
     let scene = Scene::new();
     let (mark, python) = (mark(&scene), python());
