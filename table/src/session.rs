@@ -250,8 +250,9 @@ pub struct ProcessSlot {
     pub listener: u32,
     /// One of [`engine`].
     pub engine: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Processes that its main thread has created. Not with the thread: a parent that has just forked shares its pages
+    /// with the child, but for these.
+    pub children: u32,
     /// Under the seccomp engine: the hash of its lineage, which a shim inside cannot know.
     pub lineage: u64,
     /// Room for what comes.
