@@ -339,6 +339,11 @@ impl Session {
         self.plan_word(offset_of!(PlanHeader, needs_fd))
     }
 
+    /// Of these, the rules that ask for the path of a file.
+    pub fn needs_path(&self) -> u64 {
+        self.plan_word(offset_of!(PlanHeader, needs_path))
+    }
+
     /// Rules about memory.
     pub fn memory_rules(&self) -> u64 {
         self.plan_word(offset_of!(PlanHeader, memory))
