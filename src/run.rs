@@ -62,7 +62,10 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         return repeat::run(args, &options, console);
     }
     let command = Command::find(&args.command)?;
-    preload::refuse_to_nest()?;
+    if args.part.is_none() {
+        // Whoever has several runs made has looked before.
+        preload::refuse_to_nest()?;
+    }
     let way = choose(options.engine, &command.program)?;
     let work_dir = std::env::current_dir().cannot("find the working directory")?;
     let mut compiled = compile(&options.table, &Place { work_dir: &work_dir, seed: options.seed })?;
@@ -77,7 +80,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     evidence::refuse_bad_place(options.evidence.as_deref())?;
     announce(console, &options, &way, &compiled);
 
-    let mut session = Session::create(options.out.as_deref(), preload::SHIM)?;
+    let mut session = Session::create(options.out.as_deref(), preload::SHIM, args.shared_shim.as_deref())?;
     if let Some(name) = repeat::name_of(&session.dir).filter(|_| args.part.is_some()) {
         session.id = name;
     }

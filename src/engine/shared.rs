@@ -57,6 +57,9 @@ impl Shared {
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
+        // Few places of it are touched: nothing is to be read ahead of them.
+        // SAFETY: our own mapping, which this leaves as it is.
+        unsafe { libc::madvise(base, len, libc::MADV_RANDOM) };
         let base = base as usize;
         MAPPED_FROM.store(base, Ordering::Relaxed);
         MAPPED_LEN.store(len, Ordering::Relaxed);
