@@ -257,6 +257,8 @@ impl<'a> Series<'a> {
         let main = stage.targets.iter().find(|target| !target.service).unwrap_or(&stage.targets[0]);
         let shell = if main.command.bare { &["/bin/sh", "-c"][..] } else { &[] };
         let words = shell.iter().copied().chain(main.command.all.iter().map(String::as_str));
+        // As the first of its instances has it.
+        let words = words.map(|word| word.replace("${instance}", "1").replace("${target}", &main.name));
         self.options.command = words.map(OsString::from).collect();
         self.options.part = Some(role);
         self.options.stage = Some(stage);
