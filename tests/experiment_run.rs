@@ -271,8 +271,9 @@ fn a_task_that_is_killed_starts_again_until_it_is_done() {
 fn the_launcher_strikes_after_the_first_task_has_been_started_again_or_has_ended() {
     let scene = Scene::new();
     scene.write("app.py", "import time\nfor n in range(30):\n    open('out', 'a').write('x')\n    time.sleep(0.05)\n");
-    let task =
-        |name: &str| format!("{{name: {name}, command: [{}, app.py], restart: on-failure, restart_delay: 1ms}}", python());
+    let task = |name: &str| {
+        format!("{{name: {name}, command: [{}, app.py], restart: on-failure, restart_delay: 1ms}}", python())
+    };
     let again = "{fault: signal, signal: KILL, calls: write, nth: 3, per: tree, times: 1}, {fault: signal, signal: KILL, from: 700ms}";
     let other = "{fault: signal, signal: KILL, from: 700ms, process: 'python*'}";
     for (targets, faults, delivered) in

@@ -27,7 +27,7 @@ const SCENARIOS: [(&str, &[&str]); 7] = [
 fn shop(scenario: &str, variant: &str, runs: u32, options: &[&str], code: i32) -> Value {
     program("node", "nodejs");
     let scene = Scene::new();
-    let (runs, jobs) = (runs.to_string(), runs.min(4).to_string());
+    let (runs, jobs) = (runs.to_string(), runs.min(8).to_string());
     // Without the helpers' limit of a minute: fifty runs take longer.
     let done = std::process::Command::new(CHAOS)
         .args(["scenario", "run", scenario, "--on", SHOP, "--seed", "11", "--runs", &runs, "--jobs", &jobs])
