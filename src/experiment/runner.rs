@@ -281,6 +281,8 @@ impl<'a> Series<'a> {
         let main = stage.targets.iter().find(|target| !target.service).unwrap_or(&stage.targets[0]);
         let shell = if main.command.bare { &["/bin/sh", "-c"][..] } else { &[] };
         let words = shell.iter().copied().chain(main.command.all.iter().map(String::as_str));
+        // As the first of its instances has it.
+        let words = words.map(|word| word.replace("${instance}", "1").replace("${target}", &main.name));
         self.options.command = words.map(OsString::from).collect();
         // What a program is stays known, so that the runs, which are copies of this process, need not look again.
         let _ = Command::find(&self.options.command);

@@ -339,6 +339,17 @@ def spawner():
         retry(lambda: subprocess.run(["/bin/true"], check=True))
 
 
+def storm():
+    """A bit of everything; the bad one tries nothing again."""
+    address = server()
+    errors = (OSError, MemoryError, subprocess.SubprocessError)
+    for number in range(25):
+        retry(lambda: replace("out", str(number).encode()), errors=errors)
+        retry(lambda: ask(address), errors=errors)
+        retry(lambda: subprocess.run(["/bin/true"], check=True), errors=errors)
+        retry(lambda: bytearray(100_000), errors=errors)
+
+
 def metric(name, value):
     if path := os.environ.get("CHAOS_METRICS"):
         with open(path, "a") as file:
@@ -501,5 +512,6 @@ KINDS = {
     "paced": paced, "breaker": breaker, "limiter": limiter, "mixed": mixed, "fail-fast": fail_fast,
     "fallback": fallback, "spawner": spawner, "replay": replay, "leases": leases, "fenced": fenced, "sweep": sweep,
     "beating": beating, "allocate": allocate, "large": large, "cache": cache, "busy": busy, "beside": beside,
+    "storm": storm,
 }
 KINDS[KIND]()
