@@ -16,7 +16,7 @@ use chaos_table::book::Fault;
 use chaos_table::calls::{FaultKind, Op};
 use chaos_table::change::Change;
 use chaos_table::decide::{self, Counters, Effect, Peer, Shot};
-use chaos_table::fits::{self, Kernel, Object};
+use chaos_table::fits::{self, Object};
 use chaos_table::record::{Record, kind, status};
 use chaos_table::rule::{Rule, bits, flag, per};
 use chaos_table::session::{ProcessCounters, TreeCounters};
@@ -298,8 +298,7 @@ impl Asking<'_> {
         Act::Then(match effect {
             Effect::Latency(ns) => return Act::Delay(ns, None),
             Effect::Hang(ns) => {
-                let option = if fits::is_write(self.op) { libc::SO_SNDTIMEO } else { libc::SO_RCVTIMEO };
-                let timeout = if fd >= 0 { there.timeout(fd, option) } else { None };
+                let timeout = fits::own_end(there, self.op, Object::Fd(fd), self.call.flags);
                 let interruptible = fd < 0 || !fits::nature(there, fd).is_file();
                 return Act::Delay(ns, Some(Hang { interruptible, timeout }));
             }

@@ -70,8 +70,26 @@ pub fn out_of_reach(op: Op, call: &Call, tid: u32, there: &There<'_>, changes: b
             Some("a message whose sender is asked for cannot be made in its caller's place")
         }
         Buffers::None if op.row().direction().is_some() => Some("this transfer cannot be made in its caller's place"),
+        _ if is_refused(call, tid) => Some("the kernel does not make this call whole: its arguments are wrong"),
         _ => None,
     }
+}
+
+/// Whether sizes or addresses are such that the kernel refuses a transfer, or ends it early.
+fn is_refused(call: &Call, tid: u32) -> bool {
+    let parts = call.parts(tid);
+    let total = parts.iter().fold(0u64, |sum, (_, len)| sum.saturating_add(*len));
+    let is_there = |at: u64| kernel::read_memory(tid, at, &mut [0]) == 1;
+    let count = match call.buffers {
+        Buffers::List(_, count) => count,
+        Buffers::Message(at) if !is_there(at) => return true,
+        Buffers::Message(at) => super::decode::number_at(tid, at + 24),
+        Buffers::None | Buffers::One(..) => parts.len() as u64,
+    };
+    count != parts.len() as u64
+        || i64::try_from(total).is_err()
+        || call.offset.is_some_and(|at| at < 0)
+        || parts.iter().any(|(at, len)| *len > 0 && !(is_there(*at) && is_there(at.saturating_add(len - 1))))
 }
 
 /// A transfer that is being made.
