@@ -117,7 +117,7 @@ fn container() -> Option<&'static str> {
 
 /// Whether there is a place for shim and session, and nobody's shim already.
 fn preload() -> Result<(), Problem> {
-    let place = || Session::create(None, preload::SHIM).map(drop);
+    let place = || Session::create(None, preload::SHIM, None).map(drop);
     preload::refuse_to_nest().and_then(|()| place()).map_err(|failure| Problem {
         what: failure.message,
         fix: failure.help.unwrap_or_else(|| "give `run` another place with --out DIR".into()),

@@ -188,6 +188,10 @@ pub struct RunArgs {
     #[arg(skip)]
     pub stage: Option<Stage>,
 
+    /// The shim that all runs of an experiment share: no option, the runner says it.
+    #[arg(skip)]
+    pub shared_shim: Option<PathBuf>,
+
     /// Internal: the session of the control to compare with
     #[arg(long, value_name = "DIR", hide = true)]
     pub control_session: Option<PathBuf>,

@@ -5,7 +5,7 @@ use crate::cli::Wait;
 use crate::collect::{Collector, Tree};
 use crate::command::{Command, exec_failed};
 use crate::deaths::Deaths;
-use crate::engine::Filtered;
+use crate::engine::{Engine, Filtered};
 use crate::error::{Context, Result, plain};
 use crate::exit_code::Exit;
 use crate::experiment::{Crew, Ground, Stage};
@@ -149,11 +149,13 @@ impl Target {
 
     /// Follows the tree to its end, draining the log all the while.
     ///
-    /// `actor` does what the table asks of the launcher itself; whatever it has stopped goes on at the end.
+    /// `actor` does what the table asks of the launcher itself; whatever it has stopped goes on at the end. `engine` takes
+    /// in who is handed over.
     pub fn follow(
         mut self,
         collector: &mut Collector,
         actor: &mut Actor,
+        engine: Option<&Engine>,
         timeout: Option<Duration>,
         wait: Wait,
     ) -> Outcome {
@@ -177,6 +179,9 @@ impl Target {
             // Of an experiment others go on, or the first is started again.
             if self.status.is_none() || self.crew.is_some() || wait == Wait::Tree {
                 actor.act(collector, self.pid());
+            }
+            if let Some(engine) = engine {
+                engine.look();
             }
             let next = [left, actor.next()].into_iter().flatten().min();
             let children = self.step(collector, next);
@@ -343,6 +348,9 @@ pub fn descendants() -> Vec<Survivor> {
     let mut below = vec![i32::try_from(std::process::id()).unwrap_or(i32::MAX)];
     while let Some(parent) = below.pop() {
         for child in children.remove(&parent).unwrap_or_default() {
+            if sys::orphan::is(child.pid) {
+                continue;
+            }
             below.push(child.pid);
             found.push(child);
         }

@@ -6,11 +6,13 @@ use chaos_table::image::{self, Image};
 use object::elf::{ET_DYN, PT_NOTE};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, Object, ObjectSection, ReadCache};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// Scripts name interpreters which may be scripts: as deep as the kernel goes.
 const MAX_SCRIPTS: usize = 4;
@@ -295,8 +297,29 @@ fn gain(path: &Path, file: &File) -> std::io::Result<Option<Gain>> {
     Ok(Some(gain).filter(|_| !nosuid && !gave_up))
 }
 
+/// A file as it is now: its device, inode, size, and when it was last changed.
+type Identity = (u64, u64, u64, i64, i64);
+
+/// What was found in programs before: many runs of one are made by copies of a process that has looked at it.
+static SEEN: Mutex<BTreeMap<Identity, Kind>> = Mutex::new(BTreeMap::new());
+
 /// What an x86-64 program is, from all of its headers.
 fn inside(file: File) -> Kind {
+    let seen = || SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let identity = file.metadata().map(|meta| (meta.dev(), meta.ino(), meta.size(), meta.ctime(), meta.ctime_nsec()));
+    if let Ok(identity) = &identity
+        && let Some(kind) = seen().get(identity)
+    {
+        return kind.clone();
+    }
+    let kind = from_headers(file);
+    if let Ok(identity) = identity {
+        seen().insert(identity, kind.clone());
+    }
+    kind
+}
+
+fn from_headers(file: File) -> Kind {
     let cache = ReadCache::new(file);
     let unknown = Kind::Static { pie: false, go: None };
     let Ok(elf) = ElfFile64::<Endianness, _>::parse(&cache) else { return unknown };

@@ -62,7 +62,10 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         return repeat::run(args, &options, console);
     }
     let command = Command::find(&args.command)?;
-    preload::refuse_to_nest()?;
+    if args.part.is_none() {
+        // Whoever has several runs made has looked before.
+        preload::refuse_to_nest()?;
+    }
     let way = choose(options.engine, &command.program)?;
     let work_dir = std::env::current_dir().cannot("find the working directory")?;
     let mut compiled = compile(&options.table, &Place { work_dir: &work_dir, seed: options.seed })?;
@@ -77,7 +80,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     evidence::refuse_bad_place(options.evidence.as_deref())?;
     announce(console, &options, &way, &compiled);
 
-    let mut session = Session::create(options.out.as_deref(), preload::SHIM)?;
+    let mut session = Session::create(options.out.as_deref(), preload::SHIM, args.shared_shim.as_deref())?;
     if let Some(name) = repeat::name_of(&session.dir).filter(|_| args.part.is_some()) {
         session.id = name;
     }
@@ -90,8 +93,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     session.write_first_meta(&meta)?;
     // Held until the launcher ends: its death, however it comes, disarms the tree.
     let _armed = sys::hold_mutex(&file).cannot("lock the session")?;
-    let engine = way.door.then(|| Engine::start(&file, &session.file, &compiled.plan)).transpose();
-    let engine = without_if_need_be(console, &way, engine)?;
+    let engine = way.door.then(|| Engine::new(&file, &session.file, &compiled.plan)).transpose()?;
     if engine.is_some() && way.shim {
         session.link_helper();
     }
@@ -141,7 +143,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         let _ = session.write_meta(&meta);
     }
     let mut actor = Actor::new(&compiled.plan, start.mono_ns);
-    let mut outcome = target.follow(&mut collector, &mut actor, options.timeout, options.wait);
+    let mut outcome = target.follow(&mut collector, &mut actor, engine.as_ref(), options.timeout, options.wait);
     if let Some(engine) = &engine {
         engine.settle();
     }
@@ -159,6 +161,9 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         outcome.survivors = Crew::end();
     }
     let counted = finish(&mut session, &mut meta, &mut collector, &outcome, (&image, over_ns), args.part.is_some())?;
+    if let Some(engine) = engine.filter(|_| outcome.survivors.is_empty()) {
+        engine.dismiss();
+    }
     facts.spoiled = collector.trouble().or(counted.is_none().then_some(SPOILED)).map(str::to_owned);
     facts.unmapped = counted.as_ref().map_or(0, |header| header.unmapped);
     facts.booting = counted.as_ref().map_or(0, |header| header.booting);
@@ -202,18 +207,6 @@ fn announce(console: Console, options: &Options, way: &Way, compiled: &Compiled)
             console.warning(&format!("{}: {what} under the seccomp engine: {why}", compiled.plan.rule_name(rule)));
         }
     }
-}
-
-/// A run whose first process needs no supervisor goes on without one, where there is no room for it.
-fn without_if_need_be(console: Console, way: &Way, engine: Result<Option<Engine>>) -> Result<Option<Engine>> {
-    engine.or_else(|failure| {
-        if way.filtered {
-            return Err(failure);
-        }
-        console
-            .warning(&format!("static and Go programs will escape, since there is no supervisor: {}", failure.message));
-        Ok(None)
-    })
 }
 
 fn start_now() -> Result<Start> {

@@ -26,6 +26,8 @@ pub const LOG: &str = "log.bin";
 pub const RUNS: &str = "runs.json";
 /// Name of the link to the newest session.
 pub const LATEST: &str = "latest";
+/// Name of the unpacked shim.
+const SHIM_FILE: &str = "libchaos_shim.so";
 /// Where a tree can reach files when the session directory is out of its reach.
 const ELSEWHERE: [&str; 2] = ["/tmp", "/var/tmp"];
 
@@ -115,11 +117,11 @@ pub struct Files {
 }
 
 impl Session {
-    /// Makes the directory, claims it, and unpacks the shim.
+    /// Makes the directory, claims it, and unpacks the shim, unless there is one already that several sessions share.
     ///
     /// # Errors
     /// When the directory is in use, read-only or full; nothing is left then.
-    pub fn create(out: Option<&Path>, shim: &[u8]) -> Result<Session> {
+    pub fn create(out: Option<&Path>, shim: &[u8], shared: Option<&Path>) -> Result<Session> {
         let id = new_id()?;
         let dir = match out {
             Some(dir) => std::path::absolute(dir).cannot(format_args!("use {}", dir.display()))?,
@@ -138,8 +140,12 @@ impl Session {
         session.choose_live_dir()?;
         let name = if is_root() { format!("session-{}", random_hex(16)?) } else { "session".into() };
         session.file = session.live.join(name);
-        session.shim = session.live.join("libchaos_shim.so");
-        session.write_new(&session.shim.clone(), if is_root() { 0o755 } else { 0o700 }, shim)?;
+        if let Some(shared) = shared {
+            session.shim = shared.to_owned();
+            return Ok(session);
+        }
+        session.shim = session.live.join(SHIM_FILE);
+        session.write_new(&session.shim.clone(), shim_mode(), shim)?;
         Ok(session)
     }
 
@@ -265,7 +271,9 @@ impl Session {
     /// The tree is gone: the shim is needed no more, and the mapped file comes into the session directory.
     /// Returns the mapped file as `session.json` names it from now on.
     pub fn settle(&mut self) -> String {
-        let _ = fs::remove_file(&self.shim);
+        if self.shim.starts_with(&self.live) {
+            let _ = fs::remove_file(&self.shim);
+        }
         let _ = fs::remove_file(self.live.join(HELPER));
         if self.live != self.dir {
             let home = self.dir.join("session");
@@ -312,6 +320,15 @@ impl Drop for Session {
             let _ = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
         }
     }
+}
+
+/// Unpacks a shim that all sessions below a directory of ours can share; `None` where their trees may not reach it, so
+/// that each needs its own. To write it for every run anew would cost each a millisecond and more.
+#[must_use]
+pub fn share_shim(dir: &Path, shim: &[u8]) -> Option<PathBuf> {
+    let path = dir.join(SHIM_FILE);
+    let written = is_reachable(dir).then(|| write_atomically(&path, shim, shim_mode()));
+    written.is_some_and(|written| written.is_ok()).then_some(path)
 }
 
 /// Points `latest` to a session. A convenience: without it `log` needs the session's name.
@@ -426,6 +443,10 @@ fn copy_private(from: &Path, to: &Path) -> std::io::Result<()> {
 
 fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+fn shim_mode() -> u32 {
+    if is_root() { 0o755 } else { 0o700 }
 }
 
 fn dir_mode() -> u32 {

@@ -8,6 +8,8 @@ use chaos_table::live::keeps_table;
 use chaos_table::record::{CONT, SLOT};
 use chaos_table::rule::{PlanHeader, Rule, flag, text_of};
 use chaos_table::session::{Header, OWNER_DIED, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters, slot_state};
+use nix::errno::Errno;
+use nix::unistd::{Whence, lseek};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
@@ -16,7 +18,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Bytes of counters that are read at once.
-const COUNTERS_AT_ONCE: usize = 1 << 16;
+const COUNTERS_AT_ONCE: usize = 1 << 14;
 /// Letters of a rule's name or label that are shown.
 const MAX_NAME: usize = 200;
 
@@ -318,10 +320,18 @@ impl SessionFile {
         }
         let stride = layout.thread_stride as usize;
         let all = layout.thread_room as usize * stride;
-        // Many at once: there are more than a thousand, and most are free.
+        // Many at once: there are more than a thousand, and most are free; those that no thread ever had are no data.
         let mut slots = vec![0u8; (COUNTERS_AT_ONCE / stride).max(1) * stride];
         let mut at = 0;
         while at < all {
+            match data_from(&self.file, u64::from(layout.threads) + at as u64) {
+                Some(next) if next < u64::from(layout.threads) + all as u64 => {
+                    at = usize::try_from(next.saturating_sub(u64::from(layout.threads))).unwrap_or(all).max(at);
+                    at -= at % stride;
+                }
+                _ => break,
+            }
+            // A page of it, and more where more follows.
             let part = &mut slots[..(all - at).min((COUNTERS_AT_ONCE / stride).max(1) * stride)];
             self.file.read_exact_at(part, u64::from(layout.threads) + at as u64)?;
             at += part.len();
@@ -367,6 +377,17 @@ impl SessionFile {
 /// A name that a target may have written: on one line, and not endless.
 fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect()
+}
+
+/// Where the next bytes are that somebody may have written; `None` when there are none up to the end. A file system that
+/// does not know says that all are.
+fn data_from(file: &File, at: u64) -> Option<u64> {
+    let at = i64::try_from(at).ok()?;
+    match lseek(file, at, Whence::SeekData) {
+        Ok(next) => u64::try_from(next).ok(),
+        Err(Errno::ENXIO) => None,
+        Err(_) => u64::try_from(at).ok(),
+    }
 }
 
 fn read_pod<T: Pod + Zeroable>(file: &File, at: u64) -> io::Result<T> {

@@ -18,6 +18,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+mod lent;
 pub mod orphan;
 pub mod part;
 pub mod ptrace;
@@ -177,6 +178,17 @@ pub fn spawn(
     let (mut result, report) = pipe()?;
     let held = if first.is_some() { Some(pipe()?) } else { None };
     let hold = held.as_ref().map(|(wait, go)| (wait.as_raw_fd(), go.as_raw_fd()));
+    if held.is_none() && filtered.is_none() {
+        // SAFETY: the arrays end with NULL and their strings live; the child changes nothing but its own state in the
+        // kernel.
+        let pid = unsafe {
+            lent::start(&mut || {
+                become_target(program, &argv, &shell_argv, &envp, mask, (fds, setting.cwd), None, report.as_raw_fd())
+            })
+        }?;
+        drop(report);
+        return became(pid, &mut result);
+    }
     // SAFETY: whatever other threads do, the child only makes async-signal-safe calls on memory that was prepared
     // before, and never returns.
     let pid = unsafe { libc::fork() };
@@ -196,16 +208,21 @@ pub fn spawn(
                 // A child that has been killed meanwhile waits no more.
                 let _ = io::Write::write_all(&mut go, b"!");
             }
-            let mut code = [0u8; 4];
-            if result.read_exact(&mut code).is_ok() {
-                let mut status = 0;
-                // SAFETY: reaps the child that has just reported its failure.
-                unsafe { libc::waitpid(pid, &raw mut status, 0) };
-                return Err(io::Error::from_raw_os_error(i32::from_ne_bytes(code)));
-            }
-            Ok(pid)
+            became(pid, &mut result)
         }
     }
+}
+
+/// The pid of a child that has become its program, or why it could not, which it has reported then.
+fn became(pid: i32, result: &mut File) -> io::Result<i32> {
+    let mut code = [0u8; 4];
+    if result.read_exact(&mut code).is_ok() {
+        let mut status = 0;
+        // SAFETY: reaps the child that has just reported its failure.
+        unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        return Err(io::Error::from_raw_os_error(i32::from_ne_bytes(code)));
+    }
+    Ok(pid)
 }
 
 /// Whether a program gives capabilities to whoever starts it.

@@ -44,6 +44,38 @@ fn a_caller_that_is_killed_while_it_is_held_leaves_nothing_behind() {
     }
 }
 
+#[test]
+fn what_the_supervisor_needs_starts_with_the_first_whom_it_takes_in_and_ends_with_the_last() {
+    let scene = Scene::new();
+    let fixed = compile("loop", "loop-static", &["-static"]);
+    let look = "sed -n 's/Threads:[^0-9]*//p' /proc/$PPID/status; cat /proc/$PPID/task/*/children; echo";
+    let line = format!("{look}; {fixed} 1; {look}; (sleep 0.3; {fixed} 1) &");
+    let fault = "error calls=read path=data.bin errno=EIO";
+    let done = scene.under(&[fault]).words(&["--wait", "tree"]).go(&[&program("dash", "dash"), "-c", &line]).ended(0);
+    let lines: Vec<&str> = done.out.lines().collect();
+    let [threads, children, fault, threads_then, children_then, last] = lines[..] else { panic!("{}", done.story()) };
+    assert_eq!((threads, fault, last), ("1", "0.0: EIO@1", "0.0: EIO@1"), "{}", done.story());
+    assert!(threads_then.parse::<u32>().unwrap() >= 3, "{}", done.story());
+    // The shell, and then the process that outlives the launcher if it must. The run has ended without waiting for it.
+    let [shell] = children.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{}", done.story()) };
+    let heirs: Vec<&str> = children_then.split_whitespace().filter(|pid| *pid != shell).collect();
+    assert_eq!(heirs.len(), 1, "{}", done.story());
+    assert!(!std::path::Path::new(&format!("/proc/{}", heirs[0])).exists(), "{}", done.story());
+    assert!(done.err.contains("2 fired, 2 delivered") && !done.err.contains("chaos-heir"), "{}", done.story());
+}
+
+#[test]
+fn a_run_that_is_ended_by_its_time_does_not_count_what_outlives_it() {
+    let scene = Scene::new();
+    let fixed = compile("loop", "loop-static", &["-static"]);
+    let line = format!("{fixed} 1; sleep 30");
+    let run = scene.under(&["error calls=read path=data.bin errno=EIO"]).options(&["--timeout", "1s"]);
+    let done = run.go(&[&program("dash", "dash"), "-c", &line]).ended(124);
+    assert!(done.err.contains("1 fired, 1 delivered") && !done.err.contains("still run"), "{}", done.story());
+    let end = &done.lines("end")[0];
+    assert_eq!(end["survivors"], 0, "{}", done.story());
+}
+
 /// Reads while the scheduler of Go interrupts it by signals, which it does to whatever runs for more than 10 ms.
 const BUSY: &str = r#"
 package main

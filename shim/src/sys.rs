@@ -607,7 +607,16 @@ pub fn mmap(len: usize, fd: i32) -> Option<*mut u8> {
     let flags = if fd >= 0 { libc::MAP_SHARED } else { libc::MAP_PRIVATE | libc::MAP_ANONYMOUS };
     // SAFETY: a new mapping at an address of the kernel's choice.
     let at = unsafe { raw!(SYS_mmap, 0usize, len, libc::PROT_READ | libc::PROT_WRITE, flags, fd as isize, 0usize) };
-    (!(-4095..0).contains(&at)).then_some(at as *mut u8)
+    if (-4095..0).contains(&at) {
+        return None;
+    }
+    if fd >= 0 {
+        // A session is touched in few places: read ahead of the first, it would cost the first process the time to fill
+        // all of it with zeros.
+        // SAFETY: our own mapping, which this leaves as it is.
+        unsafe { raw!(SYS_madvise, at, len, libc::MADV_RANDOM) };
+    }
+    Some(at as *mut u8)
 }
 
 /// Writes to a page without changing it, so that the kernel maps it for writing at once.

@@ -22,7 +22,7 @@ use std::io;
 use std::mem::offset_of;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long, in steps of a moment, the end of a run waits for what is being answered.
@@ -39,7 +39,7 @@ pub struct Door {
     shared: Arc<Shared>,
     pub(super) rules: Arc<Rules>,
     common: Arc<Common>,
-    heir: Heir,
+    heir: OnceLock<Heir>,
     /// Places of processes that the launcher starts itself.
     expected: Mutex<HashMap<usize, Lineage>>,
 }
@@ -47,7 +47,7 @@ pub struct Door {
 impl Door {
     /// A door that nobody watches yet.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, rules: Arc<Rules>, heir: Heir) -> Door {
+    pub fn new(shared: Arc<Shared>, rules: Arc<Rules>) -> Door {
         let common = Arc::new(Common {
             shared: Arc::clone(&shared),
             waits: Arc::default(),
@@ -56,7 +56,28 @@ impl Door {
             connecting: Default::default(),
             answering: AtomicUsize::new(0),
         });
-        Door { shared, rules, common, heir, expected: Mutex::default() }
+        Door { shared, rules, common, heir: OnceLock::new(), expected: Mutex::default() }
+    }
+
+    /// Gives the tree an heir.
+    pub fn has_heir(&self, heir: Heir) {
+        let _ = self.heir.set(heir);
+    }
+
+    /// Whether anybody has knocked yet.
+    #[must_use]
+    pub fn has_heard(&self) -> bool {
+        self.shared.door().load(Ordering::Acquire) != 0
+    }
+
+    /// Turns away whoever knocks: they go on without a filter, and say so.
+    pub fn refuse(&self) {
+        for place in self.shared.processes() {
+            let step = self.shared.process_field(place, offset_of!(ProcessSlot, hand_over));
+            if step.load(Ordering::Acquire) == hand_over::ASKED {
+                go_on(step, hand_over::REFUSED);
+            }
+        }
     }
 
     /// Whether some call is being answered.
@@ -131,8 +152,10 @@ impl Door {
         if !proc::link(&format!("/proc/self/fd/{}", fd.as_raw_fd())).ends_with(b"seccomp notify") {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        // Without an heir the tree is under the launcher alone.
-        let _ = self.heir.give(&fd, self.shared.process_index(place));
+        if let Some(heir) = self.heir.get() {
+            // Should it be gone, the tree is under the launcher alone.
+            let _ = heir.give(&fd, self.shared.process_index(place));
+        }
         let start = Start { pid, lineage, parent, place };
         let (common, rules) = (Arc::clone(&self.common), Arc::clone(&self.rules));
         let supervisor = Supervisor::new(Listener::new(fd), common, rules, start, pidfd);
@@ -167,15 +190,16 @@ impl Filtered {
     /// may be called between fork and exec.
     ///
     /// # Errors
-    /// The errno: ESRCH when no launcher sees this process, else what installing the filter gave. There is no filter then.
+    /// The errno: ESRCH when no launcher sees this process, EAGAIN when it has no room for it, else what installing the
+    /// filter gave. There is no filter then.
     /// ETIMEDOUT: there is one, and nobody answers, so the process must end by what is in no filter.
     pub fn enter(&self, pid: u32) -> Result<(), i32> {
         let field = |field| self.shared.process_field(self.place, field);
         let step = field(offset_of!(ProcessSlot, hand_over));
         field(offset_of!(ProcessSlot, pid)).store(pid, Ordering::Relaxed);
         if !self.knock(step, hand_over::ASKED, hand_over::AWAITED) {
-            step.store(hand_over::NONE, Ordering::Release);
-            return Err(libc::ESRCH);
+            let is_refused = step.swap(hand_over::NONE, Ordering::AcqRel) == hand_over::REFUSED;
+            return Err(if is_refused { libc::EAGAIN } else { libc::ESRCH });
         }
         let listener = kernel::install(&self.program);
         let Ok(number) = u32::try_from(listener) else {
@@ -196,6 +220,8 @@ impl Filtered {
             match step.load(Ordering::Acquire) {
                 now if now == theirs => return true,
                 now if now != ours => return false,
+                // Nobody looks any more, and there are no faults to come.
+                _ if self.shared.is_over() => return false,
                 now => kernel::wait_for_change(step, now, LOOK),
             }
         }

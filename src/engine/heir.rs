@@ -15,7 +15,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 use std::fs::OpenOptions;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::offset_of;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -28,7 +28,7 @@ const UNDER_WAY: u64 = 1 << 16;
 pub struct Heir(UnixStream);
 
 impl Heir {
-    /// Starts the heir.
+    /// Starts the heir, as a child of this thread.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -59,9 +59,8 @@ fn inherit(session: &Path) -> Result<()> {
     let file = OpenOptions::new().read(true).write(true).open(session).cannot("open the session")?;
     let shared = Shared::map(&file).cannot("map the session")?;
     drop(file);
-    let line = std::io::stdin();
     let mut held = Vec::new();
-    while let Some(listener) = next(line.as_fd().as_raw_fd()) {
+    while let Some(listener) = next(libc::STDIN_FILENO) {
         held.push(listener);
     }
     let threads: Vec<_> = held

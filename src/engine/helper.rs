@@ -56,6 +56,7 @@ pub fn helper(arguments: &[OsString]) -> Result<Exit> {
 fn escape(shared: &Shared, place: ProcessPlace, errno: i32, program: &OsStr) {
     let why = match errno {
         libc::ESRCH => "the launcher does not see it from where it is".to_owned(),
+        libc::EAGAIN => "the launcher had no room for a supervisor".to_owned(),
         libc::EBUSY => "another supervisor has a filter over it".to_owned(),
         errno => {
             let name = chaos_table::errno::errno_name(errno).unwrap_or("an error");

@@ -6,9 +6,10 @@
 //!
 //! # How others use it
 //!
-//! * [`Engine::start`] once a run, before the target starts: maps the session and waits at the door for processes that
-//!   want to be handed over. It costs a thread that sleeps.
+//! * [`Engine::new`] once a run, before the target starts: maps the session, and nothing more.
 //! * [`Engine::filtered`] gives what [`crate::sys::spawn`] needs to start the first process under the filter.
+//! * [`Engine::look`] now and then, while the target runs. The threads at the door and the heir start with the first
+//!   process that knocks, as most runs have none.
 //! * A shim that sees an exec of a program that it cannot reach execs, in the same process, the launcher's own binary
 //!   as the helper instead:
 //!
@@ -31,6 +32,7 @@ mod arm;
 mod connects;
 mod decide;
 mod decode;
+mod disk;
 mod door;
 mod exhausted;
 mod filter;
@@ -63,7 +65,7 @@ pub use helper::helper;
 pub use reach::{Unreachable, unreachable};
 
 use crate::error::{Context, Failure, Result};
-use crate::sys;
+use crate::sys::{self, orphan};
 use chaos_table::rule::Plan;
 use door::Door;
 use heir::Heir;
@@ -71,34 +73,83 @@ use lineage::Lineage;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use rules::Rules;
 use shared::Shared;
+use std::cell::Cell;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
 /// The engine of a run.
 pub struct Engine {
     door: Arc<Door>,
+    session: PathBuf,
+    opened: Cell<Opened>,
+}
+
+/// Whether somebody is at the door.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    NotYet,
+    Yes,
+    /// There was no room for a thread or a process.
+    Failed,
 }
 
 impl Engine {
-    /// Maps the session and waits at the door, in a thread of its own.
+    /// Maps the session.
     ///
     /// # Errors
-    /// When the session cannot be mapped, or no thread can be made.
-    pub fn start(session: &File, path: &Path, plan: &Plan) -> Result<Engine> {
-        sys::raise_descriptors();
-        let heir = Heir::start(path)?;
+    /// When that fails.
+    pub fn new(session: &File, path: &Path, plan: &Plan) -> Result<Engine> {
         let shared = Arc::new(Shared::map(session).cannot("map the session")?);
         let rules = Arc::new(Rules::new(plan.clone()));
-        let door = Arc::new(Door::new(shared, rules, heir));
+        let door = Arc::new(Door::new(shared, rules));
+        Ok(Engine { door, session: path.to_owned(), opened: Cell::new(Opened::NotYet) })
+    }
+
+    /// Sees to whoever has knocked since the last time. Where nobody can be taken in, they are turned away.
+    pub fn look(&self) {
+        if self.door.has_heard() && self.opened.get() == Opened::NotYet {
+            let _ = self.open();
+        }
+        if self.opened.get() == Opened::Failed {
+            self.door.refuse();
+        }
+    }
+
+    /// Starts the heir, and the threads that take processes in and look after their calls.
+    fn open(&self) -> Result<()> {
+        self.opened.set(Opened::Failed);
+        sys::raise_descriptors();
         // Threads inherit the mask: what is sent to the launcher is for its first thread. What a thread brings on itself
         // is not blocked, as that would be its end.
         let mut deaf = SigSet::all();
         [Signal::SIGBUS, Signal::SIGSEGV, Signal::SIGFPE, Signal::SIGILL].into_iter().for_each(|own| deaf.remove(own));
         let mask = deaf.thread_swap_mask(SigmaskHow::SIG_SETMASK).cannot("block signals")?;
-        let started = Engine::start_threads(&door);
+        let started = self.start_threads();
         mask.thread_set_mask().cannot("unblock signals")?;
-        started.cannot("start a thread").map(|()| Engine { door })
+        started?;
+        self.opened.set(Opened::Yes);
+        Ok(())
+    }
+
+    /// The one that takes processes in comes last: before there must be all that those need.
+    fn start_threads(&self) -> Result<()> {
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        let keeper = Arc::clone(&self.door);
+        thread("waits").spawn(move || keeper.keep_waits()).cannot("start a thread")?;
+        let (keeper, session, (told, heard)) = (Arc::clone(&self.door), self.session.clone(), channel());
+        let keep = move || {
+            // The heir is this thread's child, so that the first thread never waits for it.
+            let heir = Heir::start(&session);
+            let is_there = heir.is_ok();
+            let _ = told.send(heir.map(|heir| keeper.has_heir(heir)));
+            if is_there {
+                keeper.keep();
+            }
+        };
+        thread("door").spawn(keep).cannot("start a thread")?;
+        heard.recv().cannot("start a thread")?
     }
 
     /// Tells whether some call is being answered, whose record is not complete yet.
@@ -113,18 +164,17 @@ impl Engine {
         self.door.settle();
     }
 
-    fn start_threads(door: &Arc<Door>) -> std::io::Result<()> {
-        let keeper = Arc::clone(door);
-        std::thread::Builder::new().name("door".into()).spawn(move || keeper.keep())?;
-        let keeper = Arc::clone(door);
-        std::thread::Builder::new().name("waits".into()).spawn(move || keeper.keep_waits()).map(drop)
+    /// Nobody of the tree is left: there is nothing to inherit.
+    pub fn dismiss(&self) {
+        orphan::end();
     }
 
     /// What the first process of the run needs to come under the filter.
     ///
     /// # Errors
-    /// When there is no place for it in the session.
+    /// When there is no place for it in the session, or nobody to take it in.
     pub fn filtered(&self) -> Result<Filtered> {
+        self.open()?;
         let root = Lineage::root(self.door.rules.plan.header.seed);
         self.door.expect(root).ok_or_else(|| Failure::new("there is no room for a process in the session"))
     }

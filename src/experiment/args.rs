@@ -96,11 +96,19 @@ pub struct HowArgs {
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<String>,
 
+    /// What becomes of the results.
+    #[command(flatten)]
+    pub results: ResultsArgs,
+}
+
+/// What becomes of the results of experiments.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ResultsArgs {
     /// Keep the results in this directory [default: $XDG_STATE_HOME/chaos-exec/ID]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
 
-    /// What must hold of all runs together, instead of the file's
+    /// What must hold of all runs together, instead of the experiment's own gate
     #[arg(long = "gate", value_name = "CONDITIONS")]
     pub gates: Vec<String>,
 

@@ -1,6 +1,6 @@
 //! `chaos-exec experiment`: what its orders print.
 
-use super::args::{ExperimentArgs, FilesArgs, HowArgs, Order, RunExperimentArgs};
+use super::args::{ExperimentArgs, FilesArgs, HowArgs, Order, ResultsArgs, RunExperimentArgs};
 use super::common_shape::translated;
 use super::deck::Deck;
 use super::file::{Restart, Text};
@@ -59,11 +59,14 @@ pub fn run_one(args: &RunArgs, out: &mut dyn Write) -> Result<Exit> {
     let how = HowArgs {
         runs: args.runs.clone(),
         seed: args.faults.seed.clone(),
-        out: args.out.clone(),
-        gates: args.gates.clone(),
-        reports: args.reports.clone(),
-        quiet: args.quiet,
-        json_output: args.json_output,
+        results: ResultsArgs {
+            out: args.out.clone(),
+            gates: args.gates.clone(),
+            reports: args.reports.clone(),
+            quiet: args.quiet,
+            json_output: args.json_output,
+            export: None,
+        },
         ..HowArgs::default()
     };
     let words = |word: &OsString| {

@@ -122,6 +122,7 @@ fn summary(done: &Done) -> Value {
         "passed": score.passed,
         "failed": score.failed,
         "inconclusive": score.inconclusive,
+        "untested": score.untested,
         "success_rate": score.success_rate,
         "recovery_rate": score.recovery_rate,
         "mttr_ns": score.mttr,
@@ -157,8 +158,9 @@ fn junit(all: &[Done]) -> Result<String> {
             }
             // What was not tested has not passed.
             _ => {
-                let why = said.chain(first(Verdict::Inconclusive)).collect::<Vec<_>>();
-                bad(NonSuccessKind::Error, format!("inconclusive: {}", why.join("; ")))
+                let why = said.chain(score.untested.clone()).chain(first(Verdict::Inconclusive)).collect::<Vec<_>>();
+                let word = if done.exit == Exit::Inconclusive { "inconclusive" } else { "not run to its end" };
+                bad(NonSuccessKind::Error, format!("{word}: {}", why.join("; ")))
             }
         };
         let mut case = TestCase::new(score.id.clone(), status);

@@ -36,7 +36,11 @@ impl Row {
         if checks.is_empty() {
             checks.push("exit codes=0".into());
         }
-        let passed = score.success_rate.map_or_else(|| "nothing was tested".to_owned(), |part| part.words());
+        let passed = match (&score.untested, score.success_rate) {
+            (Some(why), _) => format!("nothing was tested: {why}"),
+            (None, None) => "nothing was tested".to_owned(),
+            (None, Some(part)) => part.words(),
+        };
         let open =
             if score.inconclusive > 0 { format!("; {} inconclusive", score.inconclusive) } else { String::new() };
         let seconds: f64 = done.pool.runs.iter().map(|run| run.duration_ns as f64 / 1e9).sum();

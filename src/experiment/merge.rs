@@ -1,5 +1,6 @@
 //! `chaos-exec merge`: the results of shards become those that one machine would have made.
 
+use super::args::ResultsArgs;
 use super::export::Export;
 use super::results::{Loaded, Results, Saved};
 use super::runner::{Done, worse};
@@ -28,29 +29,9 @@ pub struct MergeArgs {
     #[arg(required = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub dirs: Vec<PathBuf>,
 
-    /// Keep the results in this directory [default: $XDG_STATE_HOME/chaos-exec/ID]
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub out: Option<PathBuf>,
-
-    /// What must hold of all runs together, instead of the shards' own
-    #[arg(long = "gate", value_name = "CONDITIONS")]
-    pub gates: Vec<String>,
-
-    /// Write a report, as for `run`
-    #[arg(long = "report", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub reports: Vec<PathBuf>,
-
-    /// Write figures, events, recoveries, a matrix and JUnit into this directory
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub export: Option<PathBuf>,
-
-    /// Print the results as JSON
-    #[arg(long)]
-    pub json_output: bool,
-
-    /// Say nothing but errors
-    #[arg(short, long)]
-    pub quiet: bool,
+    /// What becomes of them.
+    #[command(flatten)]
+    pub results: ResultsArgs,
 }
 
 /// Merges.
@@ -58,8 +39,9 @@ pub struct MergeArgs {
 /// # Errors
 /// When the shards are not all there, or do not belong together; nothing is written then.
 pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<Exit> {
-    let console = Console::new(if args.quiet { Level::Quiet } else { Level::Normal });
-    let own_gate = Gate::parse(&args.gates)?;
+    let how = &args.results;
+    let console = Console::new(if how.quiet { Level::Quiet } else { Level::Normal });
+    let own_gate = Gate::parse(&how.gates)?;
     let mut groups: BTreeMap<String, Vec<Loaded>> = BTreeMap::new();
     for dir in &args.dirs {
         for loaded in Loaded::all_in(dir)? {
@@ -67,25 +49,25 @@ pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<Exit> {
         }
     }
     let several = groups.len() > 1;
-    if several && !args.reports.is_empty() {
+    if several && !how.reports.is_empty() {
         return Err(
             Failure::new("--report is for one experiment, and there are several").help("--export has all of them")
         );
     }
     let wholes = groups.into_values().map(whole).collect::<Result<Vec<_>>>()?;
-    let reports = args.reports.iter().map(|path| Wanted::create(path, "--report")).collect::<Result<Vec<_>>>()?;
-    let export = args.export.as_deref().map(Export::create).transpose()?;
+    let reports = how.reports.iter().map(|path| Wanted::create(path, "--report")).collect::<Result<Vec<_>>>()?;
+    let export = how.export.as_deref().map(Export::create).transpose()?;
     let (mut exit, mut all, mut reports) = (Exit::Target(0), Vec::new(), Some(reports));
     for mut whole in wholes {
-        let place = args.out.as_ref().map(|out| if several { out.join(&whole.saved.id) } else { out.clone() });
+        let place = how.out.as_ref().map(|out| if several { out.join(&whole.saved.id) } else { out.clone() });
         let mut results = Results::create(place.as_deref(), &whole.saved.id)?;
         results.take_all(&whole.sessions)?;
         whole.sessions = results.sessions();
         let (mut score, pool) = whole.judged(results.dir())?;
-        if !args.gates.is_empty() {
-            score.about.gate.clone_from(&args.gates);
+        if !how.gates.is_empty() {
+            score.about.gate.clone_from(&how.gates);
         }
-        let gate = if args.gates.is_empty() { Gate::parse(&score.about.gate)? } else { own_gate.clone() };
+        let gate = if how.gates.is_empty() { Gate::parse(&score.about.gate)? } else { own_gate.clone() };
         let ruling = gate.map(|gate| gate.rule(&pool.judgement()));
         score.gate = ruling.as_ref().map(Ruling::words);
         results.write(&score)?;
@@ -94,12 +76,12 @@ pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<Exit> {
         conclusion(console, &score, None, ruling.as_ref());
         let own = score.exit(ruling.as_ref());
         exit = worse(exit, own);
-        all.push(Done { exit: own, score, pool, sessions: whole.sessions, ruling });
+        all.push(Done { exit: own, score, pool, sessions: whole.sessions, ruling, failure: None });
     }
     if let Some(export) = export {
         export.write(&all)?;
     }
-    if args.json_output {
+    if how.json_output {
         let scores: Vec<_> = all.iter().map(|done| &done.score).collect();
         let text = serde_json::to_string_pretty(&scores).cannot("describe the results")?;
         writeln!(out, "{text}").and_then(|()| out.flush()).cannot("write to stdout")?;
@@ -137,7 +119,8 @@ fn whole(mut shards: Vec<Loaded>) -> Result<Loaded> {
             return wrong(&shard.dir, &format!("it is shard {} of {id}, and so is {}", own.index, other.display()));
         }
         let made = shard.sessions.iter().filter(|session| !is_control(session)).count() as u64;
-        if *status != Status::Completed || made != shard.saved.wanted {
+        let is_whole = made == shard.saved.wanted || shard.saved.untested.is_some();
+        if *status != Status::Completed || !is_whole {
             let wanted = shard.saved.wanted;
             return wrong(&shard.dir, &format!("shard {} of {id} was cut short: {made} of {wanted} runs", own.index));
         }

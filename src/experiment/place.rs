@@ -3,7 +3,9 @@
 use super::deck::Deck;
 use super::file::FileSource;
 use super::fill::Filling;
+use super::results::{LOCK, RESULTS};
 use crate::error::{Context, Failure, Result, plain};
+use crate::session::{LOG, META};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -46,7 +48,7 @@ impl Place {
     pub fn furnish(&self, deck: &Deck, filling: &Filling) -> Result<()> {
         let (experiment, dir) = (&deck.experiment, deck.text.dir());
         if let Some(work) = &experiment.work {
-            let mut room = Room { bytes: MOST_BYTES, files: MOST_FILES, not: self.root.clone() };
+            let mut room = Room { spares_results: true, ..self.room() };
             room.copy(&dir.join(work), &self.work)?;
         }
         if experiment.files.is_empty() {
@@ -60,11 +62,15 @@ impl Place {
             match source {
                 FileSource::Text(text) => fs::write(&to, text).cannot(format_args!("write {name}"))?,
                 FileSource::From(from) => {
-                    Room { bytes: MOST_BYTES, files: MOST_FILES, not: self.root.clone() }.copy(&dir.join(from), &to)?;
+                    self.room().copy(&dir.join(from), &to)?;
                 }
             }
         }
         Ok(())
+    }
+
+    fn room(&self) -> Room {
+        Room { bytes: MOST_BYTES, files: MOST_FILES, not: self.root.clone(), spares_results: false }
     }
 
     /// Takes it away.
@@ -76,7 +82,7 @@ impl Place {
     pub fn keep(&self, session: &Path) {
         let to = session.join("place");
         if fs::rename(&self.root, &to).is_err() {
-            let mut room = Room { bytes: MOST_BYTES, files: MOST_FILES, not: to.clone() };
+            let mut room = Room { not: to.clone(), ..self.room() };
             let _ = room.copy(&self.root, &to);
             self.clear();
         }
@@ -88,7 +94,7 @@ impl Place {
 /// # Errors
 /// When something of it cannot be read, or written there.
 pub fn copy_tree(from: &Path, to: &Path) -> Result<()> {
-    Room { bytes: u64::MAX, files: u64::MAX, not: to.to_owned() }.copy(from, to)
+    Room { bytes: u64::MAX, files: u64::MAX, not: to.to_owned(), spares_results: false }.copy(from, to)
 }
 
 /// How much more may be copied.
@@ -97,6 +103,8 @@ struct Room {
     files: u64,
     /// What is not copied: the copy itself may lie in what is copied.
     not: PathBuf,
+    /// Nor are results of experiments and sessions.
+    spares_results: bool,
 }
 
 impl Room {
@@ -117,8 +125,11 @@ impl Room {
             self.bytes = bytes;
             return fs::copy(from, to).map(drop).map_err(unreadable);
         }
-        // Sockets, pipes and devices are no content of a directory.
-        if !meta.is_dir() || from == self.not {
+        // Sockets, pipes and devices are no content of a directory. Neither are results: each run would copy those of all
+        // before it.
+        let has = |names: [&str; 2]| names.iter().all(|name| from.join(name).exists());
+        let are_results = || self.spares_results && (has([LOCK, RESULTS]) || has([META, LOG]));
+        if !meta.is_dir() || from == self.not || are_results() {
             return Ok(());
         }
         match fs::create_dir(to) {

@@ -50,7 +50,7 @@ impl Plan {
             (None, Some(seed)) => seed,
             (None, None) => random_seed()?,
         };
-        let gate = if how.gates.is_empty() { deck.gate.clone() } else { Gate::parse(&how.gates)? };
+        let gate = if how.results.gates.is_empty() { deck.gate.clone() } else { Gate::parse(&how.results.gates)? };
         let own_runs = if how.stability { Some(STABLE.0) } else { deck.experiment.runs };
         let runs = number(&how.runs, own_runs, "--runs", 100_000)?;
         let shard = Shard::find(how.shard.as_deref(), &|name| std::env::var(name).ok())?;

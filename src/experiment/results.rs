@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What came of all runs.
-const RESULTS: &str = "experiment.json";
+pub const RESULTS: &str = "experiment.json";
 /// Held by the runner, with its pid inside: who finds it free knows that nobody runs.
-const LOCK: &str = "runner.lock";
+pub const LOCK: &str = "runner.lock";
 /// Between two writings of the list while runs go on.
 const OFTEN: Duration = Duration::from_secs(1);
 
@@ -115,11 +115,15 @@ impl Results {
     }
 }
 
-/// What is to be said of results that are not whole: they were cut short, or somebody still makes them.
+/// What is to be said of results that are not whole: they were cut short, somebody still makes them, or there was
+/// nothing to hit.
 #[must_use]
 pub fn cut_short(dir: &Path) -> Option<String> {
     let text = std::fs::read(dir.join(RESULTS)).ok()?;
-    let Saved { id, status, wanted, .. } = serde_json::from_slice(&text).ok()?;
+    let Saved { id, status, wanted, untested, .. } = serde_json::from_slice(&text).ok()?;
+    if let Some(why) = untested {
+        return Some(format!("{id} is inconclusive, and no run was made: {why}"));
+    }
     let runs = runs_of(dir).ok()??;
     let made =
         runs.iter().filter(|run| run.file_name().is_some_and(|name| !name.to_string_lossy().starts_with("control")));
@@ -183,6 +187,8 @@ pub struct Saved {
     pub seed: u64,
     /// Runs that were wanted of it.
     pub wanted: u64,
+    /// Why none was made.
+    pub untested: Option<String>,
 }
 
 impl Loaded {
@@ -228,10 +234,10 @@ impl Loaded {
     /// # Errors
     /// When a session is damaged.
     pub fn judged(&self, results: &Path) -> Result<(Score, Pool)> {
-        let Saved { id, name, about, status, seed, wanted } = self.saved.clone();
+        let Saved { id, name, about, status, seed, wanted, untested } = self.saved.clone();
         let results = results.display().to_string();
         let harmless = !about.injects;
-        let mut score = Score { id, name, about, status, seed, wanted, results, ..Score::default() };
+        let mut score = Score { id, name, about, status, seed, wanted, untested, results, ..Score::default() };
         let mut pool = Pool::default();
         for session in &self.sessions {
             let run = judge(&Source::find(Some(session))?)?;

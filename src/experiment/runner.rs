@@ -12,8 +12,9 @@ use super::plan::Plan;
 use super::results::{Results, cut_short};
 use super::score::{About, Score, Status, Verdict};
 use super::shard::Shard;
-use super::telling::{conclusion, progress};
+use super::telling::{FEW_LINES, LINES, conclusion, overview, progress};
 use crate::cli::{self, Action, Cli, RunArgs};
+use crate::command::Command;
 use crate::console::{Console, Level, Tone};
 use crate::error::{Context, Failure, Result};
 use crate::exit_code::Exit;
@@ -26,7 +27,7 @@ use crate::pool::Pool;
 use crate::preload;
 use crate::repeat::{derived, waited_for};
 use crate::report::{Report, Wanted};
-use crate::session::META;
+use crate::session::{META, share_shim};
 use crate::sys::part::{Ending, Part};
 use chaos_table::decide::combine;
 use chaos_table::env;
@@ -57,41 +58,51 @@ const MOST_WORDS: usize = 200;
 /// # Errors
 /// When a place or an option is no good; nothing was started then.
 pub fn run(decks: &[Deck], how: &HowArgs, again: &dyn Fn(&Deck) -> String, out: &mut dyn Write) -> Result<Exit> {
-    let console = Console::new(if how.quiet { Level::Quiet } else { Level::Normal });
+    let console = Console::new(if how.results.quiet { Level::Quiet } else { Level::Normal });
     preload::refuse_to_nest()?;
     for name in env::PUBLIC.iter().filter(|name| std::env::var_os(name).is_some()) {
         console.warning(&format!("{name} is not read here: the experiment says what fails"));
     }
     let plans = decks.iter().map(|deck| Plan::of(deck, how)).collect::<Result<Vec<_>>>()?;
-    let export = how.export.as_deref().map(Export::create).transpose()?;
+    let export = how.results.export.as_deref().map(Export::create).transpose()?;
     let (mut exit, mut all) = (Exit::Target(0), Vec::new());
     let signals = take_signals()?;
     let several = decks.len() > 1;
     for (deck, plan) in decks.iter().zip(plans) {
-        let own = how.out.as_ref().map(|out| if several { out.join(&deck.id) } else { out.clone() });
+        let own = how.results.out.as_ref().map(|out| if several { out.join(&deck.id) } else { out.clone() });
         let own_reports = deck.experiment.reports.all.iter().map(|path| (PathBuf::from(path), "reports"));
         let reports =
-            how.reports.iter().filter(|_| !several).cloned().map(|path| (path, "--report")).chain(own_reports);
+            how.results.reports.iter().filter(|_| !several).cloned().map(|path| (path, "--report")).chain(own_reports);
         let reports = reports.map(|(path, by)| Wanted::create(&path, by)).collect::<Result<Vec<_>>>()?;
         let results = Results::create(own.as_deref(), &deck.id)?;
         let mut series = Series::new(deck, plan, console, &signals, results, again(deck), how)?;
+        series.lines = if several { FEW_LINES } else { LINES };
         let ended = series.go();
-        let done = series.finish(reports, ended)?;
+        let mut done = series.finish(reports, ended)?;
         exit = worse(exit, done.exit);
+        let failure = done.failure.take();
         let is_over = matches!(done.exit, Exit::Signal(_));
         all.push(done);
-        if is_over {
+        if let Some(failure) = &failure {
+            console.error(failure);
+        }
+        // What no experiment could start so far, such as a command that is not there, the others cannot either.
+        let is_hopeless = failure.is_some() && all.iter().all(|done| done.score.made() == 0);
+        if is_over || is_hopeless {
             break;
         }
+    }
+    if several {
+        overview(console, all.iter().map(|done| &done.score), decks.len());
     }
     if let Some(export) = export {
         export.write(&all)?;
     }
     let scores: Vec<&Score> = all.iter().map(|done| &done.score).collect();
-    if several && !how.reports.is_empty() {
+    if several && !how.results.reports.is_empty() {
         console.warning("--report is for one experiment; `chaos-exec report DIR...` pools several");
     }
-    if how.json_output {
+    if how.results.json_output {
         let text = serde_json::to_string_pretty(&scores).cannot("describe the results")?;
         writeln!(out, "{text}").and_then(|()| out.flush()).cannot("write to stdout")?;
     }
@@ -137,7 +148,7 @@ struct Series<'a> {
     signals: &'a SignalFd,
     results: Results,
     again: String,
-    /// Where the places of the runs are; gone with the series.
+    /// Where the places of the runs are, and the shim that they share; gone with the series.
     ground: tempfile::TempDir,
     active: Vec<Active>,
     taken: BTreeSet<u16>,
@@ -147,6 +158,8 @@ struct Series<'a> {
     began: Instant,
     /// What each run's launcher is told; a run changes its part.
     options: RunArgs,
+    /// How many of its runs are told of.
+    lines: u64,
     /// How many calls the rules matched in the controls, the fewest of all.
     matched: BTreeMap<String, u64>,
 }
@@ -178,6 +191,8 @@ impl<'a> Series<'a> {
             ..Score::default()
         };
         results.write(&score)?;
+        let mut options = options(deck)?;
+        options.shared_shim = share_shim(ground.path(), preload::SHIM);
         Ok(Series {
             deck,
             plan,
@@ -192,8 +207,9 @@ impl<'a> Series<'a> {
             score,
             stopped: None,
             began: Instant::now(),
-            options: options(deck)?,
+            options,
             matched: BTreeMap::new(),
+            lines: LINES,
         })
     }
 
@@ -201,6 +217,14 @@ impl<'a> Series<'a> {
     fn go(&mut self) -> Result<()> {
         self.make(&(1..=self.deck.controls).collect::<Vec<_>>(), true)?;
         if self.stopped.is_some() {
+            return Ok(());
+        }
+        if let Some(rule) =
+            self.deck.measured.iter().find(|rule| self.matched.get(*rule).is_none_or(|calls| *calls == 0))
+        {
+            self.score.untested = Some(format!(
+                "without faults the program makes no call that `{rule}` matches, so it has no place to hit"
+            ));
             return Ok(());
         }
         self.began = Instant::now();
@@ -264,6 +288,8 @@ impl<'a> Series<'a> {
         // As the first of its instances has it.
         let words = words.map(|word| word.replace("${instance}", "1").replace("${target}", &main.name));
         self.options.command = words.map(OsString::from).collect();
+        // What a program is stays known, so that the runs, which are copies of this process, need not look again.
+        let _ = Command::find(&self.options.command);
         self.options.part = Some(role);
         self.options.stage = Some(stage);
         self.options.faults.seed = Some(seed.to_string());
@@ -373,13 +399,13 @@ impl<'a> Series<'a> {
         }
         self.results.add(&active.name);
         self.pool.add(run);
-        if verdict == Verdict::Passed {
-            active.place.clear();
-        } else {
+        if verdict == Verdict::Failed || setup.is_some() {
             active.place.keep(&dir);
+        } else {
+            active.place.clear();
         }
         if let Some(row) = self.pool.runs.last() {
-            progress(self.console, &self.score, active.number, verdict, row, self.began.elapsed());
+            progress(self.console, (&self.score, self.lines), active.number, verdict, row, self.began.elapsed());
         }
         if let Some(why) = setup.filter(|_| self.score.made() == 1) {
             // What cannot be set up the first time will not be later.
@@ -458,12 +484,13 @@ impl<'a> Series<'a> {
         reports.into_iter().try_for_each(|wanted| wanted.write(&report))?;
         let stopped = self.stopped.map(|(signal, _)| signal);
         conclusion(self.console, &self.score, stopped, ruling.as_ref());
-        ended?;
-        let exit = match self.stopped {
-            Some((signal, _)) => Exit::Signal(signal as i32),
-            None => self.score.exit(ruling.as_ref()),
+        let failure = ended.err();
+        let exit = match (&failure, self.stopped) {
+            (Some(failure), _) => failure.exit,
+            (None, Some((signal, _))) => Exit::Signal(signal as i32),
+            (None, None) => self.score.exit(ruling.as_ref()),
         };
-        Ok(Done { exit, score: self.score, pool: self.pool, sessions, ruling })
+        Ok(Done { exit, score: self.score, pool: self.pool, sessions, ruling, failure })
     }
 }
 
@@ -489,6 +516,8 @@ pub struct Done {
     pub sessions: Vec<PathBuf>,
     /// What the gate says.
     pub ruling: Option<Ruling>,
+    /// Why its runs could not be made to the end.
+    pub failure: Option<Failure>,
 }
 
 /// Runs that this part makes.
@@ -515,7 +544,7 @@ fn about(deck: &Deck, plan: &Plan, how: &HowArgs, again: &str) -> About {
         description: deck.experiment.description.clone(),
         injects: !is_harmless(&deck.compiled.plan),
         checks,
-        gate: if how.gates.is_empty() { deck.experiment.gate.all.clone() } else { how.gates.clone() },
+        gate: if how.results.gates.is_empty() { deck.experiment.gate.all.clone() } else { how.results.gates.clone() },
         wants_stability: how.stability,
         runs: plan.runs,
         shard: plan.shard.as_ref().map(|(shard, _)| *shard),

@@ -181,6 +181,8 @@ pub struct Score {
     pub failed: u64,
     /// Runs of which nothing can be said.
     pub inconclusive: u64,
+    /// Why no run was made, though nothing went wrong.
+    pub untested: Option<String>,
     /// Passed among those that passed or failed.
     pub success_rate: Option<Part>,
     /// Recovered episodes; `None` when that was not measured.

@@ -1,24 +1,33 @@
 //! What the runner says while runs go on, and at the end.
 
-use super::score::{Score, Stability, Verdict};
+use super::score::{Score, Stability, Status, Verdict};
 use crate::console::{Console, Tone};
 use crate::gate::{Ruling, duration};
 use crate::pool::RunRow;
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
-/// Lines of progress that a number of runs may take.
-const LINES: u64 = 20;
+/// Lines of progress that the runs of an experiment may take, and that they may where it is one of several.
+pub const LINES: u64 = 20;
+/// See [`LINES`].
+pub const FEW_LINES: u64 = 2;
 /// Seeds that are shown; the results have all.
 const MOST_SEEDS: usize = 20;
 /// Failing runs whose command is shown.
 const SHOWN: usize = 3;
 
-/// Says how a run went, and when all will be over; of many runs only of some.
-pub fn progress(console: Console, score: &Score, number: u64, verdict: Verdict, row: &RunRow, passed: Duration) {
+/// Says how a run went, and when all will be over; of many runs only of some, in about so many lines.
+pub fn progress(
+    console: Console,
+    (score, lines): (&Score, u64),
+    number: u64,
+    verdict: Verdict,
+    row: &RunRow,
+    passed: Duration,
+) {
     let (made, all) = (score.made(), score.wanted);
-    let due = all <= LINES || made.is_multiple_of(all / LINES) || made == all;
-    let is_news = verdict == Verdict::Failed && score.failed <= LINES;
+    let due = all <= lines || made.is_multiple_of(all / lines) || made == all;
+    let is_news = verdict == Verdict::Failed && score.failed <= lines;
     if !(due || is_news) {
         return;
     }
@@ -45,6 +54,9 @@ pub fn conclusion(console: Console, score: &Score, stopped: Option<Signal>, ruli
     if let Some(signal) = stopped {
         let (made, all) = (score.made(), score.wanted);
         say(Tone::Loud, &format!("aborted by {signal} after {made} of {all} runs; the figures are of these"));
+    }
+    if let Some(why) = &score.untested {
+        return say(Tone::Loud, &format!("inconclusive, and no run was made: {why}"));
     }
     let tone = if score.failed > 0 || score.success_rate.is_none() { Tone::Loud } else { Tone::Plain };
     let none = || "no run passed or failed".to_owned();
@@ -79,4 +91,31 @@ pub fn conclusion(console: Console, score: &Score, stopped: Option<Signal>, ruli
     }
     ruling.iter().for_each(|ruling| crate::summary::say_ruling(console, ruling));
     say(Tone::Faint, &format!("results: {} (chaos-exec report)", score.results));
+}
+
+/// Says what came of several experiments, of which `all` were to be run.
+pub fn overview<'a>(console: Console, scores: impl Iterator<Item = &'a Score>, all: usize) {
+    let scores: Vec<&Score> = scores.collect();
+    let width = scores.iter().map(|score| score.id.len()).max().unwrap_or(0);
+    let is_bad = |score: &&&Score| score.failed > 0 || score.status != Status::Completed;
+    let is_open = |score: &&&Score| !is_bad(score) && score.passed == 0;
+    let (bad, open) = (scores.iter().filter(is_bad).count(), scores.iter().filter(is_open).count());
+    let good = scores.len() - bad - open;
+    let not_run = all - scores.len();
+    let more = if not_run > 0 { format!(", {not_run} not run") } else { String::new() };
+    console.say(Tone::Plain, &format!("{all} experiments: {good} passed, {bad} failed, {open} inconclusive{more}"));
+    for score in scores {
+        let counts = format!("{} passed, {} failed, {} inconclusive", score.passed, score.failed, score.inconclusive);
+        let worst = score.odd.iter().find(|odd| odd.verdict == Verdict::Failed).or(score.odd.first());
+        let (tone, said) = match (score.status, &score.untested, worst) {
+            (Status::Failed, ..) => (Tone::Loud, "could not be run".to_owned()),
+            (Status::Aborted, ..) => (Tone::Loud, format!("{counts}; aborted")),
+            (_, Some(why), _) => (Tone::Loud, format!("inconclusive: {why}")),
+            (_, None, Some(odd)) if score.passed == 0 || score.failed > 0 => {
+                (Tone::Loud, format!("{counts}; {}", odd.why))
+            }
+            _ => (Tone::Faint, counts),
+        };
+        console.say(tone, &format!("  {:width$}  {said}", score.id));
+    }
 }

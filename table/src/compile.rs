@@ -5,7 +5,7 @@ mod names;
 mod patterns;
 
 use crate::calls::{FaultKind, Op, Subject};
-use crate::check::{self, Resolved};
+use crate::check::{self, Hit, Resolved};
 use crate::decide::rate_threshold;
 use crate::error::{Problem, TableError};
 use crate::fault::{Fault, Not};
@@ -268,7 +268,7 @@ impl Compiler<'_> {
     fn set_masks(&mut self, rule: &mut Rule, resolved: &Resolved) {
         let bit = 1u64 << self.rules.len();
         let rows = || resolved.hits.iter().map(|hit| hit.op.row());
-        let about_files = rows().any(|row| matches!(row.subject, Subject::Fd | Subject::Path));
+        let about_files = resolved.hits.iter().any(Hit::may_be_on_file);
         if about_files && !rule.has(flag::PATH) && !self.unprotected {
             rule.flags |= flag::PROTECTED;
         }
@@ -295,6 +295,9 @@ impl Compiler<'_> {
         let spared = rule.except.paths.count != 0 || rule.except.peers.count != 0;
         if on_fd && (by_kind || named || spared) {
             self.header.needs_fd |= bit;
+        }
+        if on_fd && (rule.has(flag::PATH) || rule.has(flag::PROTECTED) || rule.except.paths.count != 0) {
+            self.header.needs_path |= bit;
         }
         if rows().any(|row| row.subject == Subject::Memory) {
             self.header.memory |= bit;

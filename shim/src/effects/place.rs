@@ -104,6 +104,11 @@ pub(super) fn may_block(fd: i32, flags: i32) -> bool {
     fits::may_block(&Here, fd, flags)
 }
 
+/// After how many ns a socket's own timeout ends this call, if one does.
+pub(super) fn own_end(op: Op, fd: i32, flags: i32) -> Option<u64> {
+    fits::own_end(&Here, op, Object::Fd(fd), flags)
+}
+
 /// Whether a socket is a connection that has a peer.
 pub(super) fn is_connection(fd: i32) -> bool {
     fits::is_connection(&Here, fd)

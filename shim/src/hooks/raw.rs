@@ -78,7 +78,9 @@ fn forks(op: Op) -> usize {
     if super::simple(op, crate::select::Target::Nothing, || 0, super::minus_one) != 0 {
         return FAILED;
     }
-    tree::count_child(thread());
+    // No hook sees the child return: it finds on this page which one it is.
+    let count = tree::count_child(thread());
+    thread().children.set(count);
     thread().maybe_vfork.set(true);
     PASS
 }

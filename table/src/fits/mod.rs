@@ -199,6 +199,8 @@ pub fn fitting(
             Object::Other if op == Op::Getrandom && flags & GRND_NONBLOCK != 0 => Err("GRND_NONBLOCK does not wait"),
             _ => Ok(effect),
         },
+        // As with a slow peer: the caller's own patience ends first.
+        Effect::Latency(ns) if own_end(k, op, target, flags).is_some_and(|end| end < ns) => Ok(Effect::Hang(ns)),
         Effect::Files(_) if op == Op::Signalfd && flags != -1 => Err("this signalfd makes no descriptor"),
         Effect::Corrupt(_)
         | Effect::Zero(_)
@@ -364,8 +366,22 @@ fn fcntl_suits(errno: i32, command: i32) -> Result<(), &'static str> {
 }
 
 fn has_timeout(k: &impl Kernel, op: Op, fd: i32, nature: Nature) -> bool {
-    let option = if is_write(op) { libc::SO_SNDTIMEO } else { libc::SO_RCVTIMEO };
-    nature.is_socket() && k.timeout(fd, option).is_some()
+    nature.is_socket() && timeout(k, op, fd).is_some()
+}
+
+fn timeout(k: &impl Kernel, op: Op, fd: i32) -> Option<u64> {
+    k.timeout(fd, if is_write(op) { libc::SO_SNDTIMEO } else { libc::SO_RCVTIMEO })
+}
+
+/// After how many ns a socket's own timeout ends this call with EAGAIN, if one does.
+pub fn own_end(k: &impl Kernel, op: Op, target: Object<'_>, flags: i32) -> Option<u64> {
+    let Object::Fd(fd) = target else { return None };
+    let waits = op.row().direction().is_some() || op == Op::Accept;
+    let asks = message_flags(op, flags) & libc::MSG_ERRQUEUE == 0;
+    if !waits || !asks || !may_block(k, fd, flags) || !nature(k, fd).is_socket() {
+        return None;
+    }
+    timeout(k, op, fd)
 }
 
 /// Whether the result of a call is a number of bytes.
