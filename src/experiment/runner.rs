@@ -1,8 +1,8 @@
 //! Runs experiments: so often, so many at once, each in a place of its own; what was started is always ended.
 
 use super::args::HowArgs;
-use super::crew::last_line;
 use super::counting::{is_harmless, is_or_in_phase, only_counts};
+use super::crew::last_line;
 use super::deck::{Deck, ports};
 use super::export::Export;
 use super::fill::{Filling, Values};
