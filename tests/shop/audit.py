@@ -17,14 +17,14 @@ for item, price, step in db.execute("SELECT id, price, step FROM items"):
     if step != 4:
         wrong.append(f"item {item} stopped at step {step}")
     for path, what in (("/upload", "uploaded"), ("/campaign", "advertised")):
-        found = [entry for entry in entries if entry["path"] == path and entry["id"] == item]
+        found = [entry for entry in entries if entry["path"] == path and entry.get("id") == item]
         if not found:
             wrong.append(f"item {item} was never {what}")
         elif len(found) > 1:
             wrong.append(f"item {item} was {what} {len(found)} times")
-        elif found[0]["price"] != price:
-            wrong.append(f"item {item} was {what} for {found[0]['price']} and costs {price}")
-        elif found[0]["text"] != f"item {item} " * 20:
+        elif (said := found[0].get("price")) != price:
+            wrong.append(f"item {item} was {what} for {said} and costs {price}")
+        elif found[0].get("text") != f"item {item} " * 20:
             wrong.append(f"item {item} was {what} with a damaged text")
 print("\n".join(wrong))
 sys.exit(bool(wrong))
