@@ -195,7 +195,9 @@ fn every_scenario_has_its_twins() {
 #[test]
 fn a_storm_comes_as_a_whole_or_one_fault_at_a_time() {
     let scene = Scene::new();
-    let script = "for n in $(seq 25); do wc -c data.bin > count && grep -q 4096 count || exit 3; done";
+    // Longer than what is asked for at a time: a read that is cut short is one that the program sees.
+    scene.write("long.txt", "a line of text\n".repeat(20_000));
+    let script = "for n in $(seq 25); do grep -c line long.txt > count && grep -q 20000 count || exit 3; done";
     let run = ["scenario", "run", "storm", "--each", "--runs", "2", "--seed", "1", "--json-output", "--", "sh", "-c"];
     let done = scene.chaos().words(&run).go(&[script]);
     let all: Vec<Value> = serde_json::from_str(&done.out).unwrap();
