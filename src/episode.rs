@@ -237,7 +237,8 @@ fn proof_of(injection: &Injection) -> Option<Proof> {
     }
     match injection.fault.as_str() {
         // The call went on: being slow is no failure.
-        "latency" | "throttle" | "freeze" => None,
+        "throttle" | "freeze" => None,
+        "latency" if injection.result.is_none_or(|result| result >= 0) => None,
         "hang" if !injection.blocked && injection.result.is_some_and(|result| result >= 0) => None,
         "short" | "corrupt" | "drop" | "torn" | "clock" | "return" => Some(Proof::Checks),
         "signal" | "exit" => Some(Proof::Return),
@@ -318,9 +319,12 @@ mod tests {
         let fired = Injection { delivered: false, result: None, ..hit(1, "error", "read", "/x") };
         let over = Injection { result: Some(4), ..hit(2, "hang", "read", "/x") };
         let blocked = Injection { delivered: false, result: None, blocked: true, ..hit(3, "hang", "read", "/x") };
-        let (all, _) = build(&[fired, hit(4, "latency", "read", "/x"), over], &[]);
+        let late = Injection { result: Some(0), ..hit(4, "latency", "read", "/x") };
+        let (all, _) = build(&[fired, late, over], &[]);
         assert!(all.is_empty());
-        assert_eq!(build(&[blocked], &[]).0.len(), 1);
+        // What the caller's own patience ended is a failure.
+        let timed_out = hit(5, "latency", "read", "/x");
+        assert_eq!(build(&[blocked, timed_out], &[]).0.len(), 2);
     }
 
     #[test]

@@ -367,7 +367,7 @@ impl Events {
             index,
             image: record.process,
             ended_ns,
-            blocked: record.status == status::PENDING && result.is_none(),
+            blocked: record.status == status::PENDING && result.is_none() && takes_time(record),
         }))
     }
 
@@ -526,6 +526,14 @@ fn engine_name(engine: u32) -> &'static str {
 
 fn fault_name(record: &Record) -> String {
     FaultKind::from_number(record.fault).map_or_else(|| format!("#{}", record.fault), |fault| fault.name().into())
+}
+
+/// Whether the fault itself is a wait. Of all others, one whose end was not told met a call that gave it nothing to do.
+fn takes_time(record: &Record) -> bool {
+    matches!(
+        FaultKind::from_number(record.fault),
+        Some(FaultKind::Latency | FaultKind::Hang | FaultKind::Dns | FaultKind::Unreachable | FaultKind::Freeze)
+    )
 }
 
 fn call_name(record: &Record) -> String {

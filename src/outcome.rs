@@ -142,7 +142,7 @@ pub fn crashes(facts: &Facts, kills: &[Kill]) -> Vec<Crash> {
 #[must_use]
 pub fn failing(facts: &Facts, crashes: &[Crash], root_pid: Option<u32>) -> Option<(Failing, String)> {
     match facts.root {
-        Ended::Timeout => return Some((Failing::Hang, "it still ran when --timeout passed".into())),
+        Ended::Timeout => return Some((Failing::Hang, "it still ran when its time was up".into())),
         Ended::Signal(signal) => {
             let crash = crashes.iter().find(|crash| Some(crash.pid) == root_pid && crash.signal == signal);
             return Some(match crash {

@@ -176,7 +176,8 @@ impl Target {
                     break exit;
                 }
             }
-            if self.status.is_none() || wait == Wait::Tree {
+            // Of an experiment others go on, or the first is started again.
+            if self.status.is_none() || self.crew.is_some() || wait == Wait::Tree {
                 actor.act(collector, self.pid());
             }
             if let Some(engine) = engine {

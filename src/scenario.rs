@@ -181,7 +181,7 @@ fn list(as_json: bool) -> Result<String> {
         };
         return Ok(format!("{:#}\n", decks.iter().map(one).collect::<Value>()));
     }
-    Ok(decks.iter().map(|deck| format!("{:20} {}\n", deck.id, name(deck))).collect())
+    Ok(decks.iter().map(|deck| format!("{:22} {}\n", deck.id, name(deck))).collect())
 }
 
 #[cfg(test)]

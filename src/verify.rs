@@ -200,7 +200,7 @@ fn exit(left: &Left) -> Found {
         Ended::Exit(code) if left.expected.contains(&code) => Ok(format!("exit {code}")),
         Ended::Exit(code) => Err(format!("exit {code}")),
         Ended::Signal(signal) => Err(format!("ended by {}", crate::outcome::signal_words(signal))),
-        Ended::Timeout => Err("it still ran when --timeout passed".into()),
+        Ended::Timeout => Err("it still ran when its time was up".into()),
         Ended::Unseen => Err("nobody saw how it ended".into()),
     }
 }

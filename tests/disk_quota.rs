@@ -3,17 +3,15 @@
 #[expect(dead_code, reason = "each topic uses its part of the helpers")]
 mod common;
 
-use common::{Done, Scene, program, python};
+use common::{Done, Scene, compile, guest, musl_static_pie, program, python};
 
 const FILLER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guests/filler.py");
 
-/// The course of calls on a tmpfs of this size, without us. A mount of its own needs root, or a user namespace.
-fn on_tmpfs(scene: &Scene, size: &str, seed: &str, steps: &str) -> Done {
+/// A command that ends in the name of a directory, `small`, on a tmpfs of this size, without us. A mount of its own needs
+/// root, or a user namespace.
+fn on_tmpfs(scene: &Scene, size: &str, command: &str) -> Done {
     std::fs::create_dir(scene.path("small")).unwrap();
-    let line = format!(
-        "mount -t tmpfs -o size={size} tmpfs small || exit 97; exec {} {FILLER} small {seed} {steps}",
-        python()
-    );
+    let line = format!("mount -t tmpfs -o size={size} tmpfs small || exit 97; exec {command}");
     let unshare = program("unshare", "util-linux");
     let done = scene.bare().go(&[&unshare, "--user", "--map-root-user", "--mount", "sh", "-c", &line]);
     let done = if done.code == 0 { done } else { scene.bare().by_root().go(&[&unshare, "--mount", "sh", "-c", &line]) };
@@ -21,23 +19,62 @@ fn on_tmpfs(scene: &Scene, size: &str, seed: &str, steps: &str) -> Done {
     done
 }
 
+/// Every ENOSPC of the kernel came from a quota as well, and its log has them all.
+#[track_caller]
+fn agrees(kernel: &Done, done: &Done) {
+    let differ = kernel.out.lines().zip(done.out.lines()).find(|(kernel, ours)| kernel != ours);
+    assert!(kernel.out == done.out, "first difference, the kernel first: {differ:?}\n{}", done.story());
+    let injections = done.injections();
+    let refused = injections.iter().filter(|line| line["errno"] == "ENOSPC").count();
+    assert_eq!(refused, kernel.out.matches("ENOSPC").count(), "each ENOSPC is in the log\n{}", done.story());
+    assert!(injections.iter().any(|line| line["effect"] == "short"), "so is the write that crosses the limit");
+}
+
 #[test]
 fn a_quota_agrees_with_a_tmpfs_of_that_size() {
     for seed in ["1", "2", "3", "4"] {
         let scene = Scene::new();
-        std::fs::create_dir(scene.path("disk")).unwrap();
-        let kernel = on_tmpfs(&scene, "256k", seed, "300");
+        let kernel = on_tmpfs(&scene, "256k", &format!("{} {FILLER} small {seed} 300", python()));
         let full = kernel.out.matches("ENOSPC").count();
         assert!(full > 20, "the course meets the end of the disk: {full}\n{}", kernel.story());
-        let done =
-            scene.under(&["exhaust what=disk limit=256KB path=disk/**"]).go(&[&python(), FILLER, "disk", seed, "300"]);
-        let differ = kernel.out.lines().zip(done.out.lines()).position(|(kernel, ours)| kernel != ours);
-        assert!(kernel.out == done.out, "seed {seed}, first difference in line {differ:?}\n{}", done.story());
-        let injections = done.injections();
-        let refused = injections.iter().filter(|line| line["errno"] == "ENOSPC").count();
-        assert_eq!(refused, full, "each ENOSPC is in the log");
-        assert!(injections.iter().any(|line| line["effect"] == "short"), "so is the write that crosses the limit");
+        for engine in ["preload", "seccomp"] {
+            std::fs::create_dir(scene.path(engine)).unwrap();
+            let quota = format!("exhaust what=disk limit=256KB path={engine}/**");
+            let run = scene.under(&[&quota]).options(&["--engine", engine]);
+            agrees(&kernel, &run.go(&[&python(), FILLER, engine, seed, "300"]));
+        }
     }
+}
+
+#[test]
+fn a_static_program_meets_the_end_of_the_disk_where_a_dynamic_one_does() {
+    let scene = Scene::new();
+    let (dynamic, fixed) = (guest("quota"), compile("quota", "quota-static", &["-static"]));
+    let kernel = on_tmpfs(&scene, "256k", &format!("{dynamic} small"));
+    assert!(kernel.out.matches("ENOSPC").count() >= 8, "{}", kernel.story());
+    for (name, guest) in [("dynamic", dynamic), ("static", fixed), ("musl", musl_static_pie("quota"))] {
+        std::fs::create_dir(scene.path(name)).unwrap();
+        let quota = format!("exhaust what=disk limit=256KB path={name}/**");
+        let done = scene.under(&[&quota]).go(&[&guest, name]).ended(0);
+        agrees(&kernel, &done);
+        let engine = if name == "dynamic" { "preload" } else { "seccomp" };
+        assert_eq!(done.lines("process")[0]["engine"], engine, "{}", done.story());
+    }
+}
+
+#[test]
+fn a_quota_is_shared_by_what_is_static_and_what_is_not() {
+    let scene = Scene::new();
+    let busybox = program("busybox", "busybox-static");
+    let line = format!(
+        "{busybox} dd if=/dev/zero of=one bs=10000 count=4 2>/dev/null; dd if=/dev/zero of=two bs=65536 count=1 status=none
+         wc -c < two; {busybox} rm one; dd if=/dev/zero of=two bs=65536 count=1 status=none; wc -c < two
+         rm two; {busybox} dd if=/dev/zero of=three bs=100000 count=1 2>/dev/null; wc -c < three"
+    );
+    let quota = "exhaust what=disk limit=64KB path=*";
+    let done = scene.under(&[quota]).go(&[&program("bash", "bash"), "-c", &line]);
+    // Ten blocks of sixteen, then six; sixteen when the others have gone.
+    assert_eq!(done.out, "24576\n65536\n65536\n", "{}", done.story());
 }
 
 #[test]

@@ -349,6 +349,28 @@ fn a_task_that_is_killed_starts_again_until_it_is_done() {
 }
 
 #[test]
+fn the_launcher_strikes_after_the_first_task_has_been_started_again_or_has_ended() {
+    let scene = Scene::new();
+    scene.write("app.py", "import time\nfor n in range(30):\n    open('out', 'a').write('x')\n    time.sleep(0.05)\n");
+    let task = |name: &str| {
+        format!("{{name: {name}, command: [{}, app.py], restart: on-failure, restart_delay: 1ms}}", python())
+    };
+    let again = "{fault: signal, signal: KILL, calls: write, nth: 3, per: tree, times: 1}, {fault: signal, signal: KILL, from: 700ms}";
+    let other = "{fault: signal, signal: KILL, from: 700ms, process: 'python*'}";
+    for (targets, faults, delivered) in
+        [(task("app"), again, 2), (format!("{{name: first, command: 'true'}}, {}", task("second")), other, 1)]
+    {
+        let text = format!(
+            "targets: [{targets}]\nfiles: {{app.py: {{from: app.py}}}}\ntable: {{faults: [{faults}]}}\nchecks: [exit codes=0]\n"
+        );
+        scene.write("e.yaml", text);
+        let out = format!("out-{delivered}");
+        let done = scene.chaos().go(&["experiment", "run", "e.yaml", "--out", &out]).ended(0);
+        assert_eq!(score(&scene.path(&out))["total_faults_fired"], delivered, "{}", done.story());
+    }
+}
+
+#[test]
 fn phases_keep_faults_in_their_time() {
     let scene = Scene::new();
     let script = "import time\nstart = time.monotonic()\nwhile time.monotonic() - start < 1.6:\n    try:\n        open('data', 'rb').close(); print('ok %.3f' % (time.monotonic() - start))\n    except OSError:\n        print('bad %.3f' % (time.monotonic() - start))\n    time.sleep(0.02)\n";

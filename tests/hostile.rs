@@ -102,6 +102,40 @@ fn bad_pointers_and_empty_buffers_get_what_the_kernel_gives() {
 }
 
 #[test]
+fn what_the_kernel_refuses_for_its_arguments_is_refused_under_every_fault_on_data() {
+    let scene = Scene::new();
+    let bare = scene.bare().go(&[&guest("refused")]).ended(0);
+    assert_eq!(bare.out.matches(" -1 E").count(), 17, "{}", bare.out);
+    // What is made in part may be made otherwise.
+    let whole = |out: &str| out.split("write half").next().unwrap().replace("write none 0 0\n", "");
+    const CALLS: &str = "read,pread,readv,write,pwrite,writev";
+    const MESSAGES: &str = "send,recv,sendmsg,recvmsg";
+    for engine in ["preload", "seccomp"] {
+        for fault in [
+            "drop calls=write,writev,pwrite".to_owned(),
+            format!("corrupt calls={CALLS},{MESSAGES} zero=1B/1B"),
+            format!("corrupt calls={CALLS},{MESSAGES} duplicate=50%"),
+            "corrupt calls=write,writev,send,sendmsg duplicate=100%".to_owned(),
+            format!("corrupt calls={CALLS},send,recv truncate=25%"),
+            format!("short calls={CALLS},send,recv"),
+            "torn calls=write,writev,pwrite".to_owned(),
+            format!("throttle bandwidth=10MB/s calls={CALLS},{MESSAGES}"),
+            "exhaust what=disk limit=1MB".to_owned(),
+        ] {
+            if engine == "seccomp" && fault.starts_with("exhaust") {
+                continue;
+            }
+            let run = scene.under(&[&fault]).options(&["--engine", engine]);
+            let done = run.go(&[&guest("refused")]).ended(0);
+            assert_eq!(whole(&done.out), whole(&bare.out), "{}", done.story());
+            let refused = |hit: &serde_json::Value| hit["delivered"] == true && hit["result"].as_i64() < Some(0);
+            let is_torn = fault.starts_with("torn");
+            assert!(is_torn || !done.injections().iter().any(refused), "{}", done.story());
+        }
+    }
+}
+
+#[test]
 fn small_stacks() {
     let scene = Scene::new();
     let used = |out: &str| out.split_whitespace().nth(4).and_then(|word| word.parse::<usize>().ok()).unwrap();

@@ -63,6 +63,33 @@ fn a_kill_that_we_sent_is_no_crash() {
 }
 
 #[test]
+fn a_fault_that_its_call_gave_nothing_to_do_was_not_delivered() {
+    let scene = Scene::new();
+    let script = "
+import socket
+us, them = socket.socketpair()
+us.setblocking(False)
+try:
+    us.recv(10)
+except BlockingIOError:
+    print('nothing there')
+";
+    for fault in ["corrupt", "short", "throttle bandwidth=1KB/s", "latency delay=1ms"] {
+        let fault = format!("{fault} calls=recv");
+        let report = scene.text("r.json");
+        let run = scene.under(&[&fault]).options(&["--gate", "crashes=0", "--report", &report]);
+        let done = run.go(&[&python(), "-c", script]);
+        assert_eq!(done.out, "nothing there\n", "{}", done.story());
+        let is_late = fault.starts_with("latency");
+        let report: Value = serde_json::from_slice(&scene.read("r.json")).unwrap();
+        let counts = ["fired", "delivered", "episodes"].map(|count| report["counts"][count].as_u64().unwrap());
+        assert_eq!(counts, [1, u64::from(is_late), 0], "{fault}: {}", done.story());
+        // Nothing that the target saw: the gate has nothing to judge.
+        done.ended(if is_late { 0 } else { 123 });
+    }
+}
+
+#[test]
 fn exit_codes_have_their_precedence() {
     let scene = Scene::new();
     let run = |gate: &str, script: &str, more: &[&str]| {

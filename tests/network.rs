@@ -3,7 +3,7 @@
 #[expect(dead_code, reason = "each topic uses its part of the helpers")]
 mod common;
 
-use common::{Done, Scene, guest};
+use common::{Done, Scene, guest, python};
 use std::net::TcpListener;
 
 /// Runs the guest `sockets`: its steps at a place, bare or under a fault.
@@ -151,6 +151,57 @@ fn a_hung_connect_ends_at_the_timeout_of_its_socket_and_goes_on() {
     let kernel = steps(scene.bare(), &closed, &line.replace("socket", "socket deafen60000"));
     assert!(kernel.out.starts_with("connect -1 EINPROGRESS"), "{}", kernel.story());
     same(&kernel, steps(scene.under(&["hang calls=connect"]), &open, line));
+}
+
+/// Both ends of a connection, this one with a timeout of 200 ms; what each call gave, and whether it took 150 ms to 1 s.
+const PATIENT: &str = "
+import os, socket, struct, sys, time
+us, them = socket.socketpair()
+for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+    us.setsockopt(socket.SOL_SOCKET, option, struct.pack('ll', 0, 200000))
+def tried(call):
+    start = time.monotonic()
+    try:
+        result = call()
+    except OSError as error:
+        result = os.strerror(error.errno)
+    took = time.monotonic() - start
+    print(result, 'at once' if took < 0.15 else 'its own time' if took < 1 else 'long')
+them.send(b'abc')
+tried(lambda: us.recv(9))
+tried(lambda: us.recv(9))
+tried(lambda: us.recv(9, socket.MSG_DONTWAIT))
+tried(lambda: us.send(b'abc'))
+os.dup2(us.fileno(), 77)
+tried(lambda: os.close(77))
+";
+
+#[test]
+fn a_delay_ends_at_the_timeout_of_its_socket_as_a_slow_peer_does() {
+    let scene = Scene::new();
+    let again = "Resource temporarily unavailable";
+    for engine in ["preload", "seccomp"] {
+        let run = |fault: &str| scene.under(&[fault]).options(&["--engine", engine]).go(&[&python(), "-c", PATIENT]);
+        // Nothing was taken: it is there for the second call.
+        let done = run("latency calls=recv,recvfrom delay=5s nth=1");
+        done.said(&format!("{again} its own time\nb'abc' at once\n{again} at once\n3 at once\nNone at once"));
+        let done = run("latency calls=send,sendto delay=5s");
+        done.said(&format!("b'abc' at once\n{again} its own time\n{again} at once\n{again} its own time\nNone at once"));
+        // A delay that is shorter than the timeout only delays; close has no timeout.
+        let done = run("latency calls=recv,recvfrom delay=160ms nth=1");
+        let out = done.out.clone();
+        assert!(out.starts_with("b'abc' its own time\n"), "{}", done.story());
+        let hits = done.injections();
+        assert!(hits.iter().all(|hit| hit["delivered"] == true && hit["result"] == 0), "{}", done.story());
+        let done = run("latency calls=close delay=300ms fd=77").ended(0);
+        assert!(done.out.ends_with("\nNone its own time\n"), "{}", done.story());
+    }
+    // A failure that the program has to get over, and did.
+    let scene = Scene::new();
+    let done = scene.under(&["latency calls=recv,recvfrom delay=5s nth=1"]).go(&[&python(), "-c", PATIENT]).ended(0);
+    let hits = done.injections();
+    assert_eq!((hits[0]["requested"].as_u64(), hits[0]["result"].as_i64()), (Some(5_000_000_000), Some(-1)));
+    assert_eq!(done.lines("recovery").len(), 1, "{}", done.story());
 }
 
 #[test]

@@ -8,21 +8,19 @@ use serde_json::Value;
 
 const SHOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shop/shop.yaml");
 
-/// What the careless variant is found out by.
-const TWICE: &[&str] =
-    &["was uploaded 2 times", "was advertised 2 times", "was uploaded 3 times", "was advertised 3 times"];
-const LOST: &[&str] = &["was never uploaded", "was never advertised", "no such table", "gave up"];
+/// What the audit says of the careless variant: that something was uploaded or advertised 2 times.
+const TWICE: &[&str] = &[" times"];
 const DAMAGED: &[&str] = &["and costs", "with a damaged text"];
 
-/// A scenario of the library, what the careless variant does wrong in it, and how many runs of it show that.
-const SCENARIOS: [(&str, &[&[&str]], u32); 7] = [
-    ("kill-9-recovery", &[TWICE, LOST], 6),
-    ("crash-half-way", &[TWICE, LOST], 6),
-    ("timeout-after-handoff", &[TWICE], 6),
-    ("lease-expiry", &[TWICE], 6),
-    ("handoff-corruption", &[DAMAGED], 2),
-    ("delayed-recovery", &[TWICE], 2),
-    ("cascade", &[TWICE, LOST], 6),
+/// A scenario of the library, and what the careless variant does wrong in it.
+const SCENARIOS: [(&str, &[&str]); 7] = [
+    ("kill-9-recovery", TWICE),
+    ("crash-half-way", TWICE),
+    ("timeout-after-handoff", TWICE),
+    ("lease-expiry", TWICE),
+    ("handoff-corruption", DAMAGED),
+    ("delayed-recovery", TWICE),
+    ("cascade", TWICE),
 ];
 
 /// The results of a scenario on a variant.
@@ -53,19 +51,23 @@ fn stands(scenario: &str, runs: u32) -> Value {
     result
 }
 
-fn falls(scenario: &str, runs: u32, wrongs: &[&[&str]]) -> Value {
+/// The results, and how many runs failed with one of these complaints of the audit.
+fn falls(scenario: &str, runs: u32, wrongs: &[&str]) -> (Value, usize) {
     let result = shop(scenario, "careless", runs, &[], 122);
     let reasons = result["odd"].as_array().unwrap().iter().filter_map(|odd| odd["why"].as_str());
-    let known = |why: &&str| wrongs.concat().iter().any(|wrong| why.contains(wrong));
-    assert!(reasons.clone().any(|why| known(&why)), "{scenario}: not for {wrongs:?}: {result:#}");
-    result
+    let known = reasons.filter(|why| why.contains("audit.py") && wrongs.iter().any(|wrong| why.contains(wrong)));
+    let known = known.count();
+    (result, known)
 }
 
 /// The scenario of this number, in few runs.
 fn told_apart(number: usize) {
-    let (scenario, wrongs, runs) = SCENARIOS[number];
-    stands(scenario, if scenario == "delayed-recovery" { 1 } else { 2 });
-    falls(scenario, runs, wrongs);
+    let (scenario, wrongs) = SCENARIOS[number];
+    stands(scenario, 2);
+    let (result, known) = falls(scenario, 3, wrongs);
+    // Where a kill falls before the first item or after the last, or falls so often that nobody starts the agents
+    // again, there is nothing to complain of.
+    assert!(known >= 2, "{scenario}: not for {wrongs:?}: {result:#}");
 }
 
 #[test]
@@ -114,19 +116,21 @@ fn the_careful_shop_could_go_to_mars() {
 #[test]
 #[ignore = "several minutes: make shop"]
 fn fifty_runs_of_each() {
-    for (scenario, wrongs, _) in SCENARIOS {
+    for (scenario, wrongs) in SCENARIOS {
         let began = std::time::Instant::now();
         let careful = stands(scenario, 50);
-        let careless = falls(scenario, 50, wrongs);
+        let (careless, known) = falls(scenario, 50, wrongs);
         let faults = |result: &Value| result["total_faults_fired"].as_u64().unwrap_or(0);
         println!(
-            "{scenario}: careful {} of 50 ({} faults), careless {} of 50 ({} faults), {:.0} s",
+            "{scenario}: careful passed {} of 50 ({} faults), careless failed {} of 50 ({} faults), {known} of them as \
+             {wrongs:?}, {:.0} s",
             careful["passed"],
             faults(&careful),
-            careless["passed"],
+            careless["failed"],
             faults(&careless),
             began.elapsed().as_secs_f64()
         );
+        assert!(known >= 45, "{scenario}: {careless:#}");
     }
     let careful = shop("connect-refused", "careful", 50, &["--gate", "mars-rover"], 0);
     println!("connect-refused: careful {}", careful["gate"]);

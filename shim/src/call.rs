@@ -137,7 +137,7 @@ pub fn quick(op: Op, target: Target) -> Quick {
         bits &= bits - 1;
         let (mut nth, draw) = advance(session, slot, index);
         if session.counting() & (1 << index) != 0 {
-            let seen = session.process_counter(tree::me().slot, index, offset_of!(ProcessCounters, seen));
+            let seen = session.process_counter(tree::me().slot(), index, offset_of!(ProcessCounters, seen));
             nth = seen.fetch_add(1, Ordering::Relaxed) + 1;
             if !session.rules().get(index).is_some_and(|rule| decide::chosen(rule, nth)) {
                 continue;
@@ -293,7 +293,7 @@ impl Asking<'_> {
         if session.metered() & (1 << index) != 0 && !self.has_moved(rule, index) {
             return None;
         }
-        let mut counters = InSession { session, slot: self.slot, rule, index, process: tree::me().slot };
+        let mut counters = InSession { session, slot: self.slot, rule, index, process: tree::me().slot() };
         decide::fires(rule, session.rate(index), decided, &mut counters)
     }
 
@@ -339,7 +339,7 @@ fn is_exhausted(session: &Session, index: usize, rule: &Rule, amount: u64) -> bo
     match rule.what {
         exhaust::MEMORY if memory::is_mapping() => memory::is_exhausted(rule.limit),
         exhaust::MEMORY => {
-            let live = session.live_bytes(tree::me().slot).load(Ordering::Relaxed).max(0) as u64;
+            let live = session.live_bytes(tree::me().slot()).load(Ordering::Relaxed).max(0) as u64;
             live.saturating_add(amount) > rule.limit
         }
         exhaust::PROCESSES => census::processes(session) >= rule.limit,
@@ -546,7 +546,7 @@ impl Subjected<'_> {
         if rule.times != 0
             && let Some(slot) = tree::thread_slot(session, thread)
         {
-            InSession { session, slot, rule, index, process: tree::me().slot }.give_back();
+            InSession { session, slot, rule, index, process: tree::me().slot() }.give_back();
         }
     }
 

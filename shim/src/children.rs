@@ -281,8 +281,8 @@ enum Slot {
 
 /// The place of a new image, for an environment or a helper; ended by NUL.
 fn place_of(session: &Session, thread: &Thread, same_process: bool, slot: &Slot) -> Text<256> {
-    let me = tree::me();
-    let lineage = if same_process { me.lineage.after_exec() } else { tree::lineage_of_child(thread) };
+    let me = tree::here();
+    let lineage = if same_process { me.lineage().after_exec() } else { tree::lineage_of_child(thread) };
     let mut entry = Text::EMPTY;
     entry.push(lineage.text.bytes());
     entry.push(b",");
@@ -291,11 +291,11 @@ fn place_of(session: &Session, thread: &Thread, same_process: bool, slot: &Slot)
         entry.push(b"0123456789abcdef".get(digit as usize..=digit as usize).unwrap_or(b"0"));
     }
     entry.push(b",");
-    entry.push_number(u64::from(me.uid));
+    entry.push_number(u64::from(me.uid()));
     entry.push(b",");
     match slot {
-        Slot::Own if !me.slot.is_null() => {
-            entry.push_number(session.process_index(me.slot) as u64);
+        Slot::Own if !me.slot().is_null() => {
+            entry.push_number(session.process_index(me.slot()) as u64);
             entry.push(b",");
             if tree::is_own_slot(thread) {
                 entry.push_number(session.thread_index(thread.slot.get() as *mut _) as u64);
@@ -408,7 +408,7 @@ pub unsafe fn with_environment(
     let hand = hand.filter(|_| verdict.hand_over && !supervised);
     let mut handing = hand.and_then(|hand| Handing::prepare(hand, named, session_c_path()?));
     if let Some(handing) = &mut handing {
-        let own = same_process && !tree::me().slot.is_null();
+        let own = same_process && !tree::me().slot().is_null();
         handing.reserved = if own { None } else { tree::reserve(session) };
         let slot = handing.reserved.map_or(Slot::Own, |reserved| Slot::At(reserved.index(session)));
         handing.place = place_of(session, thread, same_process, &slot);

@@ -1,23 +1,34 @@
 //! `exhaust` of disk: how much of a rule's quota each file takes, in blocks, as a small file system would count.
 //!
 //! A write is charged for the blocks that it adds: overwriting is free, and so are holes until they are filled. What is
-//! truncated, or loses its last name, is given back. The accounts lie in the session, one entry for each (file, rule),
-//! written without locks: exact while one thread at a time works on a file. An entry that finds no room is charged to
-//! the quota and never given back: a quota that is too strict, rather than one that is no limit.
-
-mod accounts;
+//! truncated, or loses its last name, is given back. The accounts are those of [`chaos_table::quota`]: exact while one
+//! thread at a time works on a file.
 
 use crate::guard::thread;
 use crate::session::{Session, attached};
 use crate::sys;
-use accounts::{accounts, blocks, charge, credit, give_back, keeper};
 use chaos_table::decide::Effect;
+use chaos_table::quota::{Account, File, Ledger, Write};
 use chaos_table::rule::bits;
 use chaos_table::session::{BLOCK, TreeCounters};
 use std::cell::Cell;
 use std::ffi::{CStr, c_char};
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+impl Ledger for Session {
+    fn accounts(&self) -> &[Account] {
+        self.accounts()
+    }
+
+    fn quotas(&self) -> u64 {
+        self.disk()
+    }
+
+    fn used(&self, rule: usize) -> &AtomicU64 {
+        self.tree(rule, offset_of!(TreeCounters, used))
+    }
+}
 
 /// Where a write goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,23 +39,12 @@ pub enum Place {
     At(i64),
 }
 
-/// A file, as the accounts know it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct File {
-    dev: u64,
-    ino: u64,
-}
-
 /// A write to a regular file, while it is being made. It lies in the hook's frame, where the thread's block points at it
 /// so that the rules can be asked.
 pub struct Claim {
     fd: i32,
     file: File,
-    size: u64,
-    /// Some of the file is not backed by blocks.
-    is_sparse: bool,
-    start: u64,
-    len: u64,
+    write: Write,
     /// Blocks that all of it would add.
     need: u64,
     /// It happens as a whole or not at all.
@@ -76,11 +76,8 @@ impl Claim {
         };
         let mut claim = Claim {
             fd,
-            file: File { dev: stat.st_dev, ino: stat.st_ino },
-            size,
-            is_sparse: (stat.st_blocks as u64).saturating_mul(512) < size,
-            start,
-            len: len as u64,
+            file: file_of(&stat),
+            write: Write { size, is_sparse: is_sparse(&stat), start, len: len as u64 },
             need: 0,
             is_whole,
             is_nameless: stat.st_nlink == 0,
@@ -88,39 +85,13 @@ impl Claim {
             reserved: Cell::new(0),
             granted: Cell::new((0, 0)),
         };
-        claim.need = claim.added(0, claim.len);
+        claim.need = claim.added(0, claim.write.len);
         Some(claim)
     }
 
-    /// Blocks that the bytes from `from` to `to` of the write add to the file as it was.
+    /// Blocks that the bytes from `from` to `to` of the write add to the file as it is.
     fn added(&self, from: u64, to: u64) -> u64 {
-        let (first, end) = (self.start.saturating_add(from), self.start.saturating_add(to));
-        if first >= end {
-            return 0;
-        }
-        // A block that an earlier part of the write has begun is counted there.
-        let first = if from == 0 { first / BLOCK } else { first.div_ceil(BLOCK) };
-        let (end, known) = (end.div_ceil(BLOCK), self.size.div_ceil(BLOCK));
-        let beyond = end.saturating_sub(first.max(known));
-        let inside = if self.is_sparse { missing(self.fd, first, end.min(known)) } else { 0 };
-        beyond + inside
-    }
-
-    /// How many bytes can be written with so many new blocks.
-    fn bytes_within(&self, blocks: u64) -> u64 {
-        if self.need <= blocks {
-            return self.len;
-        }
-        let (mut fits, mut too_long) = (0, self.len);
-        // Bisection over the ends of blocks: `fits` does, `too_long` does not.
-        while too_long - fits > 1 {
-            let middle = fits + (too_long - fits) / 2;
-            let end = (self.start + middle) / BLOCK * BLOCK;
-            let aligned = end.saturating_sub(self.start);
-            let middle = if aligned > fits { aligned } else { middle };
-            if self.added(0, middle) <= blocks { fits = middle } else { too_long = middle }
-        }
-        fits
+        self.write.added(from, to, |first, end| missing(self.fd, first, end))
     }
 
     /// Makes the claim known to the rules while `body` runs.
@@ -135,10 +106,10 @@ impl Claim {
     /// Charges what was written and gives back what was reserved for more.
     pub fn settle(&self, written: u64) {
         let Some(session) = attached() else { return };
-        let written = written.min(self.len);
+        let written = written.min(self.write.len);
         // Of a sparse file only what is still missing tells what was added.
-        let added = if self.is_sparse {
-            self.need.saturating_sub(self.added(written, self.len))
+        let added = if self.write.is_sparse {
+            self.need.saturating_sub(self.added(written, self.write.len))
         } else {
             self.added(0, written)
         };
@@ -149,8 +120,8 @@ impl Claim {
                 0 => 0,
                 _ => self.need,
             };
-            used(session, rule).fetch_add(added.wrapping_sub(held), Ordering::Relaxed);
-            charge(session, self.file, rule, added, self.is_nameless);
+            session.used(rule).fetch_add(added.wrapping_sub(held), Ordering::Relaxed);
+            session.charge(self.file, rule, added, self.is_nameless.then(sys::getpid));
         }
     }
 }
@@ -186,28 +157,6 @@ fn holes(fd: i32, first: u64, end: u64) -> u64 {
     holes
 }
 
-fn used(session: &Session, rule: usize) -> &AtomicU64 {
-    session.tree(rule, offset_of!(TreeCounters, used))
-}
-
-/// Takes up to `wanted` blocks, or all or none of them.
-fn take(session: &Session, rule: usize, limit: u64, wanted: u64, all: bool) -> u64 {
-    let limit = limit.div_ceil(BLOCK);
-    let mut taken = 0;
-    let _ = used(session, rule).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-        let left = limit.saturating_sub(used);
-        taken = if left >= wanted {
-            wanted
-        } else if all {
-            0
-        } else {
-            left
-        };
-        Some(used + taken)
-    });
-    taken
-}
-
 /// The claim of the write that the rules are being asked about.
 fn current() -> Option<&'static Claim> {
     // SAFETY: `during` sets it to a claim that outlives the question, and takes it away again. Where an unwinding left it
@@ -222,7 +171,7 @@ pub fn is_exhausted(session: &Session, rule: usize, limit: u64) -> bool {
     if claim.need == 0 {
         return false;
     }
-    let has_room = || take(session, rule, limit, claim.need, true) == claim.need;
+    let has_room = || session.take(rule, limit, claim.need, true) == claim.need;
     let is_reserved = has_room() || {
         sweep(session);
         has_room()
@@ -238,9 +187,9 @@ pub fn crossing(session: &Session, rule: usize, limit: u64) -> Effect {
     if claim.is_whole {
         return full;
     }
-    let granted = take(session, rule, limit, claim.need, false);
+    let granted = session.take(rule, limit, claim.need, false);
     claim.granted.set((rule, granted));
-    match claim.bytes_within(granted) {
+    match claim.write.bytes_within(granted, |first, end| missing(claim.fd, first, end)) {
         0 => full,
         bytes => Effect::Part(bytes),
     }
@@ -256,10 +205,8 @@ pub fn opened(fd: i32) {
     let Some(session) = session() else { return };
     let Some(stat) = sys::fstat(fd).filter(is_regular) else { return };
     let there = (stat.st_size as u64).div_ceil(BLOCK);
-    for (rule, place) in accounts(session, file_of(&stat)) {
-        // SAFETY: an account of the session.
-        let charged = unsafe { blocks(place) }.load(Ordering::Relaxed);
-        give_back(session, rule, place, charged.saturating_sub(there));
+    for account in session.accounts_of(file_of(&stat)) {
+        session.give_back(account, account.blocks().saturating_sub(there));
     }
 }
 
@@ -271,15 +218,19 @@ fn file_of(stat: &libc::stat) -> File {
     File { dev: stat.st_dev, ino: stat.st_ino }
 }
 
+fn is_sparse(stat: &libc::stat) -> bool {
+    (stat.st_blocks as u64).saturating_mul(512) < stat.st_size as u64
+}
+
 /// What a call gives back if it succeeds.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Freed {
     /// Nothing.
     Nothing,
     /// So many blocks of a file.
-    Blocks(u64, u64, u64),
+    Blocks(File, u64),
     /// All of a file, once nobody has it open.
-    Name(u64, u64),
+    Name(File),
 }
 
 impl Freed {
@@ -288,9 +239,8 @@ impl Freed {
         let Some(stat) = session().and_then(|_| sys::fstat(fd)).filter(is_regular) else { return Freed::Nothing };
         let (kept, there) = (size.max(0) as u64, stat.st_size as u64);
         let (first, end) = (kept.div_ceil(BLOCK), there.div_ceil(BLOCK));
-        let is_sparse = (stat.st_blocks as u64).saturating_mul(512) < there;
-        let holes = if is_sparse { missing(fd, first, end) } else { 0 };
-        Freed::Blocks(stat.st_dev, stat.st_ino, end.saturating_sub(first).saturating_sub(holes))
+        let holes = if is_sparse(&stat) { missing(fd, first, end) } else { 0 };
+        Freed::Blocks(file_of(&stat), end.saturating_sub(first).saturating_sub(holes))
     }
 
     /// The same by path.
@@ -315,7 +265,7 @@ impl Freed {
         let path = session().and_then(|_| unsafe { sys::string(path) });
         let stat = path.and_then(|path: &CStr| sys::lstat_at(dirfd, path));
         match stat.filter(is_regular) {
-            Some(stat) if stat.st_nlink == 1 => Freed::Name(stat.st_dev, stat.st_ino),
+            Some(stat) if stat.st_nlink == 1 => Freed::Name(file_of(&stat)),
             _ => Freed::Nothing,
         }
     }
@@ -323,7 +273,7 @@ impl Freed {
     /// A close of what may have no name any more.
     pub fn by_close(fd: i32) -> Freed {
         match session().and_then(|_| sys::fstat(fd)).filter(is_regular) {
-            Some(stat) if stat.st_nlink == 0 => Freed::Name(stat.st_dev, stat.st_ino),
+            Some(stat) if stat.st_nlink == 0 => Freed::Name(file_of(&stat)),
             _ => Freed::Nothing,
         }
     }
@@ -335,7 +285,7 @@ impl Freed {
         let (first, end) = ((at.max(0) as u64).div_ceil(BLOCK), (at.saturating_add(len).max(0) as u64) / BLOCK);
         let end = end.min(there);
         let held = end.saturating_sub(first).saturating_sub(missing(fd, first, end));
-        Freed::Blocks(stat.st_dev, stat.st_ino, held)
+        Freed::Blocks(file_of(&stat), held)
     }
 
     /// Makes the call, and gives back what it frees when it succeeds.
@@ -357,52 +307,27 @@ impl Freed {
         let Some(session) = session() else { return };
         match self {
             Freed::Nothing => {}
-            Freed::Blocks(dev, ino, blocks) => credit(session, File { dev, ino }, blocks),
-            Freed::Name(dev, ino) => {
-                let file = File { dev, ino };
-                if accounts(session, file).next().is_some() {
-                    lost_name(session, file);
+            Freed::Blocks(file, blocks) => session.credit(file, blocks),
+            Freed::Name(file) => {
+                if session.accounts_of(file).next().is_some() {
+                    session.lost_name(file, is_open_here(file).then(sys::getpid));
                 }
             }
         }
     }
 }
 
-/// Gives all of a nameless file back, unless this process has it open: then when that ends.
-fn lost_name(session: &Session, file: File) {
-    let is_open = is_open_here(file);
-    for (rule, place) in accounts(session, file) {
-        // SAFETY: an account of the session.
-        unsafe { keeper(place) }.store(if is_open { sys::getpid() } else { 0 }, Ordering::Relaxed);
-        if !is_open {
-            give_back(session, rule, place, u64::MAX);
-        }
-    }
-}
-
+/// Whether this process has a file open that has no name; another file may have its number by now.
 fn is_open_here(file: File) -> bool {
-    sys::any_descriptor(|fd| sys::fstat(fd).is_some_and(|stat| is_regular(&stat) && file_of(&stat) == file))
+    let is_it = |stat: libc::stat| stat.st_nlink == 0 && is_regular(&stat) && file_of(&stat) == file;
+    sys::any_descriptor(|fd| sys::fstat(fd).is_some_and(is_it))
 }
 
-/// Before a quota is called exhausted: nameless files whose process has ended, or has closed them unseen, are given back.
+/// Gives back what processes kept that have ended, or have closed it unseen.
 #[cold]
 fn sweep(session: &Session) {
-    let (charges, room) = session.charges();
-    for index in 0..room {
-        // SAFETY: the index is below the room; these words are only used atomically, the rest does not change.
-        unsafe {
-            let place = charges.add(index);
-            let pid = keeper(place).load(Ordering::Relaxed);
-            let file = File { dev: (*place).dev, ino: (*place).ino };
-            let is_over = match pid {
-                0 => false,
-                _ if pid == sys::getpid() => !is_open_here(file),
-                _ => sys::kill(pid, 0) == -libc::ESRCH as isize,
-            };
-            if is_over {
-                keeper(place).store(0, Ordering::Relaxed);
-                give_back(session, (*place).rule as usize & 63, place, u64::MAX);
-            }
-        }
-    }
+    session.sweep(|pid, file| match pid {
+        _ if pid == sys::getpid() => !is_open_here(file),
+        _ => sys::kill(pid, 0) == -libc::ESRCH as isize,
+    });
 }

@@ -99,12 +99,13 @@ pub fn opened(session: &Session, fd: i32, dirfd: i32, path: *const c_char) {
     let asked = thread.opening.take();
     let entry = usize::try_from(fd).ok().and_then(|fd| TABLE.get(fd));
     // While a runtime boots nobody is told of closes.
-    let is_followed = session.needs_fd() != 0 && !init::is_waiting() && !tree::in_vfork_child(thread);
+    let is_followed = session.needs_path() != 0 && !init::is_waiting() && !tree::in_vfork_child(thread);
     let Some(entry) = entry.filter(|_| is_followed) else { return };
     let is_plain = |stat: &libc::stat| {
         let kind = stat.st_mode & libc::S_IFMT;
         (kind == libc::S_IFREG || kind == libc::S_IFDIR) && stat.st_nlink > 0
     };
+    // Also where no rule is about that name: an O_TMPFILE opens another file than it names.
     if !sys::fstat(fd).is_some_and(|stat| is_plain(&stat)) {
         return;
     }
@@ -213,7 +214,9 @@ fn examine(session: &Session, fd: i32) -> Standing {
                 _ => KNOWN,
             };
             let selected = paths::with_desk(|desk| {
-                desk.descriptor(fd);
+                if session.needs_path() != 0 {
+                    desk.descriptor(fd);
+                }
                 matching_path(session, desk.path.bytes(), all)
             });
             let (matching, protected) = selected.unwrap_or((0, 0));

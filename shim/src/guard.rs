@@ -50,7 +50,8 @@ pub struct Thread {
     pub ordinal_len: Cell<u8>,
     /// Threads that this thread has created.
     pub threads: Cell<u32>,
-    /// Processes that this thread has created.
+    /// Processes that this thread has created, if it is not the main one; in a fork child that has not taken its place
+    /// yet, which of its parent's children it is.
     pub children: Cell<u32>,
     /// The kernel's name of this thread, 0 when unknown.
     pub tid: Cell<u32>,
@@ -58,6 +59,10 @@ pub struct Thread {
     pub slot: Cell<usize>,
     /// Generation of the process for which `slot` was claimed.
     pub generation: Cell<u64>,
+    /// In a fork child that has not taken its place yet: what its parent has reserved; NULL: nothing.
+    pub reserved: Cell<*mut chaos_table::session::ProcessSlot>,
+    /// The number of its image.
+    pub reserved_uid: Cell<u32>,
     /// Hash of the thread's ordinal; 0 is the main thread.
     pub ordinal: Cell<u64>,
     /// Anchor of the clock, see `clock.rs`: TSC ...

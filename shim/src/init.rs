@@ -70,7 +70,7 @@ fn start() {
     }
     session::publish();
     if found.lineage.is_some() {
-        watch::executed(session, tree::me().parent);
+        watch::executed(session, tree::me().parent());
     }
     spare_modules(session);
     if session.arm() == arm::EXEC {
@@ -253,7 +253,7 @@ fn wait_for_sign() {
     }
     if let Some(session) = session::attached() {
         session.counter(offset_of!(Header, booting)).fetch_add(1, Ordering::Relaxed);
-        COUNTED.store(tree::me().uid, Ordering::Relaxed);
+        COUNTED.store(tree::me().uid(), Ordering::Relaxed);
     }
     WAITING.store(true, Ordering::Relaxed);
     real::WORDS.store(real::WAITING.pointer(), Ordering::Relaxed);
@@ -269,7 +269,7 @@ pub fn is_waiting() -> bool {
 pub fn sign() {
     if WAITING.swap(false, Ordering::Relaxed) {
         if let Some(session) = session::attached()
-            && COUNTED.load(Ordering::Relaxed) == tree::me().uid
+            && COUNTED.load(Ordering::Relaxed) == tree::here().uid()
         {
             session.counter(offset_of!(Header, booting)).fetch_sub(1, Ordering::Relaxed);
         }

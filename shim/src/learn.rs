@@ -72,5 +72,8 @@ fn prepare(session: &Session) {
 
 /// In a fork child: whoever was at it in the parent is not here.
 pub fn forget_parent() {
-    AT_IT.store(false, Ordering::Relaxed);
+    // Looked at first: a store would copy the page for every child.
+    if AT_IT.load(Ordering::Relaxed) {
+        AT_IT.store(false, Ordering::Relaxed);
+    }
 }

@@ -231,9 +231,10 @@ macro_rules! hooks {
         pub unsafe extern "C" fn $symbol() {
             std::arch::naked_asm!(
                 $crate::versions::named!($symbol $($($version)+)?),
-                $crate::real::note_caller!(),
                 "mov r11, qword ptr [rip + {words}]",
                 "cmp qword ptr [r11 + {offset}], 0",
+                "je {armed}",
+                $crate::real::note_caller!(),
                 "js {watched}",
                 "jmp {armed}",
                 words = sym $crate::real::WORDS,

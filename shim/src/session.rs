@@ -9,10 +9,11 @@ use chaos_table::calls::Op;
 use chaos_table::decide::Patterns;
 use chaos_table::latency;
 use chaos_table::live::Shared;
+use chaos_table::quota::Account;
 use chaos_table::record::SLOT;
 use chaos_table::rule::{Kinds, Matcher, PlanHeader, RULE_BITS, Rule, Span, WATCH};
 use chaos_table::session::{
-    Charge, Header, Layout, Name, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters,
+    Header, Layout, Name, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters,
 };
 use std::cell::UnsafeCell;
 use std::mem::{MaybeUninit, offset_of};
@@ -339,6 +340,11 @@ impl Session {
         self.plan_word(offset_of!(PlanHeader, needs_fd))
     }
 
+    /// Of these, the rules that ask for the path of a file.
+    pub fn needs_path(&self) -> u64 {
+        self.plan_word(offset_of!(PlanHeader, needs_path))
+    }
+
     /// Rules about memory.
     pub fn memory_rules(&self) -> u64 {
         self.plan_word(offset_of!(PlanHeader, memory))
@@ -520,9 +526,12 @@ impl Session {
         (self.at(self.layout.names as usize), self.layout.name_room as usize)
     }
 
-    /// What files have been charged, and how many accounts there are: a power of two, or 0.
-    pub fn charges(&self) -> (*mut Charge, usize) {
-        (self.at(self.layout.charges as usize), self.layout.charge_room as usize)
+    /// What files have been charged.
+    pub fn accounts(&self) -> &[Account] {
+        let (at, room) = (self.at(self.layout.charges as usize), self.layout.charge_room as usize);
+        // SAFETY: the layout was checked: inside the mapping, and aligned. Accounts are made of atomics alone, for which any
+        // bytes are valid.
+        unsafe { std::slice::from_raw_parts(at, room) }
     }
 
     /// A counter of a rule over the whole tree; `field` is an offset in [`TreeCounters`].

@@ -5,7 +5,7 @@
 //! seed, unlike a pid. Decisions hang on its hash; exec goes on with the same lineage and a fresh hash.
 
 use crate::guard::{Begun, ORDINAL_TEXT, Thread, thread};
-use crate::session::Session;
+use crate::session::{Session, attached};
 use crate::slots::{claim_process, claim_thread, fold};
 use crate::text::Text;
 use crate::{learn, log, paths, real, sys};
@@ -18,7 +18,7 @@ use rand_core::SeedableRng;
 use rand_xorshift::XorShiftRng;
 use std::cell::UnsafeCell;
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Longest lineage that is kept as text.
 pub const LINEAGE_TEXT: usize = lineage::TEXT;
@@ -70,18 +70,19 @@ impl Lineage {
 // What a start and a fork write lies on one page: each more is a copy.
 std::arch::global_asm!(".pushsection .data.chaos_start,\"aw\",@progbits", ".balign 4096", ".popsection");
 
-/// This process. Written by the constructor and by the only thread of a fresh fork child.
+/// This process. Written by the constructor and by a fork child when it first needs its place: what a child never asks
+/// for costs it nothing. Until then the parent's stands here, so that who it is, is asked by [`here`].
 pub struct Me {
     /// Its pid, as it sees it.
-    pub pid: u32,
+    pid: u32,
     /// Number of this image in the session.
-    pub uid: u32,
+    uid: u32,
     /// Number of its parent's image.
-    pub parent: u32,
+    parent: u32,
     /// Its slot; null when there was no room.
-    pub slot: *mut ProcessSlot,
+    slot: *mut ProcessSlot,
     /// Its place.
-    pub lineage: Lineage,
+    lineage: Lineage,
     /// The name it was started by.
     pub program: Text<64>,
     /// Its executable.
@@ -97,6 +98,32 @@ pub struct Me {
 }
 
 impl Me {
+    /// Number of this image in the session.
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// Number of its parent's image.
+    pub fn parent(&self) -> u32 {
+        self.parent
+    }
+
+    /// Its pid, as it sees it.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Its slot; null when there was no room.
+    #[inline(always)]
+    pub fn slot(&self) -> *mut ProcessSlot {
+        self.slot
+    }
+
+    /// Its place.
+    pub fn lineage(&self) -> &Lineage {
+        &self.lineage
+    }
+
     /// Rules that are about this process.
     #[inline(always)]
     pub fn rules(&self) -> u64 {
@@ -152,14 +179,28 @@ static ME: MeCell = MeCell(UnsafeCell::new(Me {
 #[unsafe(link_section = ".data.chaos_start")]
 static GENERATION: AtomicPtr<AtomicU64> = AtomicPtr::new((&raw const NO_GENERATION).cast_mut());
 static NO_GENERATION: AtomicU64 = AtomicU64::new(0);
+/// The kernel wipes that page: it is older than that only before Linux 4.14.
+#[unsafe(link_section = ".data.chaos_start")]
+static IS_WIPED: AtomicBool = AtomicBool::new(false);
 /// Value of the word while a fork child attaches.
 const ATTACHING: u64 = 1;
 
-/// This process.
+/// This process, as far as a fork child is what its parent is.
 #[inline(always)]
 pub fn me() -> &'static Me {
     // SAFETY: see MeCell.
     unsafe { &*ME.0.get() }
+}
+
+/// This process with its own place.
+#[inline(always)]
+pub fn here() -> &'static Me {
+    if generation().load(Ordering::Acquire) == 0
+        && let Some(session) = attached()
+    {
+        attach(session, thread());
+    }
+    me()
 }
 
 fn generation() -> &'static AtomicU64 {
@@ -172,7 +213,7 @@ pub fn in_vfork_child(thread: &Thread) -> bool {
     if !thread.maybe_vfork.get() {
         return false;
     }
-    if sys::getpid() == me().pid {
+    if sys::getpid() == here().pid {
         thread.maybe_vfork.set(false);
         return false;
     }
@@ -185,10 +226,11 @@ pub fn who(thread: &Thread) -> (u32, u32, u32) {
         let pid = sys::getpid();
         return (pid, pid, me().uid);
     }
+    let me = here();
     if thread.tid.get() == 0 {
         thread.tid.set(sys::gettid());
     }
-    (me().pid, thread.tid.get(), me().uid)
+    (me.pid, thread.tid.get(), me.uid)
 }
 
 /// A thread, as rules name their owner.
@@ -217,6 +259,7 @@ pub fn arrive(session: &Session, arrival: &Arrival<'_>, started_by: &[u8]) -> bo
         && sys::wipe_on_fork(page, 4096)
     {
         GENERATION.store(page.cast(), Ordering::Relaxed);
+        IS_WIPED.store(true, Ordering::Relaxed);
     }
     // SAFETY: the constructor runs before any thread of this image can be inside the shim.
     let me = unsafe { &mut *ME.0.get() };
@@ -301,6 +344,7 @@ fn prepare(session: &Session, uid: u32, slot: *mut ProcessSlot) -> Reserved {
         (*slot).pid = 0;
         (*slot).uid = uid;
         (*slot).live_bytes = 0;
+        (*slot).children = 0;
         (*slot).hand_over = hand_over::NONE;
         (*slot).engine = engine::PRELOAD;
     }
@@ -373,7 +417,7 @@ fn take(session: &Session, thread: &Thread, me: &mut Me, parent: u32, reserved: 
 
 /// Writes this process's record, unless its parent has.
 pub fn announce(session: &Session, thread: &Thread) {
-    let me = me();
+    let me = here();
     // Below a filter the engine has written it.
     if !me.slot.is_null() && !me.supervised {
         announce_as(session, thread, Reserved { uid: me.uid, slot: me.slot }, me.pid, me.parent, &me.lineage);
@@ -408,7 +452,7 @@ fn announce_as(session: &Session, thread: &Thread, reserved: Reserved, pid: u32,
 /// The parent writes the record, since it has the pages of the session at hand and the child has not.
 pub fn forked(session: &Session, thread: &Thread, reserved: Reserved, pid: i32) {
     if let Ok(pid @ 1..) = u32::try_from(pid) {
-        announce_as(session, thread, reserved, pid, me().uid, &lineage_of_child(thread));
+        announce_as(session, thread, reserved, pid, here().uid, &lineage_of_child(thread));
         return;
     }
     give_back(reserved);
@@ -420,22 +464,54 @@ pub fn escape(session: &Session, thread: &Thread, what: i32, reason: &[u8], prog
     log::publish(session, thread, &mut record, &[reason, program]);
 }
 
-/// Counts a child that this thread is about to make.
-pub fn count_child(thread: &Thread) {
-    thread.children.set(thread.children.get().wrapping_add(1));
+/// Counts a child that this thread is about to make: which of its children it is.
+pub fn count_child(thread: &Thread) -> u32 {
+    // The first of a fresh fork child is its first, not one more of its parent's.
+    match shared_count(here(), thread) {
+        Some(children) => children.fetch_add(1, Ordering::Relaxed).wrapping_add(1),
+        None => {
+            thread.children.set(thread.children.get().wrapping_add(1));
+            thread.children.get()
+        }
+    }
+}
+
+/// Where the children of the main thread are counted, if this is it; another counts them itself.
+fn shared_count<'a>(me: &Me, thread: &Thread) -> Option<&'a AtomicU32> {
+    let is_main = thread.ordinal_len.get() == 0 && !me.slot.is_null();
+    // SAFETY: the slot is this process's own, in the mapping that stays.
+    is_main.then(|| unsafe { AtomicU32::from_ptr(&raw mut (*me.slot).children) })
 }
 
 /// Where the child that this thread made last stands.
 pub fn lineage_of_child(thread: &Thread) -> Lineage {
-    me().lineage.child(thread, thread.children.get())
+    let me = here();
+    let count = shared_count(me, thread).map_or(thread.children.get(), |children| children.load(Ordering::Relaxed));
+    me.lineage.child(thread, count)
 }
 
-/// In a fork child: takes the place that its parent has reserved, or one of its own. `thread` is the only one there is;
-/// `parents` is the generation before the fork, which a kernel that wipes no page has left there.
+/// In a fork child, whose only thread this is: notes what its parent has reserved for it, which it takes when it first
+/// needs it (see [`here`]): each page that a fresh child writes is a copy.
+#[inline(always)]
+pub fn after_fork(thread: &Thread, count: u32, reserved: Option<Reserved>) {
+    if !IS_WIPED.load(Ordering::Relaxed) {
+        generation().store(0, Ordering::Relaxed);
+    }
+    // The kernel has written the thread's number on this page already.
+    thread.maybe_vfork.set(false);
+    thread.tid.set(0);
+    thread.children.set(count);
+    let (uid, slot) = reserved.map_or((0, std::ptr::null_mut()), |Reserved { uid, slot }| (uid, slot));
+    thread.reserved_uid.set(uid);
+    thread.reserved.set(slot);
+    paths::free_desks();
+    learn::forget_parent();
+}
+
+/// A fresh fork child takes the place that its parent has reserved, or one of its own.
 #[cold]
 #[unsafe(link_section = ".text.chaos_start")]
-pub fn after_fork(session: &Session, thread: &Thread, parents: u64, reserved: Option<Reserved>) {
-    let _ = generation().compare_exchange(parents, 0, Ordering::Relaxed, Ordering::Relaxed);
+fn attach(session: &Session, thread: &Thread) {
     if generation().compare_exchange(0, ATTACHING, Ordering::Acquire, Ordering::Relaxed).is_err() {
         return;
     }
@@ -443,8 +519,7 @@ pub fn after_fork(session: &Session, thread: &Thread, parents: u64, reserved: Op
     let me = unsafe { &mut *ME.0.get() };
     let parent = me.uid;
     me.lineage.descend(thread, thread.children.get());
-    paths::free_desks();
-    learn::forget_parent();
+    let reserved = reserved(thread);
     let settled = match reserved {
         _ if me.supervised => adopt(session, thread, me),
         Some(_) => take(session, thread, me, parent, reserved),
@@ -456,9 +531,16 @@ pub fn after_fork(session: &Session, thread: &Thread, parents: u64, reserved: Op
     }
 }
 
-/// The generation, for [`after_fork`].
-pub fn generation_now() -> u64 {
-    generation().load(Ordering::Relaxed)
+/// What the parent has reserved for this fork child, unless that is another's: a fork that no hook saw copies the note.
+fn reserved(thread: &Thread) -> Option<Reserved> {
+    let (uid, slot) = (thread.reserved_uid.get(), thread.reserved.replace(std::ptr::null_mut()));
+    // SAFETY: it came from `reserve`, and lies in the mapping whosever it is by now; the parent may be writing it.
+    let is_ours = !slot.is_null()
+        && unsafe {
+            let pid = AtomicU32::from_ptr(&raw mut (*slot).pid).load(Ordering::Relaxed);
+            (*slot).uid == uid && (pid == 0 || pid == sys::getpid())
+        };
+    is_ours.then_some(Reserved { uid, slot })
 }
 
 /// Whether the slot that a thread knows is its own, in this process and image.
@@ -477,10 +559,10 @@ pub fn thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlot
     find_thread_slot(session, thread)
 }
 
-/// After a fork that no hook saw (a raw clone) the child attaches now: the wiped page tells.
+/// A fork child takes its place now, also after a fork that no hook saw (a raw clone): the wiped page tells.
 pub fn attach_if_forked(session: &Session, thread: &Thread) {
     if generation().load(Ordering::Acquire) == 0 {
-        after_fork(session, thread, 0, None);
+        attach(session, thread);
     }
 }
 

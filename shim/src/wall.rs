@@ -232,7 +232,7 @@ fn first_of_thread(session: &Session, index: usize) {
 /// any reading was logged: the program may have it from its parent.
 #[inline(always)]
 fn is_told(session: &Session, index: usize, ns: i64, reading: Option<Op>) -> bool {
-    let slot = tree::me().slot;
+    let slot = tree::here().slot();
     if slot.is_null() {
         return false;
     }

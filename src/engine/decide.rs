@@ -1,6 +1,7 @@
 //! One call being put to the rules: counting, decision, record.
 
 use super::decode::{Call, Target};
+use super::disk::Claim;
 use super::job::{Common, Delay, Hang, Job, Then};
 use super::kernel::{Asked, Listener};
 use super::rules::Rules;
@@ -15,7 +16,7 @@ use chaos_table::book::Fault;
 use chaos_table::calls::{FaultKind, Op};
 use chaos_table::change::Change;
 use chaos_table::decide::{self, Counters, Effect, Peer, Shot};
-use chaos_table::fits::{self, Kernel, Object};
+use chaos_table::fits::{self, Object};
 use chaos_table::record::{Record, kind, status};
 use chaos_table::rule::{Rule, bits, flag, per};
 use chaos_table::session::{ProcessCounters, TreeCounters};
@@ -84,10 +85,15 @@ impl Asking<'_> {
         for index in bits(protected) {
             thread.counts[index].protected += 1;
         }
-        let mut fired = Fired { delays: Vec::new(), then: Then::Go, ticket: None, left: None };
+        let quotas = hit & self.rules.plan.header.kinds.disk != 0;
+        let claim = if quotas { Claim::of(self, &there, amount) } else { None };
+        let mut fired = Fired { delays: Vec::new(), then: Then::Go, ticket: None, left: None, claim };
         for index in bits(hit) {
             let Some(rule) = self.rules.plan.rules.get(index) else { continue };
-            if now < rule.from_ns || now >= rule.until_ns || !self.is_due(index, rule, process, &there, amount) {
+            if now < rule.from_ns
+                || now >= rule.until_ns
+                || !self.is_due((index, rule), process, &there, amount, &mut fired)
+            {
                 continue;
             }
             let decided = fired.then != Then::Go;
@@ -104,6 +110,7 @@ impl Asking<'_> {
             }
         }
         if fired.delays.is_empty() && fired.ticket.is_none() {
+            fired.claim.map(Claim::passes);
             return None;
         }
         fired.delays.reverse();
@@ -121,6 +128,7 @@ impl Asking<'_> {
             then: fired.then,
             ticket: fired.ticket,
             left: fired.left,
+            claim: fired.claim,
             follow: None,
             common: Arc::clone(self.common),
         })
@@ -137,9 +145,16 @@ impl Asking<'_> {
     }
 
     /// Whether what a rule waits for has run out, or has moved.
-    fn is_due(&self, index: usize, rule: &Rule, process: &mut Process, there: &There<'_>, amount: u64) -> bool {
+    fn is_due(
+        &self,
+        (index, rule): (usize, &Rule),
+        process: &mut Process,
+        there: &There<'_>,
+        amount: u64,
+        fired: &mut Fired,
+    ) -> bool {
         if rule.fault == FaultKind::Exhaust as u8 {
-            return exhausted::is_exhausted(self, rule, process, amount);
+            return exhausted::is_exhausted(self, (index, rule), process, amount, fired.claim.as_mut());
         }
         if rule.fault == FaultKind::Disconnect as u8 && rule.limit != 0 {
             let (Target::Fd(fd) | Target::Fds(fd, _)) = self.call.target else { return false };
@@ -162,7 +177,10 @@ impl Asking<'_> {
         fired: &mut Fired,
     ) {
         let shared = &self.common.shared;
-        let effect = decide::effect(rule, self.op, shot.draw);
+        let effect = match (decide::effect(rule, self.op, shot.draw), &mut fired.claim) {
+            (Effect::Disk(limit), Some(claim)) => claim.crossing(index, limit),
+            (effect, _) => effect,
+        };
         let record = Record {
             kind: kind::INJECTION,
             pid: self.pid,
@@ -234,10 +252,11 @@ impl Asking<'_> {
         let serves =
             matches!(effect, Effect::Short(_) | Effect::Part(_) | Effect::Torn(_) | Effect::Throttle(_) | Effect::Drop)
                 || Change::of(effect).is_some();
+        let changes = !matches!(effect, Effect::Short(_) | Effect::Part(_));
         let moves = self.op.row().direction().is_some() || self.op == Op::Getrandom;
         if serves
             && moves
-            && let Some(why) = transfer::out_of_reach(self.op, &self.call, self.asked.tid)
+            && let Some(why) = transfer::out_of_reach(self.op, &self.call, self.asked.tid, there, changes)
         {
             return Err(why);
         }
@@ -279,8 +298,7 @@ impl Asking<'_> {
         Act::Then(match effect {
             Effect::Latency(ns) => return Act::Delay(ns, None),
             Effect::Hang(ns) => {
-                let option = if fits::is_write(self.op) { libc::SO_SNDTIMEO } else { libc::SO_RCVTIMEO };
-                let timeout = if fd >= 0 { there.timeout(fd, option) } else { None };
+                let timeout = fits::own_end(there, self.op, Object::Fd(fd), self.call.flags);
                 let interruptible = fd < 0 || !fits::nature(there, fd).is_file();
                 return Act::Delay(ns, Some(Hang { interruptible, timeout }));
             }
@@ -335,6 +353,7 @@ struct Fired {
     then: Then,
     ticket: Option<(Ticket, u16)>,
     left: Option<Fault>,
+    claim: Option<Claim>,
 }
 
 /// Counters of one rule where they live.

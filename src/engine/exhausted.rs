@@ -2,13 +2,20 @@
 
 use super::decide::Asking;
 use super::decode::Target;
+use super::disk::Claim;
 use super::there;
 use super::tree::Process;
 use chaos_table::calls::Op;
 use chaos_table::rule::{Rule, exhaust};
 
-/// Whether a rule's limit is reached, so that this call would go beyond it.
-pub fn is_exhausted(asking: &Asking<'_>, rule: &Rule, process: &mut Process, amount: u64) -> bool {
+/// Whether a rule's limit is reached, so that this call would go beyond it. `claim`: what it writes to a file.
+pub fn is_exhausted(
+    asking: &Asking<'_>,
+    (index, rule): (usize, &Rule),
+    process: &mut Process,
+    amount: u64,
+    claim: Option<&mut Claim>,
+) -> bool {
     match rule.what {
         exhaust::MEMORY => {
             let now = there::private_writable(asking.pid);
@@ -19,7 +26,7 @@ pub fn is_exhausted(asking: &Asking<'_>, rule: &Rule, process: &mut Process, amo
         exhaust::PROCESSES => asking.processes >= rule.limit,
         exhaust::THREADS => there::threads(asking.pid) >= rule.limit,
         exhaust::FILES => there::lowest_free(asking.pid) >= rule.limit,
-        // What files have grown is known to shims alone, see `unreachable`.
+        exhaust::DISK => claim.is_some_and(|claim| claim.is_exhausted(index, rule.limit)),
         _ => false,
     }
 }

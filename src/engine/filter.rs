@@ -46,9 +46,10 @@ pub fn wanted(header: &PlanHeader) -> BTreeSet<i64> {
     // The last thing that libc does before main in a static program, see `arm`.
     let start = (header.memory != 0).then_some(libc::SYS_mprotect);
     let names = if super::names::matter(header) { &super::names::CALLS[..] } else { &[] };
+    let freeing = if super::disk::matter(header) { &super::disk::FREEING[..] } else { &[] };
     LIFE.into_iter()
         .chain([WHO_AM_I])
-        .chain(names.iter().copied())
+        .chain(names.iter().chain(freeing).copied())
         .chain(ruled)
         .chain(signs)
         .chain(told)

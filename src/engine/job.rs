@@ -2,6 +2,7 @@
 
 use super::connects;
 use super::decode::{Call, Target};
+use super::disk::Claim;
 use super::kernel::{self, Answer, Asked, Listener};
 use super::result::Follow;
 use super::shared::{Shared, Ticket};
@@ -125,6 +126,8 @@ pub struct Job {
     pub ticket: Option<(Ticket, u16)>,
     /// What that leaves open once the caller has met it.
     pub left: Option<Fault>,
+    /// What it writes to a file of which a quota is kept.
+    pub claim: Option<Claim>,
     /// Something hangs on how the call ends.
     pub follow: Option<Follow>,
     /// What all jobs share.
@@ -138,6 +141,9 @@ impl Job {
             let waits = Arc::clone(&self.common.waits);
             waits.add(self);
             return;
+        }
+        if matches!(self.then, Then::Go | Then::Signal(_) | Then::Freeze(_)) {
+            self.claim.take().map(Claim::passes);
         }
         if self.then == Then::Go
             && let Some(follow) = self.follow.take()
@@ -188,9 +194,12 @@ impl Job {
         self.listener.answer(self.asked.id, Answer::Go);
     }
 
-    fn act(&self) {
-        let _answering = Answering::new(&self.common);
+    fn act(mut self) {
+        let common = Arc::clone(&self.common);
+        let _answering = Answering::new(&common);
         let tid = self.asked.tid;
+        // What is not made gives back its claim before the caller goes on.
+        let claim = self.claim.take().filter(|_| matches!(self.then, Then::Serve(_)));
         match self.then {
             Then::Go => self.pass(),
             Then::Value(value) => self.answer(Answer::Value(value), value),
@@ -221,7 +230,7 @@ impl Job {
             },
             Then::End | Then::Reset | Then::Serve(_) | Then::FailConnect(..) => {
                 match (&self.pidfd, self.connection()) {
-                    (Some(pidfd), Some(fd)) => self.act_on(&There::new(self.pid, pidfd), fd),
+                    (Some(pidfd), Some(fd)) => self.act_on(&There::new(self.pid, pidfd), fd, claim),
                     _ => self.pass(),
                 }
             }
@@ -236,7 +245,7 @@ impl Job {
         }
     }
 
-    fn act_on(&self, there: &There<'_>, fd: i32) {
+    fn act_on(&self, there: &There<'_>, fd: i32, claim: Option<Claim>) {
         match self.then {
             Then::Reset => self.lose(there, fd, libc::ECONNRESET),
             Then::End => {
@@ -252,6 +261,11 @@ impl Job {
             Then::FailConnect(errno, ns) => self.fail_connect(there, fd, errno, ns),
             Then::Serve(how) => {
                 let done = Transfer::of(self, there, fd).map_or(Done::Untouched, |transfer| transfer.make(how));
+                match done {
+                    Done::Answer(.., moved) => _ = claim.map(|claim| claim.settle(moved.max(0).cast_unsigned())),
+                    Done::Untouched => _ = claim.map(Claim::passes),
+                    Done::Gone => {}
+                }
                 match done {
                     Done::Answer(answer, true, result) => {
                         if let (How::Throttled(_), Some(follow)) = (how, &self.follow) {

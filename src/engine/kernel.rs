@@ -165,6 +165,75 @@ pub fn descriptor_of(pidfd: &OwnedFd, fd: i32) -> io::Result<OwnedFd> {
     }
 }
 
+/// Tells of the extents that a file system has given out in a range of a file. False: it does not say.
+pub fn extents(fd: &OwnedFd, mut from: u64, to: u64, mut tell: impl FnMut(u64, u64)) -> bool {
+    // `_IOWR('f', 11, struct fiemap)` of linux/fs.h, its structures of linux/fiemap.h.
+    const FS_IOC_FIEMAP: c_ulong = 0xc020_660b;
+    const AT_ONCE: usize = 16;
+    const LAST: u32 = 1;
+    #[repr(C)]
+    #[derive(Clone, Copy, Default)]
+    struct Extent {
+        logical: u64,
+        physical: u64,
+        length: u64,
+        reserved: [u64; 2],
+        flags: u32,
+        more: [u32; 3],
+    }
+    #[repr(C)]
+    #[derive(Default)]
+    struct Map {
+        start: u64,
+        length: u64,
+        flags: u32,
+        mapped: u32,
+        room: u32,
+        reserved: u32,
+        extents: [Extent; AT_ONCE],
+    }
+    while from < to {
+        let mut map = Map { start: from, length: to - from, room: AT_ONCE as u32, ..Map::default() };
+        // SAFETY: the kernel fills as many extents as there is room for.
+        if unsafe { libc::ioctl(fd.as_raw_fd(), FS_IOC_FIEMAP, &raw mut map) } != 0 {
+            return false;
+        }
+        let found = map.extents.get(..map.mapped as usize).unwrap_or(&[]);
+        let Some(last) = found.last() else { return true };
+        for extent in found {
+            tell(extent.logical.max(from), extent.logical.saturating_add(extent.length).min(to));
+        }
+        let end = last.logical.saturating_add(last.length);
+        if last.flags & LAST != 0 || end <= from {
+            return true;
+        }
+        from = end;
+    }
+    true
+}
+
+/// Copies between two descriptors by a system call of that number, each end at its own offset or at the one that is given,
+/// which moves on.
+pub fn copy(
+    nr: i64,
+    from: (&OwnedFd, Option<&mut i64>),
+    to: (&OwnedFd, Option<&mut i64>),
+    len: usize,
+    flags: i32,
+) -> io::Result<usize> {
+    let at = |offset: Option<&mut i64>| offset.map_or(std::ptr::null_mut(), std::ptr::from_mut);
+    let (from, from_at, to, to_at) = (from.0.as_raw_fd(), at(from.1), to.0.as_raw_fd(), at(to.1));
+    // SAFETY: descriptors, and offsets that live or NULL.
+    let copied = unsafe {
+        match nr {
+            libc::SYS_sendfile => libc::sendfile(to, from, from_at, len),
+            libc::SYS_splice => libc::splice(from, from_at, to, to_at, len, flags as u32),
+            _ => libc::copy_file_range(from, from_at, to, to_at, len, flags as u32),
+        }
+    };
+    usize::try_from(copied).map_err(|_| io::Error::last_os_error())
+}
+
 /// Reads another process's memory; how much could be read.
 #[must_use]
 pub fn read_memory(pid: u32, at: u64, into: &mut [u8]) -> usize {
@@ -203,6 +272,16 @@ pub fn option_at(fd: &OwnedFd, level: i32, name: i32) -> Option<i32> {
     let (mut value, mut len) = (0i32, 4u32);
     // SAFETY: value and length live through the call.
     let result = unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut len) };
+    (result == 0).then_some(value)
+}
+
+/// Bytes that were written to a pipe or a unix socket and that nobody has read.
+#[must_use]
+pub fn unread(fd: &OwnedFd, is_socket: bool) -> Option<i32> {
+    let request = if is_socket { libc::TIOCOUTQ } else { libc::FIONREAD };
+    let mut value = 0i32;
+    // SAFETY: both requests fill one int, which lives through the call.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), request, &raw mut value) };
     (result == 0).then_some(value)
 }
 

@@ -32,6 +32,7 @@ mod arm;
 mod connects;
 mod decide;
 mod decode;
+mod disk;
 mod door;
 mod exhausted;
 mod filter;

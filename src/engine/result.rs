@@ -5,8 +5,10 @@
 //! cannot tell. Only calls on which something hangs are followed, since it costs some switches between processes. Should
 //! the launcher end meanwhile, the kernel lets the caller go on.
 
+use super::disk::Freed;
 use super::kernel::{Answer, Asked, Listener};
 use super::names::Lookup;
+use super::shared::Shared;
 use super::watch::Watching;
 use crate::sys::ptrace::{self, AT_CALL, AtCall, EVENT_STOP};
 use std::sync::Arc;
@@ -56,6 +58,8 @@ pub struct Ends {
     pub watching: Option<Watching>,
     /// The answer to a look-up of a name.
     pub lookup: Option<Lookup>,
+    /// What it gives back of a quota of disk, with the process and where it is told.
+    pub freed: Option<(Freed, u32, Arc<Shared>)>,
 }
 
 impl Ends {
@@ -63,6 +67,9 @@ impl Ends {
     fn returned(&self, result: i64) {
         if let Some(lookup) = &self.lookup {
             lookup.returned(result);
+        }
+        if let Some((freed, pid, shared)) = &self.freed {
+            freed.returned(result, *pid, shared);
         }
         if let Some(watching) = &self.watching {
             watching.returned(result);

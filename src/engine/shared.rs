@@ -10,8 +10,9 @@ mod table;
 
 use chaos_table::book::{self, Book};
 use chaos_table::calls::Op;
+use chaos_table::quota::{Account, Ledger};
 use chaos_table::record::{CONT, CONT_TEXT, MAX_TEXT, Record, SLOT, slots_for, status};
-use chaos_table::rule::{PlanHeader, Rule, WATCH};
+use chaos_table::rule::{Kinds, PlanHeader, Rule, WATCH};
 use chaos_table::session::{
     Header, Layout, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters, slot_state,
 };
@@ -229,6 +230,26 @@ impl Shared {
                 word.fetch_and(!WATCH, Ordering::SeqCst);
             }
         }
+    }
+}
+
+/// Quotas of disk.
+impl Ledger for Shared {
+    fn accounts(&self) -> &[Account] {
+        let (at, room) = (self.layout.charges as usize, self.layout.charge_room as usize);
+        let end = room.checked_mul(size_of::<Account>()).and_then(|len| at.checked_add(len));
+        let fits = at.is_multiple_of(8) && end.is_some_and(|end| end <= self.len);
+        let (at, room) = if fits { (at, room) } else { (0, 0) };
+        // SAFETY: inside the mapping, aligned, never unmapped, and made of atomics alone, for which any bytes are valid.
+        unsafe { std::slice::from_raw_parts((self.base + at) as *const Account, room) }
+    }
+
+    fn quotas(&self) -> u64 {
+        self.plan64(offset_of!(PlanHeader, kinds) + offset_of!(Kinds, disk)).load(Ordering::Relaxed)
+    }
+
+    fn used(&self, rule: usize) -> &AtomicU64 {
+        self.tree(rule, offset_of!(TreeCounters, used))
     }
 }
 

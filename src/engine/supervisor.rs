@@ -2,6 +2,7 @@
 
 use super::decide::Asking;
 use super::decode::{Call, Name, Target, number_at};
+use super::disk::Freed;
 use super::filter::LIFE;
 use super::job::{Common, Job, Then};
 use super::kernel::{Answer, Asked, Listener};
@@ -115,7 +116,7 @@ impl Supervisor {
             _ => None,
         };
         let is_spoiled = job.as_ref().is_some_and(|job| !matches!(job.then, Then::Go | Then::Serve(How::Throttled(_))));
-        let follow = if is_spoiled { None } else { self.follow(asked, pid, watched, lookup) };
+        let follow = if is_spoiled || !can_follow { None } else { self.follow(asked, pid, watched, lookup) };
         match job {
             None => {
                 if LIFE.contains(&asked.nr) {
@@ -151,11 +152,13 @@ impl Supervisor {
     /// What there is to see at the end of a call that goes on.
     fn follow(&mut self, asked: &Asked, pid: u32, watched: Option<Op>, lookup: Option<Lookup>) -> Option<Follow> {
         let process = self.tree.process(pid)?;
+        let shared = &self.common.shared;
         let watching = watched.and_then(|op| self.asking(asked, pid, op).watching(process));
-        if watching.is_none() && lookup.is_none() {
+        let freed = Freed::by(asked, pid, process, shared).map(|freed| (freed, pid, Arc::clone(shared)));
+        if watching.is_none() && lookup.is_none() && freed.is_none() {
             return None;
         }
-        let (follow, followed) = result::follow(asked, Ends { watching, lookup });
+        let (follow, followed) = result::follow(asked, Ends { watching, lookup, freed });
         self.followed.insert(asked.tid, followed);
         Some(follow)
     }

@@ -4,7 +4,8 @@
 //! taken from it before the caller is known to wait still, and with the kernel's WAIT_KILLABLE only its death can come
 //! between.
 
-use super::decode::{Buffers, Call};
+use super::decode::{Buffers, Call, Target, number_at};
+use super::disk::Ends;
 use super::job::Job;
 use super::kernel::{self, Answer, Through};
 use super::proc::Status;
@@ -53,20 +54,42 @@ pub enum Done {
     Gone,
 }
 
-/// Why a transfer cannot be made in the caller's place; `None` when it can.
+/// Why a transfer cannot be made in the caller's place; `None` when it can. `changes`: its data, which a copy inside the
+/// kernel does not show.
 #[must_use]
-pub fn out_of_reach(op: Op, call: &Call, tid: u32) -> Option<&'static str> {
+pub fn out_of_reach(op: Op, call: &Call, tid: u32, there: &There<'_>, changes: bool) -> Option<&'static str> {
+    let copies = matches!(op, Op::Sendfile | Op::CopyFileRange) && !changes;
     match call.buffers {
+        // To a socket it may wait, and then nobody could look after the caller.
+        Buffers::None if copies && matches!(call.target, Target::Fds(to, _) if fits::is_file(there, to)) => None,
         // `msg_control`: descriptors and credentials are the kernel's to hand over.
-        Buffers::Message(at) if super::decode::number_at(tid, at + 32) != 0 => {
+        Buffers::Message(at) if number_at(tid, at + 32) != 0 => {
             Some("a message with control data cannot be made in its caller's place")
         }
-        Buffers::Message(at) if op == Op::Recvmsg && super::decode::number_at(tid, at) != 0 => {
+        Buffers::Message(at) if op == Op::Recvmsg && number_at(tid, at) != 0 => {
             Some("a message whose sender is asked for cannot be made in its caller's place")
         }
         Buffers::None if op.row().direction().is_some() => Some("this transfer cannot be made in its caller's place"),
+        _ if is_refused(call, tid) => Some("the kernel does not make this call whole: its arguments are wrong"),
         _ => None,
     }
+}
+
+/// Whether sizes or addresses are such that the kernel refuses a transfer, or ends it early.
+fn is_refused(call: &Call, tid: u32) -> bool {
+    let parts = call.parts(tid);
+    let total = parts.iter().fold(0u64, |sum, (_, len)| sum.saturating_add(*len));
+    let is_there = |at: u64| kernel::read_memory(tid, at, &mut [0]) == 1;
+    let count = match call.buffers {
+        Buffers::List(_, count) => count,
+        Buffers::Message(at) if !is_there(at) => return true,
+        Buffers::Message(at) => super::decode::number_at(tid, at + 24),
+        Buffers::None | Buffers::One(..) => parts.len() as u64,
+    };
+    count != parts.len() as u64
+        || i64::try_from(total).is_err()
+        || call.offset.is_some_and(|at| at < 0)
+        || parts.iter().any(|(at, len)| *len > 0 && !(is_there(*at) && is_there(at.saturating_add(len - 1))))
 }
 
 /// A transfer that is being made.
@@ -118,6 +141,11 @@ impl<'a> Transfer<'a> {
     /// Makes it.
     pub fn make(&self, how: How) -> Done {
         match how {
+            How::Part(bytes) if self.copies() => self.told(self.copy(bytes), |n| n == bytes),
+            How::Short(ppm) if self.copies() => {
+                let wanted = shortened(self.job.call.amount as usize, ppm) as u64;
+                self.told(self.copy(wanted), |n| n == wanted)
+            }
             How::Short(ppm) => self.part(shortened(self.total as usize, ppm) as u64),
             How::Part(bytes) => self.part(bytes),
             How::Throttled(bandwidth) => self.slowly(bandwidth),
@@ -127,6 +155,31 @@ impl<'a> Transfer<'a> {
             How::Lost => self.lose_arrival(),
             How::Torn(ppm, errno) => self.tear(shortened(self.total as usize, ppm) as u64, errno),
         }
+    }
+
+    fn copies(&self) -> bool {
+        matches!(self.job.call.target, Target::Fds(..))
+    }
+
+    /// Copies so many bytes between two files.
+    fn copy(&self, wanted: u64) -> io::Result<u64> {
+        let (asked, flags) = (&self.job.asked, self.job.call.flags);
+        let from = match self.job.call.target {
+            Target::Fds(_, from) => self.there.borrow(from),
+            _ => None,
+        };
+        let from = from.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
+        let ends = Ends::of(asked);
+        let offset = |at: Option<u64>| at.map(|at| number_at(asked.tid, at).cast_signed());
+        let (mut from_at, mut to_at) = (offset(ends.from), offset(ends.to));
+        let (from, to) = ((&*from, from_at.as_mut()), (&*self.fd, to_at.as_mut()));
+        let copied = kernel::copy(asked.nr, from, to, wanted as usize, flags)?;
+        for (at, offset) in [(ends.from, from_at), (ends.to, to_at)] {
+            if let (Some(at), Some(offset)) = (at, offset) {
+                kernel::write_memory(asked.tid, at, &offset.to_ne_bytes());
+            }
+        }
+        Ok(copied as u64)
     }
 
     /// Moves only so many bytes. Where the whole request would have moved no more, nothing was hit.

@@ -129,7 +129,8 @@ impl Waiting {
 /// A delay has ended: the next one, or what comes after them.
 fn go_on(mut job: Job, end: End) {
     let Some(Delay { ns, ticket, hang, left }) = job.delays.pop() else { return };
-    let fail = |job: &Job, errno| {
+    let fail = |job: &mut Job, errno| {
+        job.claim = None;
         if let Some(left) = &left {
             watch::enter(&job.common.shared, left);
         }
@@ -140,8 +141,8 @@ fn go_on(mut job: Job, end: End) {
     let timed_out = hang.and_then(|hang| hang.timeout).is_some_and(|timeout| ns == 0 || timeout < ns);
     match end {
         End::Gone => {}
-        End::Signal => fail(&job, libc::EINTR),
-        End::Due if timed_out => fail(&job, libc::EAGAIN),
+        End::Signal => fail(&mut job, libc::EINTR),
+        End::Due if timed_out => fail(&mut job, libc::EAGAIN),
         End::Due | End::Over => {
             job.common.shared.delivered(ticket, 0);
             job.start();

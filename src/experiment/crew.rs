@@ -390,7 +390,8 @@ fn answers(check: &Check) -> bool {
     }
 }
 
-fn last_line(path: &Path) -> String {
+/// The last line of a file that is not empty.
+pub fn last_line(path: &Path) -> String {
     let text = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text[text.len().saturating_sub(4096)..]).into_owned();
     text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()

@@ -2,6 +2,7 @@
 
 use super::args::HowArgs;
 use super::counting::{is_harmless, is_or_in_phase, only_counts};
+use super::crew::last_line;
 use super::deck::{Deck, ports};
 use super::export::Export;
 use super::fill::{Filling, Values};
@@ -22,6 +23,7 @@ use crate::gate::Ruling;
 use crate::judge::{Judged, judge};
 use crate::log_reader::Source;
 use crate::options::quoted;
+use crate::outcome::Failing;
 use crate::pool::Pool;
 use crate::preload;
 use crate::repeat::{derived, waited_for};
@@ -49,6 +51,8 @@ pub use super::results::abort;
 
 /// How long a run that is aborted may take to end its targets before it is killed: their grace, and some time.
 const PATIENCE: Duration = Duration::from_secs(6);
+/// Letters of what a target said last.
+const MOST_WORDS: usize = 200;
 
 /// Runs experiments one after the other. `again`: what names one of them on the command line.
 ///
@@ -303,6 +307,8 @@ impl<'a> Series<'a> {
         let main = stage.targets.iter().find(|target| !target.service).unwrap_or(&stage.targets[0]);
         let shell = if main.command.bare { &["/bin/sh", "-c"][..] } else { &[] };
         let words = shell.iter().copied().chain(main.command.all.iter().map(String::as_str));
+        // As the first of its instances has it.
+        let words = words.map(|word| word.replace("${instance}", "1").replace("${target}", &main.name));
         self.options.command = words.map(OsString::from).collect();
         // What a program is stays known, so that the runs, which are copies of this process, need not look again.
         let _ = Command::find(&self.options.command);
@@ -411,6 +417,13 @@ impl<'a> Series<'a> {
         }
         let harmless = is_harmless(&self.deck.compiled.plan);
         let verdict = self.score.add(&run, harmless);
+        if verdict == Verdict::Failed
+            && matches!(run.failing, Some((Failing::Exit | Failing::Gracefully, _)))
+            && let Some(words) = self.last_words(&active.place)
+            && let Some(odd) = self.score.odd.last_mut()
+        {
+            odd.why = format!("{}: {words}", odd.why);
+        }
         self.results.add(&active.name);
         self.pool.add(run);
         if verdict == Verdict::Failed || setup.is_some() {
@@ -427,6 +440,18 @@ impl<'a> Series<'a> {
                 .help(format!("the outputs of the targets are in {}", dir.join("place/out").display())));
         }
         Ok(())
+    }
+
+    /// The last line that a task has written to stderr, of those that have written any the first.
+    fn last_words(&self, place: &Place) -> Option<String> {
+        let tasks = self.deck.experiment.targets.iter().filter(|target| !target.service);
+        let names = tasks.flat_map(|target| match target.instances {
+            None | Some(1) => vec![target.name.clone()],
+            Some(count) => (1..=count).map(|number| format!("{}-{number}", target.name)).collect(),
+        });
+        let mut said = names.map(|name| last_line(&place.outputs.join(format!("{name}.stderr"))));
+        let said = said.find(|line| !line.is_empty())?;
+        Some(said.chars().filter(|letter| !letter.is_control()).take(MOST_WORDS).collect())
     }
 
     /// A control must pass, and says how many calls there are.

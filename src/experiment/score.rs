@@ -2,10 +2,11 @@
 
 use super::shard::Shard;
 use crate::exit_code::Exit;
-use crate::facts::Facts;
+use crate::facts::{Ended, Facts};
 use crate::figures::Spread;
 use crate::gate::Ruling;
 use crate::judge::Judged;
+use crate::outcome::Failing;
 use crate::pool::Pool;
 use serde::{Deserialize, Serialize};
 
@@ -212,8 +213,13 @@ impl Score {
         let figures = &run.figures;
         let setup = run.facts.as_ref().and_then(|facts| facts.setup.clone());
         let unseen = "its end was not seen";
+        let ended_well = run.facts.as_ref().is_some_and(|facts| facts.root == Ended::Exit(0));
         let (verdict, why) = match (&setup, &run.failing) {
             (Some(why), _) => (Verdict::Inconclusive, why.clone()),
+            // It was to say that something is wrong, and nothing was.
+            (None, Some((Failing::Exit, _))) if ended_well && figures.delivered == 0 && !harmless => {
+                (Verdict::Inconclusive, "no fault was delivered".into())
+            }
             (None, Some((kind, why))) => (Verdict::Failed, format!("{}: {why}", kind.words())),
             (None, None) if figures.ended_runs == 0 => (Verdict::Inconclusive, unseen.into()),
             (None, None) if figures.crashes > 0 => (
@@ -296,7 +302,6 @@ impl Score {
 mod tests {
     use super::*;
     use crate::figures::Figures;
-    use crate::outcome::Failing;
 
     #[test]
     fn intervals_are_wide_when_the_numbers_are_small() {
@@ -337,6 +342,15 @@ mod tests {
         assert_eq!(score.add(&run(Figures { crashes: 1, ..ended.clone() }), false), Verdict::Failed);
         let failing = Some((Failing::Wrong, "check failed".to_owned()));
         assert_eq!(score.add(&Judged { failing, ..run(ended.clone()) }, false), Verdict::Failed);
+        // That an error was to be told says nothing when there was none.
+        let facts = || Some(Facts { root: Ended::Exit(0), ..Facts::default() });
+        let failing = || Some((Failing::Exit, "exit 0 was not expected".to_owned()));
+        let unhit = Figures { delivered: 0, ..ended.clone() };
+        let mut other = Score::default();
+        let mut add = |figures: &Figures| {
+            other.add(&Judged { failing: failing(), facts: facts(), ..run(figures.clone()) }, false)
+        };
+        assert_eq!((add(&ended), add(&unhit)), (Verdict::Failed, Verdict::Inconclusive));
         let facts = Some(Facts { setup: Some("db was not ready".into()), ..Facts::default() });
         assert_eq!(score.add(&Judged { facts, ..run(ended) }, false), Verdict::Inconclusive);
         assert_eq!((score.passed, score.failed, score.inconclusive, score.odd.len()), (2, 2, 3, 5));

@@ -22,6 +22,18 @@ pub(crate) struct Hit {
     pub only_sockets: bool,
 }
 
+impl Hit {
+    /// Whether what it acts on can be a file.
+    pub fn may_be_on_file(&self) -> bool {
+        let row = self.op.row();
+        match row.subject {
+            Subject::Path => true,
+            Subject::Fd => !self.only_sockets && (row.is_in(Family::Disk) || !row.is_in(Family::Network)),
+            _ => false,
+        }
+    }
+}
+
 /// What a fault comes to.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Resolved {

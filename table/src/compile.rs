@@ -4,8 +4,8 @@
 mod names;
 mod patterns;
 
-use crate::calls::{FaultKind, Op, Subject};
-use crate::check::{self, Resolved};
+use crate::calls::{CALLS, Call, FaultKind, Op, Subject};
+use crate::check::{self, Hit, Resolved};
 use crate::decide::rate_threshold;
 use crate::error::{Problem, TableError};
 use crate::fault::{Fault, Not};
@@ -268,7 +268,7 @@ impl Compiler<'_> {
     fn set_masks(&mut self, rule: &mut Rule, resolved: &Resolved) {
         let bit = 1u64 << self.rules.len();
         let rows = || resolved.hits.iter().map(|hit| hit.op.row());
-        let about_files = rows().any(|row| matches!(row.subject, Subject::Fd | Subject::Path));
+        let about_files = resolved.hits.iter().any(Hit::may_be_on_file);
         if about_files && !rule.has(flag::PATH) && !self.unprotected {
             rule.flags |= flag::PROTECTED;
         }
@@ -296,6 +296,9 @@ impl Compiler<'_> {
         if on_fd && (by_kind || named || spared) {
             self.header.needs_fd |= bit;
         }
+        if on_fd && (rule.has(flag::PATH) || rule.has(flag::PROTECTED) || rule.except.paths.count != 0) {
+            self.header.needs_path |= bit;
+        }
         if rows().any(|row| row.subject == Subject::Memory) {
             self.header.memory |= bit;
         }
@@ -322,9 +325,12 @@ impl Compiler<'_> {
 
     fn finish(mut self) -> Result<Compiled, Problem> {
         let tracked = |ops: &mut [u64; OP_ROOM], which: &[Op]| which.iter().for_each(|op| ops[*op as usize] |= TRACK);
-        // A connect that fails later is remembered by its descriptor until its error has been told.
-        let connects = self.header.planned[Op::Connect as usize] & RULE_BITS != 0;
-        if self.header.needs_fd != 0 || connects {
+        // What is known of a descriptor - which rules match it, how much it has moved, that its wake-ups come by edges -
+        // ends with it. A connect that fails later is remembered by it until its error has been told.
+        let planned = self.header.planned;
+        let has_rules = |call: &Call| planned[call.op as usize] & RULE_BITS != 0;
+        let connects = has_rules(Op::Connect.row());
+        if connects || CALLS.iter().any(|call| call.subject == Subject::Fd && has_rules(call)) {
             tracked(&mut self.header.planned, IDENTITY);
             tracked(&mut self.header.planned, check::users_of(Resource::Files));
         }

@@ -30,6 +30,7 @@ pub mod live;
 pub mod matching;
 pub mod presets;
 pub mod quantities;
+pub mod quota;
 pub mod record;
 pub mod rule;
 pub mod runtimes;

@@ -391,6 +391,8 @@ pub struct PlanHeader {
     pub std_fds: u64,
     /// Rules that need to know what a descriptor is.
     pub needs_fd: u64,
+    /// Of these, the rules that ask for the path of a file.
+    pub needs_path: u64,
     /// Rules about memory, which must not fire inside the loader.
     pub memory: u64,
     /// Live: when the tree was armed by its sign, ns since the start of the run; windows count from there.
@@ -406,7 +408,7 @@ pub struct PlanHeader {
     /// The members of all roles.
     pub roles: Span,
     /// Room for what comes.
-    pub room: [u64; 7],
+    pub room: [u64; 6],
     /// Live: which rules are what.
     pub kinds: Kinds,
     /// Live: for each operation, the rules on it that are in force, [`TRACK`], [`SIGN`] and [`WATCH`]. What a hook looks at

@@ -5,6 +5,7 @@
 
 use crate::book::Book;
 use crate::latency;
+use crate::quota::Account;
 use crate::record::SLOT;
 use crate::rule::{MAX_RULES, Matcher, OP_ROOM, Plan, PlanHeader, Rule, exhaust};
 use bytemuck::{Pod, Zeroable};
@@ -47,7 +48,7 @@ pub struct Layout {
     pub names: u32,
     /// Room for so many names, a power of two.
     pub name_room: u32,
-    /// [`Charge`]s, for `exhaust` of disk.
+    /// [`Account`]s, for `exhaust` of disk.
     pub charges: u32,
     /// Room for so many charges: a power of two, or 0 when no rule needs them.
     pub charge_room: u32,
@@ -175,26 +176,6 @@ pub struct Name {
     pub address: [u8; 16],
 }
 
-/// What one file has been charged to one rule.
-#[repr(C)]
-#[derive(Clone, Copy, Pod, Zeroable, Debug, Default)]
-pub struct Charge {
-    /// 0 free, 1 being written, 2 ready.
-    pub state: u32,
-    /// Which rule.
-    pub rule: u32,
-    /// The file's device ...
-    pub dev: u64,
-    /// ... and number there.
-    pub ino: u64,
-    /// Blocks of [`BLOCK`] bytes.
-    pub blocks: u64,
-    /// The process that has the file open after its last name was removed; 0: it has a name.
-    pub keeper: u32,
-    /// Zero.
-    pub reserved: u32,
-}
-
 /// Bytes in which disk is charged: what file systems give out at least.
 pub const BLOCK: u64 = 4096;
 
@@ -250,8 +231,9 @@ pub struct ProcessSlot {
     pub listener: u32,
     /// One of [`engine`].
     pub engine: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Processes that its main thread has created. Not with the thread: a parent that has just forked shares its pages
+    /// with the child, but for these.
+    pub children: u32,
     /// Under the seccomp engine: the hash of its lineage, which a shim inside cannot know.
     pub lineage: u64,
     /// Room for what comes.
@@ -380,7 +362,7 @@ impl Layout {
         let matchers_at = area(matcher_room * size_of::<Matcher>(), 64);
         let text_at = area(text_room, 64);
         let names = area(name_room * size_of::<Name>(), 4096);
-        let charges = area(charge_room * size_of::<Charge>(), 64);
+        let charges = area(charge_room * size_of::<Account>(), 64);
         let tree = area(MAX_RULES.next_multiple_of(64) * size_of::<TreeCounters>(), 64);
         let book = area(size_of::<Book>(), 64);
         let fixed = at;
@@ -457,7 +439,7 @@ impl Layout {
             && inside(self.matchers, self.matcher_room, size_of::<Matcher>(), 4)
             && inside(self.text, self.text_room, 1, 1)
             && inside(self.names, self.name_room, size_of::<Name>(), 8)
-            && inside(self.charges, self.charge_room, size_of::<Charge>(), 8)
+            && inside(self.charges, self.charge_room, size_of::<Account>(), 8)
             && inside(self.tree, 64, size_of::<TreeCounters>(), 8)
             && inside(self.book, 1, size_of::<Book>(), 64)
             && inside(self.processes, self.process_room, self.process_stride as usize, 64)

@@ -203,7 +203,10 @@ fn operations_are_tracked_only_for_rules_that_need_it() {
     assert!(["close", "socket", "getsockopt"].iter().all(|name| tracked(&refused).contains(name)));
     assert_eq!(refused.header.needs_fd, 0);
     let needs = specs("malloc=ENOMEM; read=EIO path=*.db").plan;
-    assert_eq!((needs.header.needs_fd, needs.header.memory), (2, 1));
+    assert_eq!((needs.header.needs_fd, needs.header.needs_path, needs.header.memory), (2, 2, 1));
+    // Where only a socket can be meant, no file is looked at.
+    let sockets = specs("error calls=network errno=ECONNRESET; accept=ECONNABORTED; send=EIO to=:80").plan;
+    assert_eq!((sockets.header.needs_fd, sockets.header.needs_path), (0b101, 0));
     assert!(
         tracked(&needs).contains(&"fclose") && tracked(&needs).contains(&"dup") && !tracked(&needs).contains(&"free")
     );

@@ -1,32 +1,25 @@
-// The gateway: takes uploads and campaigns. The careful one writes each to a journal before it answers, knows by its key
+// The gateway: takes uploads and campaigns, and writes each to a journal before it answers. The careful one knows by its key
 // what it has taken already, and reads the journal when it starts; a line that is not whole was never answered.
 const fs = require('fs');
 const http = require('http');
 const [port, variant] = process.argv.slice(2);
 const careful = variant === 'careful';
-const taken = new Map();
-let all = [];
-let journal;
+const taken = new Set();
+const journal = fs.openSync('gateway.journal', 'a+');
 
 if (careful) {
-  journal = fs.openSync('gateway.journal', 'a+');
   const text = fs.readFileSync('gateway.journal', 'utf8');
   const whole = text.slice(0, text.lastIndexOf('\n') + 1);
   fs.ftruncateSync(journal, Buffer.byteLength(whole));
-  for (const line of whole.split('\n').filter(Boolean)) taken.set(JSON.parse(line).key, true);
+  for (const line of whole.split('\n').filter(Boolean)) taken.add(JSON.parse(line).key);
 }
 
 function take(path, body) {
-  const entry = { ...body, path };
-  if (!careful) {
-    all.push(entry);
-    fs.writeFileSync('gateway.json', JSON.stringify(all));
-    return;
-  }
-  if (taken.has(body.key)) return;
-  fs.appendFileSync(journal, JSON.stringify(entry) + '\n');
+  if (careful && taken.has(body.key)) return;
+  fs.appendFileSync(journal, JSON.stringify({ ...body, path }) + '\n');
+  if (!careful) return;
   fs.fsyncSync(journal);
-  taken.set(body.key, true);
+  taken.add(body.key);
 }
 
 http.createServer((request, answer) => {

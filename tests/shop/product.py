@@ -5,24 +5,30 @@ import time
 import store
 
 db = store.connect()
-while not store.all_at(db, 4 if store.CAREFUL else 3):
-    work = store.lease(db, (0, 1, 2))
-    if not work:
-        store.wait()
-        continue
-    item, price, step, token = work
+
+
+def work(item, price, step, token):
     store.say("item", item, "from step", step)
     body = {"id": item, "price": price, "text": f"item {item} " * 20}
     # The careless one begins anew whenever it begins.
     if step < 1 or not store.CAREFUL:
         time.sleep(0.01)
         if store.CAREFUL and not store.checkpoint(db, item, token, 1):
-            continue
+            return
     if step < 2 or not store.CAREFUL:
         store.post("/upload", body)
         time.sleep(0.08)
         if store.CAREFUL and not store.checkpoint(db, item, token, 2):
-            continue
+            return
     store.hand_over(body)
     time.sleep(0.02)
-    store.checkpoint(db, item, token, 3, done=True)
+
+
+while not store.all_at(db, 4 if store.CAREFUL else 3):
+    items = store.lease(db, (0, 1, 2))
+    for item in items:
+        work(*item)
+    for item, _, _, token in items:
+        store.checkpoint(db, item, token, 3, done=True)
+    if not items:
+        store.wait()

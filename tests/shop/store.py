@@ -1,7 +1,8 @@
 """The store: items with their leases and checkpoints, in SQLite; and how agents talk to the gateway and hand over.
 
 Careful: each step is committed, a lease is dated by a clock that does not jump and is renewed by each step, and its token
-tells a late worker that somebody else has taken over. Careless: none of this."""
+tells a late worker that somebody else has taken over. Careless: none of this; it takes all that there is at once, and
+notes what it did when it has done all of it."""
 import hashlib
 import http.client
 import json
@@ -12,8 +13,7 @@ import time
 
 NAME, PORT, CAREFUL = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "careful"
 ITEMS = 16
-LEASE = 2.0 if CAREFUL else 0.2
-PATIENCE = 30 if CAREFUL else 4
+AT_ONCE, LEASE, PATIENCE = (1, 2.0, 30) if CAREFUL else (ITEMS, 3.0, 8)
 idle_since = time.monotonic()
 
 
@@ -29,7 +29,15 @@ def say(*words):
 def connect():
     os.makedirs("handoff", exist_ok=True)
     db = sqlite3.connect("shop.db", timeout=20, isolation_level=None)
-    db.execute("PRAGMA journal_mode = WAL")
+    for left in reversed(range(100)):
+        # SQLite does not wait for others here, whatever the timeout says.
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError:
+            if left == 0:
+                raise
+            time.sleep(0.02)
     db.execute("PRAGMA synchronous = FULL")
     db.execute("BEGIN IMMEDIATE")
     db.execute("CREATE TABLE IF NOT EXISTS items(id INTEGER PRIMARY KEY, price INTEGER, step INTEGER DEFAULT 0,"
@@ -41,19 +49,18 @@ def connect():
 
 
 def lease(db, steps):
-    """An item that stands at one of these steps: (id, price, step, token), or None. One's own of before a restart too."""
+    """Items that stand at one of these steps: [(id, price, step, token)]. One's own of before a restart too."""
     global idle_since
     db.execute("BEGIN IMMEDIATE")
     marks = ",".join("?" * len(steps))
-    row = db.execute(f"SELECT id, price, step, token FROM items WHERE step IN ({marks})"
-                     " AND (until < ? OR owner = ?) ORDER BY id LIMIT 1", (*steps, now(), NAME)).fetchone()
-    if row:
-        idle_since = time.monotonic()
-        row = (*row[:3], row[3] + 1)
-        db.execute("UPDATE items SET owner = ?, token = ?, until = ? WHERE id = ?",
-                   (NAME, row[3], now() + LEASE, row[0]))
+    rows = db.execute(f"SELECT id, price, step, token + 1 FROM items WHERE step IN ({marks})"
+                      " AND (until < ? OR owner = ?) ORDER BY id LIMIT ?", (*steps, now(), NAME, AT_ONCE)).fetchall()
+    db.executemany("UPDATE items SET owner = ?, token = ?, until = ? WHERE id = ?",
+                   [(NAME, token, now() + LEASE, item) for item, _, _, token in rows])
     db.execute("COMMIT")
-    return row
+    if rows:
+        idle_since = time.monotonic()
+    return rows
 
 
 def checkpoint(db, item, token, step, done=False):

@@ -234,10 +234,16 @@ def careless_client():
 
 
 def impatient():
-    """Never waits for long; the bad one waits for ever."""
+    """Never waits for long; the bad one waits for ever. Both ask again."""
     address = server()
     for _ in range(5):
-        retry(lambda: ask(address, 0.5 if GOOD else None))
+        for left in reversed(range(10)):
+            try:
+                ask(address, 0.5 if GOOD else None)
+                break
+            except OSError as error:
+                if left == 0:
+                    fail(f"gave up: {error}")
 
 
 def names():
@@ -337,6 +343,17 @@ def requests():
 def spawner():
     for _ in range(12):
         retry(lambda: subprocess.run(["/bin/true"], check=True))
+
+
+def storm():
+    """A bit of everything; the bad one tries nothing again."""
+    address = server()
+    errors = (OSError, MemoryError, subprocess.SubprocessError)
+    for number in range(25):
+        retry(lambda: replace("out", str(number).encode()), errors=errors)
+        retry(lambda: ask(address), errors=errors)
+        retry(lambda: subprocess.run(["/bin/true"], check=True), errors=errors)
+        retry(lambda: bytearray(100_000), errors=errors)
 
 
 def metric(name, value):
@@ -501,5 +518,6 @@ KINDS = {
     "paced": paced, "breaker": breaker, "limiter": limiter, "mixed": mixed, "fail-fast": fail_fast,
     "fallback": fallback, "spawner": spawner, "replay": replay, "leases": leases, "fenced": fenced, "sweep": sweep,
     "beating": beating, "allocate": allocate, "large": large, "cache": cache, "busy": busy, "beside": beside,
+    "storm": storm,
 }
 KINDS[KIND]()

@@ -25,7 +25,7 @@ fn steer(body: impl FnOnce(&Steered, &'static Session, &'static Thread) -> Resul
     ask(|session, thread| {
         let live = Live::of(session, session.len()).map_err(|_| refused(libc::EIO, "the session is damaged"))?;
         let _held: Held<'_> = live
-            .lock(tree::me().pid, is_alive, || {
+            .lock(tree::me().pid(), is_alive, || {
                 sys::sleep(1_000_000);
             })
             .ok_or_else(|| refused(libc::EBUSY, "somebody else has been changing the session for two seconds"))?;
@@ -227,7 +227,7 @@ pub unsafe extern "C" fn chaos_begin(spec: *const c_char) -> c_int {
         let Added { index, name, .. } = live.add(&adding).map_err(|error| told(&error))?;
         // `nth` and `times` count from here.
         for field in [offset_of!(ProcessCounters, seen), offset_of!(ProcessCounters, fired)] {
-            session.process_counter(tree::me().slot, index, field).store(0, Ordering::Relaxed);
+            session.process_counter(tree::me().slot(), index, field).store(0, Ordering::Relaxed);
         }
         learn::take_up_own(session);
         if let Some(begun) = thread.begun.get().with(index) {

@@ -68,7 +68,7 @@ pub fn carry_out(
             delivered(session, &ticket, 0);
             Outcome::Go
         }
-        Effect::Hang(ns) => wait::hang(session, op, ns, ticket, target),
+        Effect::Hang(ns) => wait::hang(session, op, ns, ticket, target, flags),
         Effect::Error(errno) => {
             let errno = errno as i32;
             match target {

@@ -39,6 +39,10 @@ impl Kernel for Here {
         sys::hung_up(fd)
     }
 
+    fn unread(&self, fd: i32, is_socket: bool) -> Option<i32> {
+        sys::told_by_ioctl(fd, if is_socket { libc::TIOCOUTQ } else { libc::FIONREAD })
+    }
+
     fn rearm(&self, fd: i32) -> bool {
         edges::rearm(fd)
     }
@@ -102,6 +106,11 @@ pub(super) fn nature(fd: i32) -> Nature {
 /// Whether a call with these MSG_ flags waits on a descriptor.
 pub(super) fn may_block(fd: i32, flags: i32) -> bool {
     fits::may_block(&Here, fd, flags)
+}
+
+/// After how many ns a socket's own timeout ends this call, if one does.
+pub(super) fn own_end(op: Op, fd: i32, flags: i32) -> Option<u64> {
+    fits::own_end(&Here, op, Object::Fd(fd), flags)
 }
 
 /// Whether a socket is a connection that has a peer.

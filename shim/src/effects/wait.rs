@@ -1,6 +1,6 @@
 //! Faults that take time: delays and hangs.
 
-use super::place::{may_block, nature};
+use super::place::{may_block, nature, own_end};
 use super::{Outcome, delivered, is_tcp};
 use crate::elf::Name;
 use crate::log::Ticket;
@@ -8,7 +8,7 @@ use crate::select::Target;
 use crate::session::Session;
 use crate::{clock, connects, edges, loaded, sys};
 use chaos_table::calls::{Failure, Family, Op, Subject};
-use chaos_table::fits::{Nature, is_write};
+use chaos_table::fits::Nature;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -171,7 +171,7 @@ fn is_interruptible(op: Op, target: Target) -> bool {
 
 /// Blocks until the time is up, the socket's own timeout, or the end of injection; a signal handler ends it with EINTR
 /// where the kernel could.
-pub(super) fn hang(session: &Session, op: Op, ns: u64, ticket: Ticket, target: Target) -> Outcome {
+pub(super) fn hang(session: &Session, op: Op, ns: u64, ticket: Ticket, target: Target, flags: i32) -> Outcome {
     if let Target::Wait(patience, mask) = target {
         return hang_unready(session, op, ns, ticket, patience, mask);
     }
@@ -187,16 +187,12 @@ pub(super) fn hang(session: &Session, op: Op, ns: u64, ticket: Ticket, target: T
     let mut until = if ns == 0 { u64::MAX } else { clock::exact().saturating_add(ns) };
     let mut times_out = false;
     let interruptible = is_interruptible(op, target);
-    if let Target::Fd(fd) = target {
-        let nature = nature(fd);
-        let option = if is_write(op) { libc::SO_SNDTIMEO } else { libc::SO_RCVTIMEO };
-        if nature.is_socket()
-            && let Some(timeout) = sys::socket_timeout(fd, option)
-        {
-            let timeout = clock::exact().saturating_add(timeout);
-            times_out = timeout < until;
-            until = until.min(timeout);
-        }
+    if let Target::Fd(fd) = target
+        && let Some(timeout) = own_end(op, fd, flags)
+    {
+        let timeout = clock::exact().saturating_add(timeout);
+        times_out = timeout < until;
+        until = until.min(timeout);
     }
     loop {
         // Before it is asked whether the wait is over: a change after that wakes it.

@@ -105,7 +105,7 @@ impl Vector {
     }
 
     pub(super) fn iter(self) -> impl Iterator<Item = iovec> {
-        let count = self.count.clamp(0, 1024);
+        let count = self.count.clamp(0, libc::UIO_MAXIOV);
         let can_be_read = self.is_ours || sys::is_readable(self.list.cast(), count as usize * size_of::<iovec>());
         let count = if can_be_read { count } else { 0 };
         // SAFETY: a list of `count` buffers, which can be read.

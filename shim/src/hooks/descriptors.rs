@@ -49,8 +49,8 @@ fn evades(session: &Session) -> bool {
 fn escaped(session: &Session) {
     /// The process that has told.
     static TOLD: AtomicU32 = AtomicU32::new(0);
-    let me = tree::me();
-    if TOLD.swap(me.uid, Ordering::Relaxed) == me.uid {
+    let me = tree::here();
+    if TOLD.swap(me.uid(), Ordering::Relaxed) == me.uid() {
         return;
     }
     let Some(token) = guard::Token::enter() else { return };

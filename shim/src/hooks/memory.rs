@@ -62,7 +62,7 @@ fn usable(memory: *mut c_void) -> usize {
 
 /// Adds to the bytes that this process holds, for `exhaust`.
 fn account(change: i64) {
-    let slot = tree::me().slot;
+    let slot = tree::here().slot();
     if let Some(session) = attached()
         && change != 0
         && !slot.is_null()

@@ -66,6 +66,8 @@ impl Moving {
         let Some(first) = quick.resolve(op, Target::Fd(fd), total as u64) else { return whole() };
         match call::deliver(first, Target::Fd(fd), total as u64, flags) {
             Outcome::Go | Outcome::FailConnect(..) => whole(),
+            Outcome::Short(..) | Outcome::Part(..) | Outcome::Torn(..) if self.is_malformed() => whole(),
+            Outcome::Corrupt(..) | Outcome::Drop(_) if self.is_malformed() || !self.can_be_read() => whole(),
             Outcome::Cut(part, ends, ticket) => {
                 let n = self.first_bytes(part.min(total), real);
                 effects::cut(fd, ends);
@@ -105,6 +107,20 @@ impl Moving {
                 told(if left < filled { left as isize } else { n }, &ticket)
             }
         }
+    }
+
+    /// Whether the kernel refuses the call for its sizes alone, which no fault may hide.
+    fn is_malformed(&self) -> bool {
+        let Vector { count, place, .. } = self.vector;
+        !(0..=libc::UIO_MAXIOV).contains(&count)
+            || self.vector.total() > isize::MAX as usize
+            || matches!(place, Place::At(at) if at < 0)
+    }
+
+    /// Whether data that is to be sent is there: where it is not, the kernel sends what comes before, or says EFAULT.
+    fn can_be_read(&self) -> bool {
+        !self.vector.is_source
+            || self.vector.iter().all(|part| part.iov_len == 0 || sys::is_readable(part.iov_base.cast(), part.iov_len))
     }
 
     /// The real call for the first `wanted` bytes; for all of a message, which is one thing.

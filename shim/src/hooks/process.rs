@@ -52,13 +52,12 @@ pub(super) fn forking(real: impl FnOnce() -> pid_t) -> pid_t {
 #[inline(always)]
 fn forked(session: &'static Session, real: impl FnOnce() -> pid_t) -> pid_t {
     let thread = thread();
-    tree::count_child(thread);
+    let count = tree::count_child(thread);
     // Below a filter the engine learns of the child by itself.
     let reserved = if tree::me().supervised { None } else { tree::reserve(session) };
-    let generation = tree::generation_now();
     let pid = real();
     if pid == 0 {
-        tree::after_fork(session, thread, generation, reserved);
+        tree::after_fork(thread, count, reserved);
     } else if let Some(reserved) = reserved {
         let saved = errno();
         tree::forked(session, thread, reserved, pid);
@@ -72,16 +71,17 @@ fn forked(session: &'static Session, real: impl FnOnce() -> pid_t) -> pid_t {
 
 /// daemon(3) forks and goes on in the child alone: the parent ends inside.
 fn becoming_a_daemon(real: impl FnOnce() -> c_int) -> c_int {
-    let Some(session) = attached() else { return real() };
+    if attached().is_none() {
+        return real();
+    }
     simple(
         Op::Fork,
         Target::Nothing,
         || {
-            tree::count_child(thread());
-            let generation = tree::generation_now();
+            let count = tree::count_child(thread());
             let result = real();
             if result == 0 {
-                tree::after_fork(session, thread(), generation, None);
+                tree::after_fork(thread(), count, None);
             }
             result
         },
@@ -400,6 +400,8 @@ fn creating(
         Target::Nothing,
         || {
             let creator = thread();
+            // A fresh fork child counts from nothing.
+            tree::here();
             creator.threads.set(creator.threads.get().wrapping_add(1));
             let Some(place) = pending_place() else { return real(start, argument) };
             // SAFETY: the place is ours until the new thread has begun.

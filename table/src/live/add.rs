@@ -225,6 +225,7 @@ impl<S: Shared> Live<'_, S> {
         self.set_kinds(index, rule);
         self.set_bits(offset_of!(PlanHeader, std_fds), bit(plan.std_fds));
         self.set_bits(offset_of!(PlanHeader, needs_fd), bit(plan.needs_fd));
+        self.set_bits(offset_of!(PlanHeader, needs_path), bit(plan.needs_path));
         self.set_bits(offset_of!(PlanHeader, memory), bit(plan.memory));
         self.set_bits(offset_of!(PlanHeader, added_rules), 1 << index);
         for op in 0..OPS {
