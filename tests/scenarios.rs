@@ -265,3 +265,21 @@ fn a_load_ends_with_the_run_whatever_dies() {
     running.end();
     until("the end of the load", || loads(&scene).is_empty());
 }
+
+#[test]
+fn a_load_that_dies_is_back_and_goes_with_the_launcher_of_its_run() {
+    let scene = Scene::new();
+    let run = ["scenario", "run", "cpu-pressure", "--runs", "1", "--", "sleep"];
+    let running = scene.chaos().words(&run).start(&["30"]);
+    until("a load", || loads(&scene).len() == 2);
+    let kill = |pid: i32| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    let first = loads(&scene)[0];
+    kill(i32::try_from(first).unwrap()).unwrap();
+    until("another load", || loads(&scene).len() == 2 && !loads(&scene).contains(&first));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", loads(&scene)[0])).unwrap();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap();
+    kill(parent).unwrap();
+    until("the end of the load", || loads(&scene).is_empty());
+    let done = running.end();
+    assert_eq!(done.code, 123, "{}", done.story());
+}
