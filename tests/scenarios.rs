@@ -182,6 +182,20 @@ fn slow_scenarios_tell_good_programs_from_bad_ones() {
 }
 
 #[test]
+#[ignore = "ten seconds: make chaos"]
+fn a_program_that_does_nothing_has_shown_nothing() {
+    let done =
+        Scene::new().chaos().go(&["scenario", "run", "--all", "--runs", "1", "--json-output", "--", "true"]).ended(123);
+    let all: Vec<Value> = serde_json::from_str(&done.out).unwrap();
+    assert!(all.len() > 40, "{}", done.story());
+    for one in &all {
+        // Pressure is no fault: it was there.
+        let passed = u64::from(one["id"].as_str().unwrap().ends_with("-pressure"));
+        assert_eq!((one["passed"].as_u64(), one["failed"].as_u64()), (Some(passed), Some(0)), "{one:#}");
+    }
+}
+
+#[test]
 fn every_scenario_has_its_twins() {
     let listed = Scene::new().chaos().go(&["scenario", "list", "--json-output"]).ended(0);
     let listed: Vec<Value> = serde_json::from_str(&listed.out).unwrap();
