@@ -2,7 +2,9 @@
 //! known form are whole. Bounded in files and in bytes, so that it costs a moment in any directory.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,8 @@ const MAX_CHANGED: usize = 1000;
 const MAX_DEPTH: usize = 16;
 /// A file that is larger is listed and not parsed.
 const MAX_PARSED: u64 = 16 << 20;
+/// A file that is larger is told from what it was by its stamps alone.
+const MAX_HASHED: u64 = 1 << 20;
 /// Of the clock that file systems stamp with.
 const TICK: Duration = Duration::from_millis(10);
 /// Directories that hold what tools made, and never a program's results.
@@ -49,36 +53,16 @@ pub struct Written {
 }
 
 impl Changes {
-    /// Looks for what changed below `dir` since `start`, leaving out `ours`.
+    /// Looks for what changed below `dir` since `start`, leaving out `ours` and what is as it was `before`.
     #[must_use]
-    pub fn since(dir: &Path, start: SystemTime, ours: &[PathBuf]) -> Changes {
+    pub fn since(dir: &Path, start: SystemTime, ours: &[PathBuf], before: &Fresh) -> Changes {
         let mut changes = Changes::default();
-        let since = start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        // File systems stamp with the tick before.
-        let since = since.saturating_sub(TICK);
-        let (mut dirs, mut seen) = (vec![(dir.to_owned(), 0)], 0);
-        while let Some((at, depth)) = dirs.pop() {
-            let mut entries: Vec<_> = fs::read_dir(&at).into_iter().flatten().flatten().collect();
-            entries.sort_by_key(fs::DirEntry::file_name);
-            for entry in entries {
-                seen += 1;
-                if seen > MAX_ENTRIES || changes.written.len() >= MAX_CHANGED {
-                    changes.cut = true;
-                    return changes;
-                }
-                let path = entry.path();
-                let Ok(meta) = entry.metadata() else { continue };
-                if ours.contains(&path) {
-                } else if meta.is_dir() {
-                    let skipped = SKIPPED.iter().any(|name| entry.file_name() == *name);
-                    if depth < MAX_DEPTH && !skipped {
-                        dirs.push((path, depth + 1));
-                    }
-                } else if meta.is_file() && changed(&meta) >= since {
-                    changes.written.push(written(dir, &path, &meta));
-                }
+        changes.cut = walk(dir, start, ours, &mut |path, meta| {
+            if before.files.get(&path).is_none_or(|state| *state != State::of(&path, meta)) {
+                changes.written.push(written(dir, &path, meta));
             }
-        }
+            changes.written.len() < MAX_CHANGED
+        });
         changes.written.sort_by(|one, other| one.path.cmp(&other.path));
         changes
     }
@@ -88,6 +72,78 @@ impl Changes {
     pub fn broken(&self) -> u64 {
         self.written.iter().filter(|file| file.broken.is_some()).count() as u64
     }
+}
+
+/// Files of a place that were put there just before its run: by their stamps they could be the run's own.
+#[derive(Debug, Default)]
+pub struct Fresh {
+    files: BTreeMap<PathBuf, State>,
+}
+
+/// What tells one state of a file from another within a tick.
+#[derive(Debug, PartialEq, Eq)]
+struct State {
+    inode: u64,
+    size: u64,
+    changed: Duration,
+    /// Of the content, unless that is large.
+    hash: Option<u64>,
+}
+
+impl Fresh {
+    /// Those below `dir`, for a run that begins at `start`.
+    #[must_use]
+    pub fn before(dir: &Path, start: SystemTime) -> Fresh {
+        let mut fresh = Fresh::default();
+        walk(dir, start, &[], &mut |path, meta| {
+            let state = State::of(&path, meta);
+            fresh.files.insert(path, state);
+            fresh.files.len() < MAX_CHANGED
+        });
+        fresh
+    }
+}
+
+impl State {
+    fn of(path: &Path, meta: &fs::Metadata) -> State {
+        let content = (meta.len() <= MAX_HASHED).then(|| fs::read(path).ok()).flatten();
+        let hash = content.map(|content| {
+            let mut hasher = DefaultHasher::new();
+            content.hash(&mut hasher);
+            hasher.finish()
+        });
+        State { inode: meta.ino(), size: meta.len(), changed: changed(meta), hash }
+    }
+}
+
+/// Shows each file below `dir` that has changed since `start` until `each` wants no more; whether something was left out.
+fn walk(dir: &Path, start: SystemTime, ours: &[PathBuf], each: &mut dyn FnMut(PathBuf, &fs::Metadata) -> bool) -> bool {
+    let since = start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    // File systems stamp with the tick before.
+    let since = since.saturating_sub(TICK);
+    let (mut dirs, mut seen, mut is_full) = (vec![(dir.to_owned(), 0)], 0, false);
+    while let Some((at, depth)) = dirs.pop() {
+        let mut entries: Vec<_> = fs::read_dir(&at).into_iter().flatten().flatten().collect();
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            seen += 1;
+            if seen > MAX_ENTRIES || is_full {
+                return true;
+            }
+            let path = entry.path();
+            let Ok(meta) = entry.metadata() else { continue };
+            if ours.contains(&path) {
+            } else if meta.is_dir() {
+                let skipped = SKIPPED.iter().any(|name| entry.file_name() == *name);
+                if depth < MAX_DEPTH && !skipped {
+                    dirs.push((path, depth + 1));
+                }
+            } else if meta.is_file() && changed(&meta) >= since {
+                is_full = !each(path, &meta);
+            }
+        }
+    }
+    false
 }
 
 fn changed(meta: &fs::Metadata) -> Duration {
@@ -253,7 +309,7 @@ mod tests {
         write("out/g.txt", "{");
         write("out/.git/h.json", "{");
         write("ours.json", "{");
-        let changes = Changes::since(dir.path(), start, &[dir.path().join("ours.json")]);
+        let changes = Changes::since(dir.path(), start, &[dir.path().join("ours.json")], &Fresh::default());
         let paths: Vec<_> = changes.written.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(
             paths,
@@ -263,5 +319,23 @@ mod tests {
             changes.written.iter().filter(|file| file.broken.is_some()).map(|file| &file.path[4..]).collect();
         assert_eq!(broken, ["b.json", "c.yaml", "d.csv", "f.jsonl"]);
         assert_eq!(changes.broken(), 4);
+    }
+
+    #[test]
+    fn what_was_put_there_just_before_is_written_only_if_it_is_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        for name in ["kept", "rewritten", "replaced"] {
+            write(name, "text");
+        }
+        let start = SystemTime::now();
+        let before = Fresh::before(dir.path(), start);
+        write("rewritten", "next");
+        write("new", "text");
+        fs::rename(dir.path().join("new"), dir.path().join("replaced")).unwrap();
+        write("more", "text");
+        let changes = Changes::since(dir.path(), start, &[], &before);
+        let paths: Vec<_> = changes.written.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, ["more", "replaced", "rewritten"]);
     }
 }

@@ -38,8 +38,6 @@ use chaos_table::compile::{Compiled, Context as Place, compile};
 use chaos_table::latency;
 use chaos_table::rule::{Plan, flag};
 use chaos_table::session::{Header, Start, image};
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -113,10 +111,6 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         preload::own_environment(&inherited)
     };
     let filtered = engine.as_ref().filter(|_| way.filtered).map(Engine::filtered).transpose()?;
-    if options.stage.is_some() {
-        // The runner may be killed: then nobody else would end the targets.
-        set_pdeathsig(Signal::SIGTERM).cannot("follow the runner")?;
-    }
     let (mut witness, outputs) = Witness::new(args, &options, &work_dir, since(&start)?)?;
     let ends = outputs.each_ref().map(Option::as_ref);
     let trace = match (args.part, args.backtraces) {

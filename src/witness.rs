@@ -8,7 +8,7 @@ use crate::error::{Context, Result};
 use crate::experiment::Crew;
 use crate::facts::{Counted, Ended, Facts};
 use crate::gate::Gate;
-use crate::inventory::Changes;
+use crate::inventory::{Changes, Fresh};
 use crate::latency::Latencies;
 use crate::options::Options;
 use crate::probe::Probes;
@@ -26,6 +26,8 @@ pub struct Witness<'a> {
     options: &'a Options,
     work_dir: &'a Path,
     began: SystemTime,
+    /// What the runner has just put into the place of the run.
+    before: Fresh,
     start: Instant,
     /// Whether the files that the run leaves are to be looked at.
     inventory: bool,
@@ -52,11 +54,13 @@ impl<'a> Witness<'a> {
         work_dir: &'a Path,
         since_start: Duration,
     ) -> Result<(Witness<'a>, Outputs)> {
-        let now = Instant::now();
+        let (now, began) = (Instant::now(), SystemTime::now());
+        let before = if args.stage.is_some() { Fresh::before(work_dir, began) } else { Fresh::default() };
         let mut witness = Witness {
             options,
             work_dir,
-            began: SystemTime::now(),
+            began,
+            before,
             start: now.checked_sub(since_start).unwrap_or(now),
             inventory: args.inventory || asks_for_files(args, options.gate.as_ref()),
             control: args.control_session.as_deref(),
@@ -155,7 +159,7 @@ impl<'a> Witness<'a> {
             checks: checked,
             health,
             rules: counters.into_iter().map(Counted::from).collect(),
-            files: inventory.then(|| Changes::since(self.work_dir, self.began, ours)),
+            files: inventory.then(|| Changes::since(self.work_dir, self.began, ours, &self.before)),
             evidence: self.options.evidence.as_ref().map(|dir| dir.display().to_string()),
             survey: outcome.surveyed,
             latencies: Latencies::of(collector.session()),

@@ -136,8 +136,8 @@ fn a_place_is_a_part_of_what_the_control_did() {
         "e.yaml",
         text.replace("calls: write, path: '/**/work/out', nth", "calls: write, path: '/**/nowhere', nth"),
     );
-    let done = scene.chaos().go(&["experiment", "run", "e.yaml"]).ended(125);
-    assert!(done.err.contains("`kill` matched no call in the control"), "{}", done.story());
+    let done = scene.chaos().go(&["experiment", "run", "e.yaml"]).ended(123);
+    assert!(done.err.contains("no call that `kill` matches, so it has no place to hit"), "{}", done.story());
 }
 
 #[test]

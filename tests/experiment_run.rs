@@ -61,6 +61,17 @@ fn each_run_has_a_place_and_a_seed_of_its_own() {
 }
 
 #[test]
+fn results_below_the_work_directory_are_no_part_of_it() {
+    let scene = Scene::new();
+    scene.write("e.yaml", "targets: [{command: 'test -e e.yaml && test ! -e out/run-1'}]\nwork: .\nruns: 3\n");
+    scene.chaos().go(&["experiment", "run", "e.yaml", "--out", "out"]).ended(0);
+    // Neither are those of a run alone.
+    scene.chaos().go(&["run", "--out", "one", "--", "true"]).ended(0);
+    scene.write("f.yaml", "targets: [{command: 'test ! -e out && test ! -e one'}]\nwork: .\nruns: 2\n");
+    scene.chaos().go(&["experiment", "run", "f.yaml"]).ended(0);
+}
+
+#[test]
 fn a_run_without_a_fault_has_not_passed_and_a_failing_one_says_how_to_repeat_it() {
     let scene = Scene::new();
     scene.write("e.yaml", "targets: [{command: [cat, data.bin]}]\nfiles: {data.bin: {from: data.bin}}\ntable: {faults: ['read=EIO@100']}\n");
@@ -231,6 +242,43 @@ fn an_interrupted_experiment_ends_its_targets_and_says_what_it_did() {
         }
         scene.chaos().go(&["experiment", "abort", &out]).ended(125);
     }
+}
+
+#[test]
+fn a_runner_that_is_killed_leaves_no_process_and_its_places_go_with_the_next_one() {
+    let scene = Scene::new();
+    let (mark, python) = (mark(&scene), python());
+    let places = scene.path("places");
+    fs::create_dir(&places).unwrap();
+    let sleep = format!("[{python}, -c, 'import time; time.sleep(600) # {mark}']");
+    let text = format!("targets: [{{name: db, command: {sleep}, service: true}}, {{name: app, command: {sleep}}}]\n");
+    scene.write("long.yaml", text);
+    scene.write("short.yaml", "targets: [{command: 'true'}]\n");
+    let listed = || fs::read_dir(&places).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let two = || alive(&mark).len() == 2;
+    let mut killed = scene.chaos().env("TMPDIR", &places).start(&["experiment", "run", "long.yaml"]);
+    killed.wait_until("both run", two);
+    killed.signal("KILL");
+    // A service, a task and the launcher of the run.
+    killed.wait_until("they are ended", || alive(&mark).is_empty());
+    killed.end();
+    let left = listed();
+    assert_eq!(left.len(), 1, "{left:?}");
+    // The places of one that lives stay, and so does what is not a runner's.
+    fs::create_dir(places.join("chaos-places-other")).unwrap();
+    let mut living = scene.chaos().env("TMPDIR", &places).start(&["experiment", "run", "long.yaml"]);
+    living.wait_until("both run", two);
+    let own = listed();
+    assert!(own.len() == 2 && !own.contains(&left[0]), "{own:?}");
+    scene.chaos().env("TMPDIR", &places).go(&["experiment", "run", "short.yaml"]).ended(0);
+    let (mut now, mut own) = (listed(), own);
+    now.sort();
+    own.sort();
+    assert_eq!(now, own);
+    assert!(two());
+    living.signal("TERM");
+    living.end().ended(143);
+    assert_eq!(listed(), [places.join("chaos-places-other")]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 use chaos_table::calls::{CALLS, Call, Failure, Family, FaultKind};
 use chaos_table::errno::{eai_name, errno_name};
 use common::complaints::Complaints;
-use common::{Scene, guest, python};
+use common::{Scene, guest, program, python};
 
 /// The names under which the guest `calls` makes an operation: its symbols, and its system calls by number.
 fn ways(call: &Call) -> Vec<String> {
@@ -115,6 +115,66 @@ fn an_error_that_the_kernel_could_not_give_there_is_not_given() {
 }
 
 #[test]
+fn what_programs_wake_themselves_up_by_fails_only_as_the_kernel_fails_it() {
+    let scene = Scene::new();
+    let script = "
+import os, select, signal, socket, struct
+def tried(what, call):
+    try:
+        print(what, call())
+    except OSError as error:
+        print(what, error.strerror)
+event = os.eventfd(0, os.EFD_NONBLOCK)
+r, w = os.pipe()
+us, them = socket.socketpair()
+for end in (r, w, us.fileno(), them.fileno()):
+    os.set_blocking(end, False)
+for what, put, take in [('event', lambda: os.write(event, struct.pack('Q', 1)), lambda: len(os.read(event, 8))),
+                        ('pipe', lambda: os.write(w, b'x'), lambda: len(os.read(r, 9))),
+                        ('pair', lambda: us.send(b'x'), lambda: len(them.recv(9)))]:
+    tried(what, put)
+    tried(what, put)
+    tried(what, take)
+";
+    let bare = scene.bare().go(&[&python(), "-c", script]).ended(0);
+    assert_eq!(bare.out, "event 8\nevent 8\nevent 8\npipe 1\npipe 1\npipe 2\npair 1\npair 1\npair 2\n");
+    for fault in ["error calls=read,write errno=EIO", "error calls=write errno=ENOSPC", "error calls=read errno=EPIPE"] {
+        let done = scene.under(&[fault]).go(&[&python(), "-c", script]).said(&bare.out);
+        assert!(done.injections().is_empty(), "{}", done.story());
+    }
+    // What is full has something to read: who is told so may count on its reader. An eventfd is never full.
+    let again = "Resource temporarily unavailable";
+    for engine in ["preload", "seccomp"] {
+        let run = scene.under(&["error calls=write,send,sendto errno=EAGAIN"]).options(&["--engine", engine]);
+        let expected = format!("event 8\nevent 8\nevent 8\npipe 1\npipe {again}\npipe 1\npair 1\npair {again}\npair 1\n");
+        run.go(&[&python(), "-c", script]).said(&expected);
+    }
+}
+
+#[test]
+fn node_wakes_up_whatever_reads_and_writes_fail() {
+    let scene = Scene::new();
+    let script = scene.write(
+        "work.js",
+        "const { open } = require('fs').promises;
+(async () => {
+    let tried = 0;
+    for (; tried < 100; tried++) {
+        const file = await open('data.bin');
+        await file.read(Buffer.alloc(10), 0, 10, null).catch(() => {});
+        await file.close();
+    }
+    console.log('tried', tried);
+})();",
+    );
+    // Its threads tell its loop of each by an eventfd.
+    for errno in ["EIO", "EAGAIN"] {
+        let fault = format!("error calls=read,write errno={errno} rate=50% not.path=*.js");
+        scene.under(&[&fault]).go(&[&program("node", "nodejs"), &script]).said("tried 100");
+    }
+}
+
+#[test]
 fn what_is_left_after_the_other_end_closed_comes_whole() {
     let scene = Scene::new();
     let script = "
@@ -191,7 +251,7 @@ fn descriptors_run_out_at_their_limit_and_come_back_when_closed() {
     let done = scene.under(&["exhaust what=files limit=20"]).go(&[&guest("exhaust"), "files"]).ended(0);
     // As the kernel does it with the same limit, whatever descriptors this test has inherited.
     let line = format!("ulimit -n 20; exec {} files", guest("exhaust"));
-    let kernel = scene.bare().go(&[&common::program("bash", "bash"), "-c", &line]).ended(0);
+    let kernel = scene.bare().go(&[&program("bash", "bash"), "-c", &line]).ended(0);
     assert!(kernel.out.contains("EMFILE"), "{}", kernel.story());
     done.said(&kernel.out);
 }
@@ -312,6 +372,12 @@ fn what_cannot_be_short_is_not_shortened() {
     let bare = scene.bare().go(&[&guest("kinds")]).ended(0);
     std::fs::remove_file(scene.path("appears")).unwrap();
     scene.under(&["short calls=read,write,send,recv keep=10%"]).go(&[&guest("kinds")]).said(&bare.out);
+    // What eventfd, inotify, timerfd and signalfd tell is no data, either; in datagrams and pipes there is some.
+    for how in ["flip=1bit/1B", "zero=1B/1B", "duplicate=50%", "truncate=50%"] {
+        std::fs::remove_file(scene.path("appears")).unwrap();
+        let done = scene.under(&[&format!("corrupt calls=read {how}")]).go(&[&guest("kinds")]).said(&bare.out);
+        assert!(done.injections().is_empty(), "{}", done.story());
+    }
 }
 
 #[test]

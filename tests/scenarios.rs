@@ -209,7 +209,9 @@ fn every_scenario_has_its_twins() {
 #[test]
 fn a_storm_comes_as_a_whole_or_one_fault_at_a_time() {
     let scene = Scene::new();
-    let script = "for n in $(seq 25); do wc -c data.bin > count && grep -q 4096 count || exit 3; done";
+    // Longer than what is asked for at a time: a read that is cut short is one that the program sees.
+    scene.write("long.txt", "a line of text\n".repeat(20_000));
+    let script = "for n in $(seq 25); do grep -c line long.txt > count && grep -q 20000 count || exit 3; done";
     let run = ["scenario", "run", "storm", "--each", "--runs", "2", "--seed", "1", "--json-output", "--", "sh", "-c"];
     let done = scene.chaos().words(&run).go(&[script]);
     let all: Vec<Value> = serde_json::from_str(&done.out).unwrap();
@@ -296,4 +298,57 @@ fn a_load_that_dies_is_back_and_goes_with_the_launcher_of_its_run() {
     until("the end of the load", || loads(&scene).is_empty());
     let done = running.end();
     assert_eq!(done.code, 123, "{}", done.story());
+}
+
+#[test]
+fn a_scenario_that_finds_no_place_to_hit_is_inconclusive_and_the_others_go_on() {
+    let scene = Scene::new();
+    let names = ["scenario", "run", "crash-half-way", "short-writes", "disk-slow", "--runs", "2", "--seed", "1"];
+    let more = ["--out", "out", "--export", "ex", "--json-output", "--", "head", "-c", "1", "data.bin"];
+    let done = scene.chaos().go(&[&names[..], &more].concat()).ended(123);
+    let all: Vec<Value> = serde_json::from_str(&done.out).unwrap();
+    let why = all[0]["untested"].as_str().unwrap_or_default();
+    assert!(why.contains("`half-way`") && all[0]["status"] == "completed", "{}", done.story());
+    // Of the two runs of the last one, one draws a delay.
+    assert_eq!((all.len(), &all[1]["inconclusive"], &all[2]["passed"]), (3, &2.into(), &1.into()), "{}", done.story());
+    // The table at the end, and every form of what is exported or reported on later.
+    assert!(done.err.contains("3 experiments: 1 passed, 0 failed, 2 inconclusive"), "{}", done.story());
+    assert!(done.err.contains(&format!("crash-half-way  inconclusive: {why}")), "{}", done.story());
+    let exported = |part: &str| {
+        let mut files = std::fs::read_dir(scene.path("ex")).unwrap().map(|file| file.unwrap().path());
+        let file = files.find(|file| file.to_string_lossy().contains(part)).unwrap();
+        std::fs::read_to_string(file).unwrap()
+    };
+    for part in ["full_metrics", "summary", "matrix_2", "junit"] {
+        assert!(exported(part).contains("`half-way`"), "{part}: {}", exported(part));
+    }
+    assert!(exported("junit").contains("errors=\"2\""), "{}", exported("junit"));
+    for form in ["md", "json", "html", "xml", "sarif"] {
+        let file = format!("later.{form}");
+        scene.chaos().go(&["report", "out/crash-half-way", "-o", &file]).ended(0);
+        assert!(
+            String::from_utf8(scene.read(&file))
+                .unwrap()
+                .contains("crash-half-way is inconclusive, and no run was made"),
+            "{form}"
+        );
+    }
+}
+
+#[test]
+fn one_scenario_that_cannot_be_run_does_not_keep_the_others_from_it() {
+    let scene = Scene::new();
+    // Without faults it fails the second time that it is started, which only a control and a run after it see.
+    scene.write("once", "");
+    let script = format!("rm {} && cat data.bin > copy", scene.text("once"));
+    let run = ["scenario", "run", "disk-slow", "crash-half-way", "short-writes", "--runs", "1", "--out", "out", "--"];
+    let done = scene.chaos().words(&run).go(&["sh", "-c", &script]).ended(125);
+    assert_eq!(score(&scene, "out/crash-half-way")["status"], "failed", "{}", done.story());
+    assert_eq!(score(&scene, "out/short-writes")["status"], "completed", "{}", done.story());
+    assert!(done.err.contains("without any fault it fails, too"), "{}", done.story());
+    assert!(done.err.contains("crash-half-way  could not be run"), "{}", done.story());
+    // Of what no scenario can start there is one error.
+    let done = scene.chaos().go(&["scenario", "run", "--all", "--", "no-such-program"]).ended(125);
+    assert_eq!(done.err.matches("error:").count(), 1, "{}", done.story());
+    assert!(done.err.contains("48 not run"), "{}", done.story());
 }

@@ -509,6 +509,13 @@ pub fn hung_up(fd: i32) -> bool {
     ready == 1 && asked.revents & libc::POLLHUP != 0
 }
 
+/// The number that an ioctl tells of a descriptor.
+pub fn told_by_ioctl(fd: i32, request: libc::Ioctl) -> Option<i32> {
+    let mut value = 0;
+    // SAFETY: the requests that are asked for fill one int, which lives through the call.
+    (unsafe { raw!(SYS_ioctl, fd, request, &raw mut value) } == 0).then_some(value)
+}
+
 /// SO_RCVTIMEO or SO_SNDTIMEO in ns; `None` when there is none.
 pub fn socket_timeout(fd: i32, option: i32) -> Option<u64> {
     let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };

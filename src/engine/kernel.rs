@@ -275,6 +275,16 @@ pub fn option_at(fd: &OwnedFd, level: i32, name: i32) -> Option<i32> {
     (result == 0).then_some(value)
 }
 
+/// Bytes that were written to a pipe or a unix socket and that nobody has read.
+#[must_use]
+pub fn unread(fd: &OwnedFd, is_socket: bool) -> Option<i32> {
+    let request = if is_socket { libc::TIOCOUTQ } else { libc::FIONREAD };
+    let mut value = 0i32;
+    // SAFETY: both requests fill one int, which lives through the call.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), request, &raw mut value) };
+    (result == 0).then_some(value)
+}
+
 /// The head of a connection's `tcp_info`; how much of it the kernel has filled is in the length.
 #[must_use]
 pub fn tcp_info(fd: &OwnedFd) -> Option<[u64; 32]> {

@@ -68,6 +68,10 @@ impl Kernel for There<'_> {
         self.borrow(fd).is_some_and(|fd| kernel::hung_up(&fd))
     }
 
+    fn unread(&self, fd: i32, is_socket: bool) -> Option<i32> {
+        kernel::unread(&*self.borrow(fd)?, is_socket)
+    }
+
     /// An epoll of another process cannot be armed again, since it knows a file by its number there.
     fn rearm(&self, fd: i32) -> bool {
         !is_watched_by_edges(self.pid, fd)

@@ -109,10 +109,11 @@ fn described(deck: &Deck) -> Value {
 }
 
 fn line(deck: &Deck) -> String {
-    let name = deck.experiment.name.as_deref().unwrap_or("");
+    let name = deck.experiment.name.as_ref().map(|name| format!("  {name}")).unwrap_or_default();
     let targets: Vec<&str> = deck.stage.targets.iter().map(|target| target.name.as_str()).collect();
     let (rules, runs) = (deck.compiled.plan.rules.len(), deck.experiment.runs.unwrap_or(1));
-    format!("{}  {name}\n  {rules} rules on {}; {runs} runs\n", deck.id, targets.join(", "))
+    let many = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    format!("{}{name}\n  {} on {}; {}\n", deck.id, many(rules as u64, "rule"), targets.join(", "), many(runs, "run"))
 }
 
 fn in_words(deck: &Deck) -> String {
@@ -128,6 +129,9 @@ fn in_words(deck: &Deck) -> String {
             Restart::Always => Some("started again when it ends".to_owned()),
         });
         text += &format!("  {}: {}: {}\n", target.name, said.join(", "), target.command.all.join(" "));
+    }
+    if !deck.ports.is_empty() {
+        text += &format!("  ports: {}: picked for each run, and written as 1 here\n", deck.ports.join(", "));
     }
     for phase in &deck.experiment.phases {
         let faults = if phase.faults.all.is_empty() { "no faults".into() } else { phase.faults.all.join(", ") };

@@ -66,7 +66,9 @@ impl Deck {
         let (highest, ..) = staged(&text, &Filling::Check { highest: true }, command).map_err(within)?;
         let (experiment, stage, compiled) =
             staged(&text, &Filling::Check { highest: false }, command).map_err(within)?;
-        let gate = Gate::parse(&experiment.gate.all).map_err(within)?;
+        let gate = Gate::parse(&experiment.gate.all);
+        let gate =
+            gate.map_err(|wrong| within(Failure { message: wrong.message.replacen("--gate", "gate", 1), ..wrong }))?;
         let stem = text.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let id = experiment.id.clone().unwrap_or(stem);
         let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);

@@ -6,7 +6,7 @@ use crate::error::{Failure, Result};
 use chaos_table::decide::{combine, mix};
 use chaos_table::nearest;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Placeholders that are filled in when a process is started.
 const LATER: [&str; 4] = ["instance", "target", "command", "chaos"];
@@ -73,7 +73,7 @@ pub fn fill(text: &Text, filling: &Filling) -> Result<String> {
         };
         let name = from[2..close].trim();
         count += 1;
-        match value(name, filling, count).map_err(|why| why.at(&place()))? {
+        match value(name, filling, count, text.dir()).map_err(|why| why.at(&place()))? {
             Some(value) => filled.push_str(&value),
             None => filled.push_str(&from[..=close]),
         }
@@ -126,7 +126,7 @@ impl Wrong {
 }
 
 /// The value of a placeholder; `None` for one that is filled in later.
-fn value(name: &str, filling: &Filling, count: u64) -> std::result::Result<Option<String>, Wrong> {
+fn value(name: &str, filling: &Filling, count: u64, dir: &Path) -> std::result::Result<Option<String>, Wrong> {
     if LATER.contains(&name) {
         return Ok(None);
     }
@@ -152,7 +152,8 @@ fn value(name: &str, filling: &Filling, count: u64) -> std::result::Result<Optio
     let Filling::Run(values) = filling else {
         return match name {
             "seed" | "run" => Ok(Some("1".into())),
-            "here" | "work" | "tmp" => Ok(Some("/tmp".into())),
+            "here" => path(&std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned())).map(Some),
+            "work" | "tmp" => Ok(Some("/tmp".into())),
             odd => Err(unknown(odd)),
         };
     };
@@ -168,7 +169,11 @@ fn value(name: &str, filling: &Filling, count: u64) -> std::result::Result<Optio
 
 fn unknown(odd: &str) -> Wrong {
     let known = NAMES.into_iter().chain(LATER);
-    let near = nearest(odd, known.clone()).map(|near| format!("did you mean ${{{near}}}? "));
+    let near = match odd.split_once(':') {
+        Some((_, port)) => Some(format!("port:{port}")),
+        None => nearest(odd, known.clone()).map(str::to_owned),
+    };
+    let near = near.map(|near| format!("did you mean ${{{near}}}? "));
     let all: Vec<&str> = known.collect();
     Wrong {
         message: format!("unknown placeholder `${{{odd}}}`"),
@@ -181,7 +186,7 @@ fn unknown(odd: &str) -> Wrong {
 }
 
 /// A path goes into the text as it is, so it must mean nothing to YAML, TOML or JSON.
-fn path(path: &std::path::Path) -> std::result::Result<String, Wrong> {
+fn path(path: &Path) -> std::result::Result<String, Wrong> {
     let text = path.to_str().filter(|text| !text.chars().any(|c| c.is_control() || "\"'\\:#{}[]$`,".contains(c)));
     text.map(str::to_owned).ok_or_else(|| Wrong {
         message: format!("the path {} has characters that cannot stand in an experiment file", path.display()),

@@ -16,6 +16,7 @@ mod deck;
 mod export;
 mod file;
 mod fill;
+mod ground;
 pub mod inject;
 mod launch;
 mod matrix;

@@ -6,6 +6,7 @@ use super::crew::last_line;
 use super::deck::{Deck, ports};
 use super::export::Export;
 use super::fill::{Filling, Values};
+use super::ground::Ground;
 use super::orphans::{end_orphans, reap_orphans};
 use super::place::Place;
 use super::plan::Plan;
@@ -149,8 +150,12 @@ struct Series<'a> {
     results: Results,
     again: String,
     /// Where the places of the runs are, and the shim that they share; gone with the series.
-    ground: tempfile::TempDir,
+    ground: Ground,
     active: Vec<Active>,
+    /// Those that are over and not judged yet.
+    over: Vec<Active>,
+    /// The place of the next run, made while others go on.
+    ahead: Option<Place>,
     taken: BTreeSet<u16>,
     pool: Pool,
     score: Score,
@@ -180,7 +185,7 @@ impl<'a> Series<'a> {
         for warning in deck.compiled.warnings.iter().filter(|warning| !only_counts(warning)) {
             console.warning(warning);
         }
-        let ground = tempfile::Builder::new().prefix("chaos-").tempdir().cannot("make a place for the runs")?;
+        let ground = Ground::make()?;
         let score = Score {
             id: deck.id.clone(),
             name: deck.experiment.name.clone(),
@@ -202,6 +207,8 @@ impl<'a> Series<'a> {
             again,
             ground,
             active: Vec::new(),
+            over: Vec::new(),
+            ahead: None,
             taken: BTreeSet::new(),
             pool: Pool::default(),
             score,
@@ -235,41 +242,56 @@ impl<'a> Series<'a> {
 
     /// The runs of these numbers; an error ends those that go on, too.
     fn make(&mut self, numbers: &[u64], is_control: bool) -> Result<()> {
+        let made = self.make_all(numbers, is_control);
+        if made.is_err() {
+            self.end_all();
+        }
+        made
+    }
+
+    fn make_all(&mut self, numbers: &[u64], is_control: bool) -> Result<()> {
         let (mut left, mut not_before) = (numbers.iter().copied().peekable(), Instant::now());
         loop {
+            if self.score.made() == 0 {
+                // Whether there can be a run at all is not known before.
+                self.take_over()?;
+            }
             while self.stopped.is_none()
                 && self.active.len() < self.plan.jobs
                 && Instant::now() >= not_before
                 && let Some(next) = left.next()
             {
-                let started = self.start(next, is_control);
-                if let Err(failure) = started {
-                    self.end_all();
-                    return Err(failure);
-                }
+                self.start(next, is_control)?;
                 not_before = Instant::now() + self.plan.delay;
             }
+            // The next ones go on already: what is over need not hold them up, nor what the one after them needs.
+            self.take_over()?;
             if self.active.is_empty() && (self.stopped.is_some() || left.peek().is_none()) {
                 return Ok(());
+            }
+            if let Some(next) = left.peek().filter(|_| self.ahead.is_none() && self.stopped.is_none()) {
+                self.ahead = Some(Place::make(&self.ground.path().join(self.name_of(*next, is_control)))?);
             }
             let waits = (left.peek().is_some() && self.active.len() < self.plan.jobs)
                 .then(|| not_before.saturating_duration_since(Instant::now()));
             self.wait(waits.unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1)));
-            if let Err(failure) = self.reap() {
-                self.end_all();
-                return Err(failure);
-            }
+            self.reap()?;
         }
+    }
+
+    fn name_of(&self, number: u64, is_control: bool) -> String {
+        let (word, all) = if is_control { ("control", self.deck.controls) } else { ("run", self.plan.runs) };
+        format!("{word}-{number:0width$}", width = all.to_string().len())
     }
 
     fn start(&mut self, number: u64, is_control: bool) -> Result<()> {
         let deck = self.deck;
-        let (role, all) =
-            if is_control { (cli::Part::Control, deck.controls) } else { (cli::Part::Run, self.plan.runs) };
-        let word = if is_control { "control" } else { "run" };
-        let name = format!("{word}-{number:0width$}", width = all.to_string().len());
+        let role = if is_control { cli::Part::Control } else { cli::Part::Run };
+        let name = self.name_of(number, is_control);
         let seed = if is_control { self.plan.seed } else { derived(self.plan.seed, number) };
-        let place = Place::make(&self.ground.path().join(&name))?;
+        let root = self.ground.path().join(&name);
+        let place = self.ahead.take().filter(|place| place.root == root);
+        let place = place.map_or_else(|| Place::make(&root), Ok)?;
         let ports: BTreeMap<String, u16> = ports(deck, &mut self.taken)?;
         let values = Values {
             seed,
@@ -341,7 +363,7 @@ impl<'a> Series<'a> {
         }
     }
 
-    /// Takes the runs that are over.
+    /// Looks which runs are over.
     fn reap(&mut self) -> Result<()> {
         let mut at = 0;
         while at < self.active.len() {
@@ -353,7 +375,7 @@ impl<'a> Series<'a> {
                     // It could not end what it had started.
                     end_orphans(&self.active.iter().map(|active| active.child.pid()).collect::<Vec<_>>());
                 }
-                self.take(&active)?;
+                self.over.push(active);
             } else {
                 at += 1;
             }
@@ -361,6 +383,11 @@ impl<'a> Series<'a> {
         let runs: Vec<i32> = self.active.iter().map(|active| active.child.pid()).collect();
         reap_orphans(&runs);
         Ok(())
+    }
+
+    /// Judges the runs that are over.
+    fn take_over(&mut self) -> Result<()> {
+        std::mem::take(&mut self.over).iter().try_for_each(|over| self.take(over))
     }
 
     /// Judges a run that is over.

@@ -30,6 +30,7 @@ impl Part {
     /// When there can be no further process.
     pub fn start(said: &File, work: impl FnOnce() -> u8) -> io::Result<Part> {
         let nothing = File::options().read(true).write(true).open("/dev/null")?;
+        let runner = std::process::id();
         // SAFETY: whoever has several runs made has one thread, so the copy is whole.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
@@ -37,6 +38,11 @@ impl Part {
                 // A terminal's Ctrl-C comes to the runner alone, which ends the runs in order.
                 // SAFETY: takes numbers; the descriptors are open.
                 unsafe {
+                    // The runner may be killed: then nobody else would end what is started here.
+                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+                    if std::os::unix::process::parent_id() != runner {
+                        libc::_exit(crate::exit_code::Exit::OurFailure.code().into());
+                    }
                     libc::setpgid(0, 0);
                     libc::dup2(nothing.as_raw_fd(), 0);
                     libc::dup2(nothing.as_raw_fd(), 1);

@@ -4,7 +4,7 @@
 mod names;
 mod patterns;
 
-use crate::calls::{FaultKind, Op, Subject};
+use crate::calls::{CALLS, Call, FaultKind, Op, Subject};
 use crate::check::{self, Hit, Resolved};
 use crate::decide::rate_threshold;
 use crate::error::{Problem, TableError};
@@ -325,9 +325,12 @@ impl Compiler<'_> {
 
     fn finish(mut self) -> Result<Compiled, Problem> {
         let tracked = |ops: &mut [u64; OP_ROOM], which: &[Op]| which.iter().for_each(|op| ops[*op as usize] |= TRACK);
-        // A connect that fails later is remembered by its descriptor until its error has been told.
-        let connects = self.header.planned[Op::Connect as usize] & RULE_BITS != 0;
-        if self.header.needs_fd != 0 || connects {
+        // What is known of a descriptor - which rules match it, how much it has moved, that its wake-ups come by edges -
+        // ends with it. A connect that fails later is remembered by it until its error has been told.
+        let planned = self.header.planned;
+        let has_rules = |call: &Call| planned[call.op as usize] & RULE_BITS != 0;
+        let connects = has_rules(Op::Connect.row());
+        if connects || CALLS.iter().any(|call| call.subject == Subject::Fd && has_rules(call)) {
             tracked(&mut self.header.planned, IDENTITY);
             tracked(&mut self.header.planned, check::users_of(Resource::Files));
         }

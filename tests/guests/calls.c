@@ -118,7 +118,7 @@ static long file_call(const char *name) {
     if (IS(pwritev64)) return pwritev64(file(), &vector, 1, 0);
     if (IS(pwritev2)) return pwritev2(file(), &vector, 1, 0, 0);
     if (IS(pwritev64v2)) return pwritev64v2(file(), &vector, 1, 0, 0);
-    if (IS(open)) return open("data.bin", O_RDONLY);
+    if (IS(open)) return open("data.bin", O_RDWR | O_CREAT, 0600);
     if (IS(open64)) return open64("data.bin", O_RDONLY);
     if (IS(openat)) return openat(AT_FDCWD, "data.bin", O_RDONLY);
     if (IS(openat64)) return openat64(AT_FDCWD, "data.bin", O_RDONLY);
@@ -136,7 +136,7 @@ static long file_call(const char *name) {
     if (IS(fcntl64)) return fcntl64(file(), F_DUPFD, 0);
     if (IS(opendir)) return got(opendir("."));
     if (IS(fdopendir)) return got(fdopendir(syscall(SYS_openat, AT_FDCWD, ".", O_RDONLY | O_DIRECTORY)));
-    if (IS(fopen)) return got(fopen("data.bin", "r"));
+    if (IS(fopen)) return got(fopen("data.bin", "a"));
     if (IS(fopen64)) return got(fopen64("data.bin", "r"));
     if (IS(freopen)) return got(freopen("data.bin", "r", stdin));
     if (IS(freopen64)) return got(freopen64("data.bin", "r", stdin));

@@ -39,6 +39,10 @@ impl Kernel for Here {
         sys::hung_up(fd)
     }
 
+    fn unread(&self, fd: i32, is_socket: bool) -> Option<i32> {
+        sys::told_by_ioctl(fd, if is_socket { libc::TIOCOUTQ } else { libc::FIONREAD })
+    }
+
     fn rearm(&self, fd: i32) -> bool {
         edges::rearm(fd)
     }

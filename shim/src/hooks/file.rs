@@ -12,11 +12,14 @@ use crate::{fds, init};
 use chaos_table::calls::Op;
 use libc::{DIR, c_char, c_int, c_uint, c_void, iovec, mode_t, off_t};
 
+/// What creat opens with.
+pub(super) const CREAT: c_int = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
+
 /// An open: asks, opens, and forgets what the descriptor was before.
 #[inline(always)]
-pub(super) fn opening(dirfd: c_int, path: *const c_char, real: impl FnOnce() -> c_int) -> c_int {
+pub(super) fn opening(dirfd: c_int, path: *const c_char, flags: c_int, real: impl FnOnce() -> c_int) -> c_int {
     init::before_open(dirfd, path);
-    let fd = simple(Op::Open, Target::Path(dirfd, path), real, minus_one);
+    let fd = with_flags(Op::Open, Target::Path(dirfd, path), flags, real, minus_one);
     after_open(dirfd, path, fd);
     fd
 }
@@ -113,25 +116,25 @@ hooks! {
 
     // The third argument is always passed on, asked for or not: the mode of a file that is made.
     Open, open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int, real =>
-        opening(libc::AT_FDCWD, path, || real(path, flags, mode));
+        opening(libc::AT_FDCWD, path, flags, || real(path, flags, mode));
     Open, open64 or open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int, real =>
-        opening(libc::AT_FDCWD, path, || real(path, flags, mode));
+        opening(libc::AT_FDCWD, path, flags, || real(path, flags, mode));
     Open, openat(dirfd: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int, real =>
-        opening(dirfd, path, || real(dirfd, path, flags, mode));
+        opening(dirfd, path, flags, || real(dirfd, path, flags, mode));
     Open, openat64 or openat(dirfd: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int, real =>
-        opening(dirfd, path, || real(dirfd, path, flags, mode));
+        opening(dirfd, path, flags, || real(dirfd, path, flags, mode));
     Open, creat(path: *const c_char, mode: mode_t) -> c_int, real =>
-        opening(libc::AT_FDCWD, path, || real(path, mode));
+        opening(libc::AT_FDCWD, path, CREAT, || real(path, mode));
     Open, creat64 or creat(path: *const c_char, mode: mode_t) -> c_int, real =>
-        opening(libc::AT_FDCWD, path, || real(path, mode));
+        opening(libc::AT_FDCWD, path, CREAT, || real(path, mode));
     Open, __open_2 or open(path: *const c_char, flags: c_int) -> c_int, real =>
-        opening(libc::AT_FDCWD, path, || real(path, flags));
+        opening(libc::AT_FDCWD, path, flags, || real(path, flags));
     Open, __open64_2 or open(path: *const c_char, flags: c_int) -> c_int, real =>
-        opening(libc::AT_FDCWD, path, || real(path, flags));
+        opening(libc::AT_FDCWD, path, flags, || real(path, flags));
     Open, __openat_2 or openat(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int, real =>
-        opening(dirfd, path, || real(dirfd, path, flags));
+        opening(dirfd, path, flags, || real(dirfd, path, flags));
     Open, __openat64_2 or openat(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int, real =>
-        opening(dirfd, path, || real(dirfd, path, flags));
+        opening(dirfd, path, flags, || real(dirfd, path, flags));
 
     Close, close(fd: c_int) -> c_int, real => closing(fd, || real(fd));
     CloseRange, close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int, real => {

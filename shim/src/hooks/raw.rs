@@ -1,7 +1,7 @@
 //! `syscall()`: raw system calls that libc makes for the program. libuv, jemalloc and Rust's std use it.
 
 use super::data::{Memory, Vector, message, messages, transfer, transfer_vector};
-use super::file::{closing, duplicating, making, opening};
+use super::file::{CREAT, closing, duplicating, making, opening};
 use super::memory::{made_writable, mapped, mapping};
 use super::net::{accepting, asking_option, connecting, listening, pairing, with_option};
 use super::process::{executing, forking};
@@ -16,6 +16,8 @@ use chaos_table::calls::{CALLS, Op};
 use libc::{c_char, c_int, c_long, c_void};
 use std::sync::atomic::Ordering;
 
+/// How openat2 opens, in memory that has not been looked at: in any way.
+const ANY: c_int = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
 /// System call numbers up to here may be in the table of calls.
 const NUMBERS: usize = 512;
 
@@ -198,11 +200,12 @@ unsafe fn handle_now(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> c_long {
         // SAFETY: as above.
         libc::SYS_socketpair => c_long::from(unsafe { pairing(Op::Socket, d as *mut c_int, || again(whole) as c_int) }),
         libc::SYS_open | libc::SYS_creat => {
-            c_long::from(opening(libc::AT_FDCWD, a as *const c_char, || again(whole) as c_int))
+            let flags = if number == libc::SYS_open { b as c_int } else { CREAT };
+            c_long::from(opening(libc::AT_FDCWD, a as *const c_char, flags, || again(whole) as c_int))
         }
-        libc::SYS_openat => c_long::from(opening(fd, b as *const c_char, || again(whole) as c_int)),
+        libc::SYS_openat => c_long::from(opening(fd, b as *const c_char, c as c_int, || again(whole) as c_int)),
         libc::SYS_openat2 => {
-            let opened = opening(fd, b as *const c_char, || again(whole) as c_int);
+            let opened = opening(fd, b as *const c_char, ANY, || again(whole) as c_int);
             // Its `resolve` may take a path for another than it is by name.
             fds::forget(opened);
             c_long::from(opened)

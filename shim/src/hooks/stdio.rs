@@ -9,7 +9,7 @@
 
 use super::data::told_if_any;
 use super::file::after_open;
-use super::{simple, tracked};
+use super::{simple, tracked, with_flags};
 use crate::call::{self, Quick};
 use crate::disk::Freed;
 use crate::effects::{self, Bytes, Change, Outcome};
@@ -353,10 +353,29 @@ fn null(errno: i32) -> *mut FILE {
     std::ptr::null_mut()
 }
 
+/// The flags of open(2) that a mode of fopen stands for.
+fn flags_of(mode: *const c_char) -> c_int {
+    // SAFETY: the program's own argument of a call that is being made.
+    let Some(mode) = (unsafe { sys::string(mode) }) else { return 0 };
+    let has = |letter: u8| mode.to_bytes().contains(&letter);
+    let access = if has(b'+') { libc::O_RDWR } else { libc::O_WRONLY };
+    match (mode.to_bytes().first(), has(b'x')) {
+        (Some(b'r'), _) if !has(b'+') => libc::O_RDONLY,
+        (Some(b'w' | b'a'), true) => access | libc::O_CREAT | libc::O_EXCL,
+        (Some(b'w' | b'a'), false) => access | libc::O_CREAT,
+        _ => access,
+    }
+}
+
 /// A call that opens a stream.
-fn opening(path: *const c_char, failed: impl FnOnce(i32) -> *mut FILE, real: impl FnOnce() -> *mut FILE) -> *mut FILE {
+fn opening(
+    path: *const c_char,
+    mode: *const c_char,
+    failed: impl FnOnce(i32) -> *mut FILE,
+    real: impl FnOnce() -> *mut FILE,
+) -> *mut FILE {
     init::before_open(libc::AT_FDCWD, path);
-    let stream = simple(Op::Fopen, Target::Path(libc::AT_FDCWD, path), real, failed);
+    let stream = with_flags(Op::Fopen, Target::Path(libc::AT_FDCWD, path), flags_of(mode), real, failed);
     if tracked(Op::Fopen) {
         let fd = descriptor_of(stream);
         after_open(libc::AT_FDCWD, path, fd);
@@ -365,23 +384,28 @@ fn opening(path: *const c_char, failed: impl FnOnce(i32) -> *mut FILE, real: imp
 }
 
 /// freopen closes what was open before, also when it fails: then it is made to fail, by a path that nobody can open.
-fn reopening(path: *const c_char, stream: *mut FILE, real: impl Fn(*const c_char) -> *mut FILE) -> *mut FILE {
+fn reopening(
+    path: *const c_char,
+    mode: *const c_char,
+    stream: *mut FILE,
+    real: impl Fn(*const c_char) -> *mut FILE,
+) -> *mut FILE {
     fds::forget(descriptor_of(stream));
     let failed = |errno| {
         real(c"".as_ptr());
         null(errno)
     };
-    opening(path, failed, || real(path))
+    opening(path, mode, failed, || real(path))
 }
 
 hooks! {
-    Fopen, fopen(path: *const c_char, mode: *const c_char) -> *mut FILE, real => opening(path, null, || real(path, mode));
+    Fopen, fopen(path: *const c_char, mode: *const c_char) -> *mut FILE, real => opening(path, mode, null, || real(path, mode));
     Fopen, fopen64 or fopen(path: *const c_char, mode: *const c_char) -> *mut FILE, real =>
-        opening(path, null, || real(path, mode));
+        opening(path, mode, null, || real(path, mode));
     Fopen, freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, real =>
-        reopening(path, stream, |path| real(path, mode, stream));
+        reopening(path, mode, stream, |path| real(path, mode, stream));
     Fopen, freopen64 or freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE, real =>
-        reopening(path, stream, |path| real(path, mode, stream));
+        reopening(path, mode, stream, |path| real(path, mode, stream));
     Fdopen, fdopen(fd: c_int, mode: *const c_char) -> *mut FILE, real =>
         simple(Op::Fdopen, Target::Fd(fd), || real(fd, mode), null);
 

@@ -27,6 +27,10 @@ pub(super) fn suits(k: &impl Kernel, op: Op, errno: i32, target: Object<'_>, fla
             Object::Fd(fd) => copy(k, op, errno, Object::Fds(fd, fd), flags),
             _ => Ok(()),
         },
+        Op::Open | Op::Fopen => match opens(errno, flags) {
+            Ok(()) => return None,
+            refused => refused,
+        },
         Op::Access if errno == libc::EROFS && flags & libc::W_OK == 0 => Err("EROFS where nothing is to be written"),
         Op::Unlink if errno == libc::ENOTEMPTY && flags & libc::AT_REMOVEDIR == 0 => {
             Err("ENOTEMPTY on what is no directory")
@@ -40,6 +44,19 @@ pub(super) fn suits(k: &impl Kernel, op: Op, errno: i32, target: Object<'_>, fla
         _ => return None,
     };
     Some(verdict)
+}
+
+/// Whether an open with these flags can fail so.
+fn opens(errno: i32, flags: i32) -> Verdict {
+    let has = |wanted: i32| flags & wanted == wanted;
+    let makes = has(libc::O_CREAT) || has(libc::O_TMPFILE);
+    let writes = makes || has(libc::O_TRUNC) || flags & libc::O_ACCMODE != libc::O_RDONLY;
+    match errno {
+        libc::EROFS | libc::ETXTBSY | libc::EISDIR if !writes => Err("this open is not for writing"),
+        libc::ENOSPC | libc::EDQUOT if !makes => Err("this open makes no file"),
+        libc::EEXIST if !has(libc::O_CREAT | libc::O_EXCL) => Err("only O_CREAT with O_EXCL minds what is there"),
+        _ => Ok(()),
+    }
 }
 
 /// Calls on an open file that move no data.

@@ -28,6 +28,8 @@ pub trait Kernel {
     fn has_peer(&self, fd: i32) -> bool;
     /// Whether the other end of a stream or pipe is closed.
     fn hung_up(&self, fd: i32) -> bool;
+    /// Bytes that were written to a pipe or a unix socket and that nobody has read; `None` where the kernel does not tell.
+    fn unread(&self, fd: i32, is_socket: bool) -> Option<i32>;
     /// Arms an edge-triggered epoll again that watches the descriptor; false when that cannot be done.
     fn rearm(&self, fd: i32) -> bool;
     /// Whether another process has locked any part of the file.
@@ -168,6 +170,11 @@ pub fn fitting(
         {
             Err("what is only looked at comes again as it was")
         }
+        Effect::Corrupt(_) | Effect::Zero(_) | Effect::Duplicate(_) | Effect::Truncate(_)
+            if matches!(target, Object::Fd(fd) if nature(k, fd) == Nature::Other) =>
+        {
+            Err("what the kernel itself counts and tells is never changed")
+        }
         Effect::Truncate(_) => truncate_fits(k, op, target).map(|()| effect),
         Effect::Drop => drop_fits(k, op, target, asked, flags).map(|()| effect),
         Effect::Torn(both) => torn_fits(k, target, asked, both >> 32 == 0).map(|()| effect),
@@ -300,13 +307,17 @@ fn suits(k: &impl Kernel, op: Op, errno: i32, target: Object<'_>, asked: u64, fl
         libc::EAGAIN if may_block(k, fd, flags) && !has_timeout(k, op, fd, nature) => {
             Err("EAGAIN on a blocking descriptor")
         }
+        libc::EAGAIN if is_write(op) && is_empty(k, fd, nature) => Err("EAGAIN where nothing waits to be read"),
         libc::EAGAIN if !k.rearm(fd) => Err(EDGE),
         _ if message_flags(op, flags) & libc::MSG_ERRQUEUE != 0 && nature.is_socket() && errno != libc::EAGAIN => {
             Err("the error queue neither waits nor has a connection to lose")
         }
         libc::EINTR if op != Op::Close && !may_block(k, fd, flags) => Err(NO_WAIT),
         libc::EINTR if nature.is_file() && op != Op::Close => Err("EINTR on a file"),
-        libc::EPIPE if nature.is_file() || nature == Nature::Datagram => Err("EPIPE on what is no pipe or stream"),
+        libc::EPIPE if op.row().direction() == Some(Direction::In) => Err("EPIPE where nothing is written"),
+        libc::EPIPE if !matches!(nature, Nature::Pipe | Nature::Stream | Nature::Packets | Nature::Listener) => {
+            Err("EPIPE on what is no pipe or stream")
+        }
         libc::ECONNRESET | libc::ETIMEDOUT | libc::ENOBUFS | libc::ENOTCONN if !nature.is_socket() => {
             Err("a socket's error on what is no socket")
         }
@@ -316,7 +327,26 @@ fn suits(k: &impl Kernel, op: Op, errno: i32, target: Object<'_>, asked: u64, fl
         }
         libc::EIO if nature.is_socket() => Err("EIO on a socket"),
         libc::EIO if nature == Nature::Pipe => Err("EIO on a pipe"),
+        // eventfd, timerfd, signalfd, inotify, epoll: libuv, which knows this, aborts.
+        libc::EIO if nature == Nature::Other => Err("EIO on what has no device below it"),
         _ => Ok(()),
+    }
+}
+
+/// Whether there is room for any write, of descriptors that programs wake themselves up by: who is told EAGAIN there counts
+/// on what waits to be read already.
+fn is_empty(k: &impl Kernel, fd: i32, nature: Nature) -> bool {
+    let is_unix = || k.option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN) == Some(libc::AF_UNIX);
+    match nature {
+        Nature::Other => true,
+        Nature::Pipe => k.unread(fd, false) == Some(0),
+        Nature::Stream | Nature::Packets | Nature::Datagram => is_unix() && k.unread(fd, true) == Some(0),
+        Nature::Regular
+        | Nature::Directory
+        | Nature::Block
+        | Nature::Listener
+        | Nature::Character
+        | Nature::Closed => false,
     }
 }
 
@@ -448,7 +478,7 @@ fn truncate_fits(k: &impl Kernel, op: Op, target: Object<'_>) -> Result<(), &'st
         return Err(EDGE);
     }
     match nature(k, fd) {
-        Nature::Other | Nature::Closed | Nature::Listener | Nature::Directory => Err("what is read here has one size"),
+        Nature::Closed | Nature::Listener | Nature::Directory => Err("what is read here has one size"),
         _ => Ok(()),
     }
 }
