@@ -88,14 +88,14 @@ fn tell_apart(cases: &[PathBuf]) {
 }
 
 /// The results of a scenario on a server; the word `.` stands for a place that everybody may write to.
-fn killed(scenario: &str, server: &str, words: &[&str], code: i32) -> Value {
+fn killed(scenario: &str, server: &str, runs: &str, words: &[&str], code: i32) -> Value {
     let scene = Scene::new();
     let file = format!("{HERE}/servers/{server}.yaml");
-    let run = ["scenario", "run", scenario, "--on", &file, "--runs", "2", "--seed", "3", "--out", "results", "--"];
+    let run = ["scenario", "run", scenario, "--on", &file, "--runs", runs, "--seed", "3", "--out", "results"];
     let place = scene.text("");
     let words: Vec<&str> = words.iter().map(|word| if *word == "." { &*place } else { word }).collect();
     scene.open_to_all();
-    let done = scene.chaos().words(&run).go(&words).ended(code);
+    let done = scene.chaos().words(&run).words(&["--jobs", "2", "--"]).go(&words).ended(code);
     let result: Value = serde_json::from_slice(&scene.read("results/experiment.json")).unwrap();
     assert!(result["total_faults_fired"].as_u64() > Some(0), "{}\n{result:#}", done.story());
     result
@@ -104,24 +104,24 @@ fn killed(scenario: &str, server: &str, words: &[&str], code: i32) -> Value {
 #[test]
 fn redis_keeps_what_it_has_said_ok_to_if_it_has_a_log() {
     program("redis-server", "redis-server");
-    assert_eq!(killed("kill-9-recovery", "redis", &["yes"], 0)["passed"], 2);
-    let without = killed("kill-9-recovery", "redis", &["no"], 122);
+    assert_eq!(killed("kill-9-recovery", "redis", "2", &["yes"], 0)["passed"], 2);
+    let without = killed("kill-9-recovery", "redis", "2", &["no"], 122);
     assert_eq!(without["failed"], 2, "{without:#}");
 }
 
 #[test]
 fn sqlite_keeps_its_books_if_it_has_a_journal() {
     program("sqlite3", "sqlite3");
-    assert_eq!(killed("kill-9-recovery", "sqlite", &["wal"], 0)["passed"], 2);
-    let without = killed("kill-9-recovery", "sqlite", &["off"], 122);
+    assert_eq!(killed("kill-9-recovery", "sqlite", "2", &["wal"], 0)["passed"], 2);
+    let without = killed("kill-9-recovery", "sqlite", "2", &["off"], 122);
     assert_eq!(without["failed"], 2, "{without:#}");
 }
 
 #[test]
 #[ignore = "half a minute, and PostgreSQL: make chaos"]
 fn the_books_of_postgres_balance_if_they_are_kept_in_transactions() {
-    assert_eq!(killed("kill-9-recovery", "postgres", &["."], 0)["passed"], 2);
+    assert_eq!(killed("kill-9-recovery", "postgres", "2", &["."], 0)["passed"], 2);
     // Half-way the clients are at work, whatever the start of the server writes.
-    let without = killed("crash-half-way", "postgres", &[".", "careless"], 122);
+    let without = killed("crash-half-way", "postgres", "1", &[".", "careless"], 122);
     assert!(without["odd"].to_string().contains("exit 1"), "{without:#}");
 }

@@ -138,7 +138,8 @@ for what, put, take in [('event', lambda: os.write(event, struct.pack('Q', 1)), 
 ";
     let bare = scene.bare().go(&[&python(), "-c", script]).ended(0);
     assert_eq!(bare.out, "event 8\nevent 8\nevent 8\npipe 1\npipe 1\npipe 2\npair 1\npair 1\npair 2\n");
-    for fault in ["error calls=read,write errno=EIO", "error calls=write errno=ENOSPC", "error calls=read errno=EPIPE"] {
+    for fault in ["error calls=read,write errno=EIO", "error calls=write errno=ENOSPC", "error calls=read errno=EPIPE"]
+    {
         let done = scene.under(&[fault]).go(&[&python(), "-c", script]).said(&bare.out);
         assert!(done.injections().is_empty(), "{}", done.story());
     }
@@ -146,7 +147,8 @@ for what, put, take in [('event', lambda: os.write(event, struct.pack('Q', 1)), 
     let again = "Resource temporarily unavailable";
     for engine in ["preload", "seccomp"] {
         let run = scene.under(&["error calls=write,send,sendto errno=EAGAIN"]).options(&["--engine", engine]);
-        let expected = format!("event 8\nevent 8\nevent 8\npipe 1\npipe {again}\npipe 1\npair 1\npair {again}\npair 1\n");
+        let expected =
+            format!("event 8\nevent 8\nevent 8\npipe 1\npipe {again}\npipe 1\npair 1\npair {again}\npair 1\n");
         run.go(&[&python(), "-c", script]).said(&expected);
     }
 }

@@ -182,6 +182,20 @@ fn slow_scenarios_tell_good_programs_from_bad_ones() {
 }
 
 #[test]
+#[ignore = "ten seconds: make chaos"]
+fn a_program_that_does_nothing_has_shown_nothing() {
+    let done =
+        Scene::new().chaos().go(&["scenario", "run", "--all", "--runs", "1", "--json-output", "--", "true"]).ended(123);
+    let all: Vec<Value> = serde_json::from_str(&done.out).unwrap();
+    assert!(all.len() > 40, "{}", done.story());
+    for one in &all {
+        // Pressure is no fault: it was there.
+        let passed = u64::from(one["id"].as_str().unwrap().ends_with("-pressure"));
+        assert_eq!((one["passed"].as_u64(), one["failed"].as_u64()), (Some(passed), Some(0)), "{one:#}");
+    }
+}
+
+#[test]
 fn every_scenario_has_its_twins() {
     let listed = Scene::new().chaos().go(&["scenario", "list", "--json-output"]).ended(0);
     let listed: Vec<Value> = serde_json::from_str(&listed.out).unwrap();
@@ -266,6 +280,24 @@ fn a_load_ends_with_the_run_whatever_dies() {
     running.signal("KILL");
     running.end();
     until("the end of the load", || loads(&scene).is_empty());
+}
+
+#[test]
+fn a_load_that_dies_is_back_and_goes_with_the_launcher_of_its_run() {
+    let scene = Scene::new();
+    let run = ["scenario", "run", "cpu-pressure", "--runs", "1", "--", "sleep"];
+    let running = scene.chaos().words(&run).start(&["30"]);
+    until("a load", || loads(&scene).len() == 2);
+    let kill = |pid: i32| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    let first = loads(&scene)[0];
+    kill(i32::try_from(first).unwrap()).unwrap();
+    until("another load", || loads(&scene).len() == 2 && !loads(&scene).contains(&first));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", loads(&scene)[0])).unwrap();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap();
+    kill(parent).unwrap();
+    until("the end of the load", || loads(&scene).is_empty());
+    let done = running.end();
+    assert_eq!(done.code, 123, "{}", done.story());
 }
 
 #[test]

@@ -444,7 +444,7 @@ impl<'a> Series<'a> {
 
     /// The last line that a task has written to stderr, of those that have written any the first.
     fn last_words(&self, place: &Place) -> Option<String> {
-        let tasks = self.deck.experiment.targets.iter().filter(|target| !target.service);
+        let tasks = self.deck.stage.targets.iter().filter(|target| !target.service);
         let names = tasks.flat_map(|target| match target.instances {
             None | Some(1) => vec![target.name.clone()],
             Some(count) => (1..=count).map(|number| format!("{}-{number}", target.name)).collect(),

@@ -60,7 +60,7 @@ func guarded(act func() error) {
 			time.Sleep(400 * time.Millisecond)
 		}
 		if guard == "limiter" {
-			time.Sleep(time.Until(last.Add(100 * time.Millisecond)))
+			time.Sleep(time.Until(last.Add(250 * time.Millisecond)))
 		}
 		last = time.Now()
 		err := act()

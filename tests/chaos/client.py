@@ -39,7 +39,7 @@ def guarded(act):
         if GUARD == "breaker" and failures >= 3:
             time.sleep(0.4)
         if GUARD == "limiter":
-            time.sleep(max(0, last + 0.1 - time.monotonic()))
+            time.sleep(max(0, last + 0.25 - time.monotonic()))
         last = time.monotonic()
         try:
             done = act()

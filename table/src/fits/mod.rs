@@ -170,9 +170,7 @@ pub fn fitting(
         {
             Err("what is only looked at comes again as it was")
         }
-        Effect::Corrupt(_) | Effect::Zero(_) | Effect::Duplicate(_) | Effect::Truncate(_)
-            if matches!(target, Object::Fd(fd) if nature(k, fd) == Nature::Other) =>
-        {
+        Effect::Corrupt(_) | Effect::Zero(_) | Effect::Duplicate(_) | Effect::Truncate(_) if matches!(target, Object::Fd(fd) if nature(k, fd) == Nature::Other) => {
             Err("what the kernel itself counts and tells is never changed")
         }
         Effect::Truncate(_) => truncate_fits(k, op, target).map(|()| effect),
@@ -341,12 +339,9 @@ fn is_empty(k: &impl Kernel, fd: i32, nature: Nature) -> bool {
         Nature::Other => true,
         Nature::Pipe => k.unread(fd, false) == Some(0),
         Nature::Stream | Nature::Packets | Nature::Datagram => is_unix() && k.unread(fd, true) == Some(0),
-        Nature::Regular
-        | Nature::Directory
-        | Nature::Block
-        | Nature::Listener
-        | Nature::Character
-        | Nature::Closed => false,
+        Nature::Regular | Nature::Directory | Nature::Block | Nature::Listener | Nature::Character | Nature::Closed => {
+            false
+        }
     }
 }
 
