@@ -143,7 +143,7 @@ impl Job {
             return;
         }
         if matches!(self.then, Then::Go | Then::Signal(_) | Then::Freeze(_)) {
-            self.claim.take().map(Claim::passes);
+            self.claim.take().into_iter().for_each(Claim::passes);
         }
         if self.then == Then::Go
             && let Some(follow) = self.follow.take()
@@ -265,8 +265,10 @@ impl Job {
                 let done = Transfer::of(self, &there, fd).map_or(Done::Untouched, |transfer| transfer.make(how));
                 drop(there);
                 match done {
-                    Done::Answer(.., moved) => _ = claim.map(|claim| claim.settle(moved.max(0).cast_unsigned())),
-                    Done::Untouched => _ = claim.map(Claim::passes),
+                    Done::Answer(.., moved) => {
+                        claim.into_iter().for_each(|claim| claim.settle(moved.max(0).cast_unsigned()));
+                    }
+                    Done::Untouched => claim.into_iter().for_each(Claim::passes),
                     Done::Gone => {}
                 }
                 match done {
