@@ -164,7 +164,7 @@ impl Target {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 actor.release();
-                break self.end_tree(collector);
+                break self.end_tree(collector, engine);
             }
             if let Some(crew) = &mut self.crew {
                 let over = crew.tick(collector);
@@ -285,7 +285,7 @@ impl Target {
     }
 
     /// TERM to the whole tree, some grace, then KILL until nothing is left.
-    fn end_tree(&mut self, collector: &mut Collector) -> Exit {
+    fn end_tree(&mut self, collector: &mut Collector, engine: Option<&Engine>) -> Exit {
         // Before it is told to end, which makes it call more.
         self.scene.last_calls(LAST_CALLS, self.tracer.as_ref().and_then(Tracer::last_calls));
         self.scene.look_at_what_hangs();
@@ -308,6 +308,7 @@ impl Target {
                     let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
                 }
             }
+            engine.into_iter().for_each(Engine::look);
             self.step(collector, Some(Duration::from_millis(20)));
         }
         Exit::Timeout

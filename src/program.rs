@@ -3,7 +3,7 @@
 use crate::sys;
 use chaos_table::elf::{self, First};
 use chaos_table::image::{self, Image};
-use object::elf::{ET_DYN, PT_NOTE};
+use object::elf::{ET_DYN, FileHeader64, PT_NOTE};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, Object, ObjectSection, ReadCache};
 use std::collections::BTreeMap;
@@ -322,12 +322,14 @@ fn inside(file: File) -> Kind {
 fn from_headers(file: File) -> Kind {
     let cache = ReadCache::new(file);
     let unknown = Kind::Static { pie: false, go: None };
-    let Ok(elf) = ElfFile64::<Endianness, _>::parse(&cache) else { return unknown };
-    let endian = elf.endian();
-    let go = go_of(&elf);
-    match elf.elf_program_headers().iter().find_map(|header| header.interpreter(endian, &cache).ok().flatten()) {
+    // Its sections may be cut off or stripped: the kernel needs none.
+    let Ok(header) = FileHeader64::<Endianness>::parse(&cache) else { return unknown };
+    let Ok(endian) = header.endian() else { return unknown };
+    let headers = header.program_headers(endian, &cache).unwrap_or_default();
+    let go = Elf::parse(&cache).ok().and_then(|elf| go_of(&elf));
+    match headers.iter().find_map(|header| header.interpreter(endian, &cache).ok().flatten()) {
         Some(loader) => Kind::Dynamic { loader: PathBuf::from(OsStr::from_bytes(loader)), go },
-        None => Kind::Static { pie: elf.elf_header().e_type(endian) == ET_DYN, go },
+        None => Kind::Static { pie: header.e_type(endian) == ET_DYN, go },
     }
 }
 

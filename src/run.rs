@@ -92,8 +92,14 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     // Held until the launcher ends: its death, however it comes, disarms the tree.
     let _armed = sys::hold_mutex(&file).cannot("lock the session")?;
     let engine = way.door.then(|| Engine::new(&file, &session.file, &compiled.plan)).transpose()?;
-    if engine.is_some() && way.shim {
-        session.link_helper();
+    if let Some(engine) = &engine {
+        if options.stage.is_some() {
+            // Its checks keep this thread waiting, for services that may be Go programs.
+            engine.attend()?;
+        }
+        if way.shim {
+            session.link_helper();
+        }
     }
     let opened =
         SessionFile::from_file(file).map_err(|why| Failure::new(format!("the new session is no good: {why}")))?;

@@ -251,6 +251,30 @@ for _ in range(2):
 }
 
 #[test]
+fn a_static_shell_that_libc_starts_by_itself_is_an_escape() {
+    let scene = Scene::new();
+    let (chaos, out, python) = (common::CHAOS, scene.text("session"), python());
+    let busybox = program("busybox", "busybox-static");
+    // The first starts inside libc. The second by an exec that the shim sees.
+    let start = "import os, subprocess; os.system('cat data.bin | wc -c'); subprocess.run('cat data.bin', shell=True)";
+    let fault = "error calls=open path=data.bin errno=EIO";
+    let line = format!(
+        "mount --bind {busybox} $(readlink -f /bin/sh) || exit 97
+         exec {chaos} run --out {out} -f '{fault}' -- {python} -c \"{start}\""
+    );
+    let (unshare, bash) = (program("unshare", "util-linux"), program("bash", "bash"));
+    let done = scene.bare().go(&[&unshare, "--user", "--map-root-user", "--mount", &bash, "-c", &line]);
+    let alone = [unshare.as_str(), "--mount", &bash, "-c", &line];
+    let done = if done.code == 97 { scene.bare().by_root().go(&alone) } else { done }.ended(0);
+    assert!(done.out == "4096\n" && done.err.contains("Input/output error"), "{}", done.story());
+    let escapes: Vec<Value> =
+        common::read_log(scene.path("session").as_path()).into_iter().filter(|line| line["type"] == "escape").collect();
+    assert_eq!(escapes.len(), 1, "{escapes:?}");
+    assert_eq!((&escapes[0]["program"], &escapes[0]["reason"]), (&"/bin/sh".into(), &"static program".into()));
+    assert!(done.err.contains("1 escaped (static program)"), "{}", done.story());
+}
+
+#[test]
 fn it_needs_no_rights() {
     let scene = Scene::new();
     scene.open_to_all();

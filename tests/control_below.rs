@@ -3,29 +3,13 @@
 #[expect(dead_code, reason = "each topic uses its part of the helpers")]
 mod common;
 
-use common::dialogue::{Dialogue, ctl, order};
+use common::dialogue::{self, Dialogue, READS, ctl, order};
 use common::{Scene, compile};
 
-/// Each says `ok` or the errno.
-const CALLS: &str = "
-import threading
-fd = os.open('data.bin', os.O_RDWR)
-def attempt(call):
-    try:
-        call()
-        return 'ok'
-    except OSError as error:
-        return error.errno
-def read():
-    return attempt(lambda: os.pread(fd, 1, 0))
+/// More of them, which say `ok` or the errno.
+const MORE: &str = "
 def sync():
     return attempt(lambda: os.fsync(fd))
-def in_thread(call):
-    found = []
-    thread = threading.Thread(target=lambda: found.append(call()))
-    thread.start()
-    thread.join()
-    return found[0]
 def in_child(call):
     child = os.fork()
     if child == 0:
@@ -33,13 +17,17 @@ def in_child(call):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 ";
 
+fn calls() -> String {
+    format!("{READS}{MORE}")
+}
+
 fn below<'a>(scene: &'a Scene, faults: &[&str]) -> Dialogue<'a> {
-    Dialogue::begin(scene, scene.under(faults).options(&["--engine", "seccomp"]), CALLS)
+    Dialogue::begin(scene, scene.under(faults).options(&["--engine", "seccomp"]), &calls())
 }
 
 #[test]
 fn a_rule_whose_calls_the_filter_has_is_added_changed_and_taken_away() {
-    let scene = Scene::new();
+    let scene = dialogue::scene();
     let mut target = below(&scene, &["pread=ENOSPC@0%"]);
     assert_eq!(target.ask("[read(), in_thread(read)]"), "['ok', 'ok']");
     let said = order(&scene, &["add", "error name=late calls=pread path=data.bin errno=EIO"]);
@@ -67,7 +55,7 @@ fn a_rule_whose_calls_the_filter_has_is_added_changed_and_taken_away() {
 
 #[test]
 fn of_a_call_that_the_filter_lets_pass_it_says_so() {
-    let scene = Scene::new();
+    let scene = dialogue::scene();
     let mut target = below(&scene, &["pread=ENOSPC@0%"]);
     let done = ctl(&scene, &["add", "error name=late calls=fsync,pread errno=EIO"]);
     let said = String::from_utf8(done.stderr).unwrap();
@@ -76,8 +64,8 @@ fn of_a_call_that_the_filter_lets_pass_it_says_so() {
     assert_eq!(target.ask("[sync(), read()]"), "['ok', 5]");
     target.end();
     // Where no program is under the supervisor nothing is said.
-    let scene = Scene::new();
-    let mut target = Dialogue::start(&scene, &["pread=ENOSPC@0%"], CALLS);
+    let scene = dialogue::scene();
+    let mut target = Dialogue::start(&scene, &["pread=ENOSPC@0%"], &calls());
     let done = ctl(&scene, &["add", "error name=late calls=fsync errno=EIO"]);
     assert_eq!(String::from_utf8(done.stderr).unwrap(), "");
     assert_eq!(target.ask("sync()"), "5");
@@ -86,9 +74,9 @@ fn of_a_call_that_the_filter_lets_pass_it_says_so() {
 
 #[test]
 fn a_static_program_that_starts_later_has_what_was_added_before() {
-    let scene = Scene::new();
+    let scene = dialogue::scene();
     let fixed = compile("wrappers", "wrappers-static", &["-static"]);
-    let mut target = Dialogue::start(&scene, &["pread=ENOSPC@0%"], CALLS);
+    let mut target = Dialogue::start(&scene, &["pread=ENOSPC@0%"], &calls());
     order(&scene, &["add", "error calls=read path=data.bin errno=EIO nth=2"]);
     let ask =
         format!("__import__('subprocess').run(['{fixed}', 'data.bin', '3'], capture_output=True, text=True).stdout");

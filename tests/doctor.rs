@@ -101,6 +101,24 @@ fn what_cannot_be_covered_says_why_and_exits_1() {
 }
 
 #[test]
+fn a_program_that_is_cut_off_is_what_the_kernel_makes_of_it() {
+    let scene = Scene::new();
+    let whole = std::fs::read(guest("rests")).unwrap();
+    // In its header, in those of its segments, and behind them: for execve this is a program, though it will crash.
+    for (length, kind) in
+        [(20, "text without #!"), (60, "text without #!"), (200, "text without #!"), (3000, "dynamic, glibc")]
+    {
+        let path =
+            script(&scene, &format!("cut-{length}"), "").also(|path| std::fs::write(path, &whole[..length]).unwrap());
+        let (value, done) = examine(&scene, &[&path]);
+        assert!(kinds(&value)[0].starts_with(kind), "{length}: {}", done.story());
+        let python = common::python();
+        let tried = scene.bare().go(&[&python, "-c", "import os, sys; os.execv(sys.argv[1], sys.argv[1:])", &path]);
+        assert_eq!(tried.err.contains("Exec format error"), kind.starts_with("text"), "{length}: {}", tried.story());
+    }
+}
+
+#[test]
 fn setuid_programs_and_those_with_capabilities_are_out_of_reach_of_who_gains_by_them() {
     let scene = Scene::new();
     scene.open_to_all();

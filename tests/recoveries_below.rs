@@ -116,3 +116,52 @@ fn a_process_that_somebody_traces_is_not_measured_and_says_so() {
     assert_eq!((done.lines("recovery").len(), unwatched), (0, 1), "{}", done.story());
     assert!(done.err.contains("not measured"), "{}", done.story());
 }
+
+/// Serves three connections, one after the other.
+const SERVER: &str = "
+import socket, sys
+listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+for _ in range(3):
+    connection, _ = listener.accept()
+    try:
+        print(len(connection.recv(10)))
+    except OSError as error:
+        print(error.errno)
+    connection.close()
+";
+
+/// A port that is free, and none of those that the kernel gives to clients.
+fn servers_port() -> u16 {
+    let first = 20_000 + (std::process::id() % 10_000) as u16;
+    (first..32_000).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+}
+
+#[test]
+fn a_server_recovers_with_its_next_client_as_that_comes_to_the_same_port() {
+    use std::io::{Read, Write};
+    for engine in ["preload", "seccomp"] {
+        let scene = Scene::new();
+        let port = servers_port();
+        let fault = "error calls=recv errno=ETIMEDOUT nth=1";
+        let run = scene.under(&[fault]).options(&["--engine", engine]);
+        let server = run.start(&[&common::python(), "-c", SERVER, &port.to_string()]);
+        for _ in 0..3 {
+            let begun = std::time::Instant::now();
+            let mut client = loop {
+                match std::net::TcpStream::connect(("127.0.0.1", port)) {
+                    Ok(client) => break client,
+                    Err(error) => assert!(begun.elapsed().as_secs() < 30, "{error}"),
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            };
+            let _ = client.write_all(b"hello");
+            let _ = client.read_to_end(&mut Vec::new());
+        }
+        let done = server.end().said("110\n5\n5");
+        let (injections, recoveries) = (done.injections(), done.lines("recovery"));
+        let here = serde_json::Value::from(format!("127.0.0.1:{port}"));
+        assert_eq!((injections.len(), &injections[0]["resource"]), (1, &here), "{engine}: {}", done.story());
+        assert_eq!((recoveries.len(), &recoveries[0]["resource"]), (1, &here), "{engine}: {}", done.story());
+        assert!(done.err.contains("1 recovered by retry; recovery 100%"), "{engine}: {}", done.story());
+    }
+}

@@ -1,6 +1,7 @@
 // What a call costs at least that another process is asked about: a filter on one call, and a supervisor that lets it pass
 // and does nothing else. `askfloor N` prints the median of N calls in ns, as askguest does.
 #define _GNU_SOURCE
+#include "median.h"
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -13,19 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1e9 + t.tv_nsec;
-}
-
-static int order(const void *a, const void *b) {
-    double one = *(const double *)a, other = *(const double *)b;
-    return (one > other) - (one < other);
-}
 
 /// Between the two: the listener's number there, and whether it has been taken.
 struct shared {
@@ -53,8 +42,7 @@ static int guest(struct shared *shared, long n, const char *file) {
         if (pread(fd, &byte, 1, 0) != 1) return 1;
         cost[i] = now() - begun;
     }
-    qsort(cost, (size_t)n, sizeof *cost, order);
-    printf("%.1f\n", cost[n / 2]);
+    printf("%.1f\n", median(cost, n));
     fflush(stdout);
     return 0;
 }

@@ -1,24 +1,13 @@
 // What a call costs that the seccomp engine is asked about. `askguest MODE N` prints one number: the median of N calls in
 // ns, not pinned, since who is woken where is part of the cost. Built static, as what the engine is for.
 #define _GNU_SOURCE
+#include "median.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1e9 + t.tv_nsec;
-}
-
-static int order(const void *a, const void *b) {
-    double one = *(const double *)a, other = *(const double *)b;
-    return (one > other) - (one < other);
-}
 
 int main(int count, char **words) {
     const char *mode = count > 1 ? words[1] : "";
@@ -46,8 +35,7 @@ int main(int count, char **words) {
         }
         cost[i] = now() - begun;
     }
-    qsort(cost, (size_t)n, sizeof *cost, order);
     unlink("askguest.data");
-    printf("%.1f\n", cost[n / 2]);
+    printf("%.1f\n", median(cost, n));
     return 0;
 }

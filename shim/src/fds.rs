@@ -295,6 +295,17 @@ impl PeerBuffer {
         self.parse(len)
     }
 
+    /// The end of a connection that tells it: the peer, or where a peer has called this end that.
+    pub fn of_connection(&mut self, fd: i32) -> Peer<'_> {
+        let own = sys::socket_name(fd, true, &mut self.address).map_or(0, |len| self.parse(len).port());
+        if self.of_socket(fd).has_called(own)
+            && let Some(len) = sys::socket_name(fd, true, &mut self.address)
+        {
+            return self.parse(len);
+        }
+        self.of_socket(fd)
+    }
+
     /// The peer that a program names.
     ///
     /// # Safety
@@ -310,6 +321,7 @@ impl PeerBuffer {
     }
 
     fn parse(&mut self, len: usize) -> Peer<'_> {
+        self.unix = Text::EMPTY;
         let at = &raw const self.address;
         // SAFETY: the storage is large and aligned enough for every family; only what `len` covers is looked at.
         unsafe {

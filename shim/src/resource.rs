@@ -31,7 +31,7 @@ pub fn describe(target: Target, desk: &mut Desk) {
 
 fn descriptor(fd: i32, desk: &mut Desk) {
     let mut buffer = PeerBuffer::new();
-    if !push_peer(buffer.of_socket(fd), &mut desk.path) {
+    if !push_peer(buffer.of_connection(fd), &mut desk.path) {
         desk.descriptor(fd);
     }
 }

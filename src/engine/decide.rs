@@ -110,7 +110,7 @@ impl Asking<'_> {
             }
         }
         if fired.delays.is_empty() && fired.ticket.is_none() {
-            fired.claim.map(Claim::passes);
+            fired.claim.into_iter().for_each(Claim::passes);
             return None;
         }
         fired.delays.reverse();

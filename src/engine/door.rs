@@ -14,6 +14,7 @@ use super::rules::Rules;
 use super::shared::{ProcessPlace, Shared};
 use super::supervisor::Supervisor;
 use super::tree::Start;
+use crate::error::{Context, Result};
 use crate::sys;
 use chaos_table::session::{ProcessSlot, hand_over};
 use libc::sock_filter;
@@ -21,6 +22,7 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -59,9 +61,33 @@ impl Door {
         Door { shared, rules, common, heir: OnceLock::new(), expected: Mutex::default() }
     }
 
-    /// Gives the tree an heir.
-    pub fn has_heir(&self, heir: Heir) {
-        let _ = self.heir.set(heir);
+    /// Starts what it takes to take somebody in: the heir, as this thread's child, so that the first thread never waits for
+    /// it, and the thread that looks after calls that wait.
+    ///
+    /// # Errors
+    /// When there is no room for them.
+    pub fn open(self: &Arc<Door>, session: &Path) -> Result<()> {
+        sys::raise_descriptors();
+        let _ = self.heir.set(Heir::start(session)?);
+        let keeper = Arc::clone(self);
+        let waits = std::thread::Builder::new().name("waits".into());
+        waits.spawn(move || keeper.common.waits.keep(&keeper.shared)).cannot("start a thread").map(drop)
+    }
+
+    /// Waits until somebody knocks.
+    pub fn await_first(&self) {
+        while !self.has_heard() {
+            kernel::wait_for_change(self.shared.door(), 0, LOOK);
+        }
+    }
+
+    /// Turns everybody away, for as long as the launcher lives.
+    pub fn refuse_all(&self) {
+        loop {
+            let seen = self.shared.door().load(Ordering::Acquire);
+            self.refuse();
+            kernel::wait_for_change(self.shared.door(), seen, LOOK);
+        }
     }
 
     /// Whether anybody has knocked yet.
@@ -104,11 +130,6 @@ impl Door {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner).insert(index, lineage);
         let program = filter::program(&filter::wanted(&self.rules.plan.header));
         Some(Filtered { shared: Arc::clone(&self.shared), place, program })
-    }
-
-    /// Looks after calls that wait, for as long as the launcher lives.
-    pub fn keep_waits(&self) {
-        self.common.waits.keep(&self.shared);
     }
 
     /// Takes whoever knocks, for as long as the launcher lives.
@@ -193,7 +214,7 @@ impl Filtered {
     /// The errno: ESRCH when no launcher sees this process, EAGAIN when it has no room for it, else what installing the
     /// filter gave. There is no filter then.
     /// ETIMEDOUT: there is one, and nobody answers, so the process must end by what is in no filter.
-    pub fn enter(&self, pid: u32) -> Result<(), i32> {
+    pub fn enter(&self, pid: u32) -> std::result::Result<(), i32> {
         let field = |field| self.shared.process_field(self.place, field);
         let step = field(offset_of!(ProcessSlot, hand_over));
         field(offset_of!(ProcessSlot, pid)).store(pid, Ordering::Relaxed);

@@ -143,7 +143,7 @@ impl Job {
             return;
         }
         if matches!(self.then, Then::Go | Then::Signal(_) | Then::Freeze(_)) {
-            self.claim.take().map(Claim::passes);
+            self.claim.take().into_iter().for_each(Claim::passes);
         }
         if self.then == Then::Go
             && let Some(follow) = self.follow.take()
@@ -225,12 +225,12 @@ impl Job {
                 });
             }
             Then::Fail(errno) => match (&self.pidfd, self.connection()) {
-                (Some(pidfd), Some(fd)) => self.lose(&There::new(self.pid, pidfd), fd, errno),
+                (Some(pidfd), Some(fd)) => self.lose(There::new(self.pid, pidfd), fd, errno),
                 _ => self.answer(Answer::Errno(errno), -1),
             },
             Then::End | Then::Reset | Then::Serve(_) | Then::FailConnect(..) => {
                 match (&self.pidfd, self.connection()) {
-                    (Some(pidfd), Some(fd)) => self.act_on(&There::new(self.pid, pidfd), fd, claim),
+                    (Some(pidfd), Some(fd)) => self.act_on(There::new(self.pid, pidfd), fd, claim),
                     _ => self.pass(),
                 }
             }
@@ -245,7 +245,8 @@ impl Job {
         }
     }
 
-    fn act_on(&self, there: &There<'_>, fd: i32, claim: Option<Claim>) {
+    /// What is borrowed is given back before the caller goes on: a file that it closes then must be closed.
+    fn act_on(&self, there: There<'_>, fd: i32, claim: Option<Claim>) {
         match self.then {
             Then::Reset => self.lose(there, fd, libc::ECONNRESET),
             Then::End => {
@@ -255,15 +256,19 @@ impl Job {
                 if fits::is_write(self.op) {
                     self.lose(there, -1, libc::EPIPE);
                 } else {
+                    drop(there);
                     self.answer(Answer::Value(0), 0);
                 }
             }
             Then::FailConnect(errno, ns) => self.fail_connect(there, fd, errno, ns),
             Then::Serve(how) => {
-                let done = Transfer::of(self, there, fd).map_or(Done::Untouched, |transfer| transfer.make(how));
+                let done = Transfer::of(self, &there, fd).map_or(Done::Untouched, |transfer| transfer.make(how));
+                drop(there);
                 match done {
-                    Done::Answer(.., moved) => _ = claim.map(|claim| claim.settle(moved.max(0).cast_unsigned())),
-                    Done::Untouched => _ = claim.map(Claim::passes),
+                    Done::Answer(.., moved) => {
+                        claim.into_iter().for_each(|claim| claim.settle(moved.max(0).cast_unsigned()));
+                    }
+                    Done::Untouched => claim.into_iter().for_each(Claim::passes),
                     Done::Gone => {}
                 }
                 match done {
@@ -285,13 +290,13 @@ impl Job {
     }
 
     /// Fails with an errno that says that a connection is lost, and makes that last; SIGPIPE comes with EPIPE.
-    fn lose(&self, there: &There<'_>, fd: i32, errno: i32) {
+    fn lose(&self, there: There<'_>, fd: i32, errno: i32) {
         let is_lost = matches!(errno, libc::ECONNRESET | libc::EPIPE | libc::ETIMEDOUT | libc::ENOTCONN);
         let is_connect = self.op == Op::Connect;
         if is_lost
             && !is_connect
             && fd >= 0
-            && fits::is_connection(there, fd)
+            && fits::is_connection(&there, fd)
             && let Some(fd) = there.borrow(fd)
         {
             connects::reset(&fd);
@@ -305,12 +310,14 @@ impl Job {
         if errno == libc::EPIPE && fits::is_write(self.op) && !is_quiet {
             kernel::signal_thread(self.pid, self.asked.tid, libc::SIGPIPE);
         }
+        drop(there);
         self.answer(Answer::Errno(errno), -1);
     }
 
-    fn fail_connect(&self, there: &There<'_>, fd: i32, errno: i32, ns: u64) {
+    fn fail_connect(&self, there: There<'_>, fd: i32, errno: i32, ns: u64) {
         let Some(socket) = there.borrow(fd) else { return self.pass() };
-        if fits::may_block(there, fd, 0) {
+        if fits::may_block(&there, fd, 0) {
+            drop((socket, there));
             // A call that waits is told when the time is over.
             let deadline = Instant::now() + Duration::from_nanos(ns);
             while Instant::now() < deadline && self.listener.is_waiting(self.asked.id) {
@@ -319,7 +326,9 @@ impl Job {
             self.answer(Answer::Errno(errno), -1);
             return;
         }
-        match self.common.connects.fail((self.pid, fd), &socket, errno) {
+        let shown = self.common.connects.fail((self.pid, fd), &socket, errno);
+        drop((socket, there));
+        match shown {
             Some(shown) => self.answer(Answer::Errno(shown), -1),
             None => self.pass(),
         }

@@ -1,6 +1,6 @@
 //! The kernel's side of seccomp: the filter and its listener, the memory and the descriptors of another process.
 //!
-//! Unsafe code of the engine lives here and in `shared.rs`.
+//! Unsafe code of the engine lives here, in `shared.rs` and in `edges.rs`.
 
 use libc::{c_int, c_ulong, seccomp_notif, seccomp_notif_resp, sock_filter, sock_fprog};
 use std::io;

@@ -8,8 +8,8 @@
 //!
 //! * [`Engine::new`] once a run, before the target starts: maps the session, and nothing more.
 //! * [`Engine::filtered`] gives what [`crate::sys::spawn`] needs to start the first process under the filter.
-//! * [`Engine::look`] now and then, while the target runs. The threads at the door and the heir start with the first
-//!   process that knocks, as most runs have none.
+//! * [`Engine::look`] now and then, while the target runs: the thread at the door starts with the first process that
+//!   knocks, as most runs have none. [`Engine::attend`] starts it before, where nobody can look for a while.
 //! * A shim that sees an exec of a program that it cannot reach execs, in the same process, the launcher's own binary
 //!   as the helper instead:
 //!
@@ -34,6 +34,8 @@ mod decide;
 mod decode;
 mod disk;
 mod door;
+#[expect(unsafe_code, reason = "a thread with a table of descriptors of its own")]
+mod edges;
 mod exhausted;
 mod filter;
 mod heir;
@@ -65,10 +67,9 @@ pub use helper::helper;
 pub use reach::{Unreachable, unreachable};
 
 use crate::error::{Context, Failure, Result};
-use crate::sys::{self, orphan};
+use crate::sys::orphan;
 use chaos_table::rule::Plan;
 use door::Door;
-use heir::Heir;
 use lineage::Lineage;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use rules::Rules;
@@ -77,22 +78,21 @@ use std::cell::Cell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 
 /// The engine of a run.
 pub struct Engine {
     door: Arc<Door>,
     session: PathBuf,
-    opened: Cell<Opened>,
+    attended: Cell<Attended>,
 }
 
 /// Whether somebody is at the door.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Opened {
+enum Attended {
     NotYet,
     Yes,
-    /// There was no room for a thread or a process.
-    Failed,
+    /// There was no room for a thread.
+    Never,
 }
 
 impl Engine {
@@ -104,52 +104,42 @@ impl Engine {
         let shared = Arc::new(Shared::map(session).cannot("map the session")?);
         let rules = Arc::new(Rules::new(plan.clone()));
         let door = Arc::new(Door::new(shared, rules));
-        Ok(Engine { door, session: path.to_owned(), opened: Cell::new(Opened::NotYet) })
+        Ok(Engine { door, session: path.to_owned(), attended: Cell::new(Attended::NotYet) })
     }
 
-    /// Sees to whoever has knocked since the last time. Where nobody can be taken in, they are turned away.
+    /// Sees to whoever has knocked since the last time.
     pub fn look(&self) {
-        if self.door.has_heard() && self.opened.get() == Opened::NotYet {
-            let _ = self.open();
+        if self.door.has_heard() && self.attended.get() == Attended::NotYet {
+            let _ = self.attend();
         }
-        if self.opened.get() == Opened::Failed {
+        if self.attended.get() == Attended::Never {
             self.door.refuse();
         }
     }
 
-    /// Starts the heir, and the threads that take processes in and look after their calls.
-    fn open(&self) -> Result<()> {
-        self.opened.set(Opened::Failed);
-        sys::raise_descriptors();
+    /// Starts the thread at the door. It takes in whoever knocks; where it cannot, they are turned away.
+    ///
+    /// # Errors
+    /// When there is no room for a thread.
+    pub fn attend(&self) -> Result<()> {
+        self.attended.set(Attended::Never);
         // Threads inherit the mask: what is sent to the launcher is for its first thread. What a thread brings on itself
         // is not blocked, as that would be its end.
         let mut deaf = SigSet::all();
         [Signal::SIGBUS, Signal::SIGSEGV, Signal::SIGFPE, Signal::SIGILL].into_iter().for_each(|own| deaf.remove(own));
         let mask = deaf.thread_swap_mask(SigmaskHow::SIG_SETMASK).cannot("block signals")?;
-        let started = self.start_threads();
-        mask.thread_set_mask().cannot("unblock signals")?;
-        started?;
-        self.opened.set(Opened::Yes);
-        Ok(())
-    }
-
-    /// The one that takes processes in comes last: before there must be all that those need.
-    fn start_threads(&self) -> Result<()> {
-        let thread = |name: &str| std::thread::Builder::new().name(name.into());
-        let keeper = Arc::clone(&self.door);
-        thread("waits").spawn(move || keeper.keep_waits()).cannot("start a thread")?;
-        let (keeper, session, (told, heard)) = (Arc::clone(&self.door), self.session.clone(), channel());
-        let keep = move || {
-            // The heir is this thread's child, so that the first thread never waits for it.
-            let heir = Heir::start(&session);
-            let is_there = heir.is_ok();
-            let _ = told.send(heir.map(|heir| keeper.has_heir(heir)));
-            if is_there {
-                keeper.keep();
+        let (keeper, session) = (Arc::clone(&self.door), self.session.clone());
+        let started = std::thread::Builder::new().name("door".into()).spawn(move || {
+            keeper.await_first();
+            match keeper.open(&session) {
+                Ok(()) => keeper.keep(),
+                Err(_) => keeper.refuse_all(),
             }
-        };
-        thread("door").spawn(keep).cannot("start a thread")?;
-        heard.recv().cannot("start a thread")?
+        });
+        mask.thread_set_mask().cannot("unblock signals")?;
+        started.cannot("start a thread")?;
+        self.attended.set(Attended::Yes);
+        Ok(())
     }
 
     /// Tells whether some call is being answered, whose record is not complete yet.
@@ -174,7 +164,7 @@ impl Engine {
     /// # Errors
     /// When there is no place for it in the session, or nobody to take it in.
     pub fn filtered(&self) -> Result<Filtered> {
-        self.open()?;
+        self.attend()?;
         let root = Lineage::root(self.door.rules.plan.header.seed);
         self.door.expect(root).ok_or_else(|| Failure::new("there is no room for a process in the session"))
     }

@@ -3,6 +3,9 @@
 //! Resolvers inside a program (Go's, musl's, a static glibc's) ask over port 53: what such a socket gives its reader is
 //! read behind the call, out of the reader's memory. What they find in /etc/hosts is read when they open it. DNS over
 //! TLS or HTTPS, nscd and systemd's own protocol are not seen.
+//!
+//! While a table names hosts, every call of [`CALLS`] is asked about: a filter sees numbers, and no sockets. A read of
+//! nothing from a file took 2.5 to 2.8 us then, and 0.3 us bare (medians of 15 rounds of 4,000, two busy cores).
 
 use super::decode::{Buffers, Call, Name, Target};
 use super::kernel::{self, Asked};

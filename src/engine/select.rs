@@ -76,7 +76,7 @@ impl Selecting<'_> {
         let dir = self.process.dir(pid);
         let descriptor = |fd| {
             let is = places::descriptor(dir, fd);
-            let told = if is.starts_with(b"socket:") { self.peer_of(fd).text() } else { Vec::new() };
+            let told = if is.starts_with(b"socket:") { self.named(fd, &self.peer_of(fd)) } else { Vec::new() };
             if told.is_empty() { is } else { told }
         };
         let path = |name| places::path(dir, pid, tid, name).unwrap_or_default();
@@ -146,9 +146,9 @@ impl Selecting<'_> {
                 peers::hosts_of(&address, &self.asking.common.shared),
                 asking & !only_files,
             );
-            let told = address.text();
-            let resource = if told.is_empty() { is } else { told };
-            return Found { hit: (wanted ^ asking) | matching, protected: 0, resource };
+            let hit = (wanted ^ asking) | matching;
+            let told = if hit == 0 { Vec::new() } else { self.named(fd, &address) };
+            return Found { hit, protected: 0, resource: if told.is_empty() { is } else { told } };
         }
         let (mut hit, mut protected) = self.matching().path(&is, asking & !only_sockets);
         // The kernel is asked last: most rules are about other paths.
@@ -177,6 +177,13 @@ impl Selecting<'_> {
             kernel::socket_address(&socket, false).or_else(|| kernel::socket_address(&socket, true))
         });
         Address::new(bytes.unwrap_or_default())
+    }
+
+    /// As the log tells a connection to a peer: by the own end where that has called.
+    fn named(&self, fd: i32, peer: &Address) -> Vec<u8> {
+        let own = self.there.borrow(fd).and_then(|socket| kernel::socket_address(&socket, true));
+        let own = Address::new(own.unwrap_or_default());
+        if peer.peer().has_called(own.peer().port()) { own.text() } else { peer.text() }
     }
 
     fn spared_descriptor(&self, wanted: u64, fd: i32) -> u64 {

@@ -240,6 +240,7 @@ impl Supervisor {
         let there = There::new(pid, &process.pidfd);
         let Some(socket) = there.borrow(fd).filter(|_| self.common.connects.has((pid, fd))) else { return false };
         let kernels = kernel::option_at(&socket, libc::SOL_SOCKET, libc::SO_ERROR).unwrap_or(0);
+        drop((socket, there));
         let shown = self.common.connects.tell((pid, fd), kernels).unwrap_or(kernels);
         kernel::write_memory(asked.tid, value_at, &shown.to_ne_bytes());
         kernel::write_memory(asked.tid, len_at, &4u32.to_ne_bytes());

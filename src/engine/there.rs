@@ -1,6 +1,6 @@
 //! Descriptors of another process, borrowed one by one to ask the kernel about them.
 
-use super::kernel;
+use super::{edges, kernel};
 use chaos_table::fits::Kernel;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::stat::fstat;
@@ -72,35 +72,13 @@ impl Kernel for There<'_> {
         kernel::unread(&*self.borrow(fd)?, is_socket)
     }
 
-    /// An epoll of another process cannot be armed again, since it knows a file by its number there.
     fn rearm(&self, fd: i32) -> bool {
-        !is_watched_by_edges(self.pid, fd)
+        edges::rearm(self.pid, fd)
     }
 
     fn is_locked_by_another(&self, _: i32) -> bool {
         true
     }
-}
-
-/// Whether an epoll of the process watches a descriptor edge-triggered, as its fdinfo says.
-fn is_watched_by_edges(pid: u32, fd: i32) -> bool {
-    const EDGES: u64 = libc::EPOLLET as u32 as u64;
-    const ONCE: u64 = libc::EPOLLONESHOT as u32 as u64;
-    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let epolls = entries
-        .filter(|entry| fs::read_link(entry.path()).is_ok_and(|link| link.as_os_str() == "anon_inode:[eventpoll]"));
-    let watches = |info: &str| {
-        info.lines().any(|line| {
-            let mut words = line.split_ascii_whitespace();
-            let mut after = |name| (words.next() == Some(name)).then(|| words.next()).flatten();
-            let watched = after("tfd:").and_then(|text| text.parse::<i32>().ok());
-            let events = after("events:").and_then(|text| u64::from_str_radix(text, 16).ok()).unwrap_or(0);
-            watched == Some(fd) && events & EDGES != 0 && events & ONCE == 0
-        })
-    };
-    epolls
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .any(|epoll| watches(&fs::read_to_string(format!("/proc/{pid}/fdinfo/{epoll}")).unwrap_or_default()))
 }
 
 /// The lowest descriptor that a process has free.

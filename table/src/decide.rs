@@ -287,6 +287,24 @@ impl Peer<'_> {
         }
     }
 
+    /// The port; 0 where there is none.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        match self {
+            Peer::V4(_, port) | Peer::V6(_, port) => *port,
+            Peer::Unix(_) | Peer::Unknown => 0,
+        }
+    }
+
+    /// Whether this peer has called a server at the port `own`, and so is another one each time: its port is one of those
+    /// that the kernel gives out by itself (Linux's default, ip_local_port_range in ip(7)), and `own` is none of them.
+    /// The connection is then told by its own end.
+    #[must_use]
+    pub fn has_called(&self, own: u16) -> bool {
+        const GIVEN_OUT: std::ops::RangeInclusive<u16> = 32_768..=60_999;
+        GIVEN_OUT.contains(&self.port()) && own != 0 && !GIVEN_OUT.contains(&own)
+    }
+
     /// The address as remembered names hold it: IPv4 in the first four bytes.
     #[must_use]
     pub fn address(&self) -> Option<[u8; 16]> {
@@ -451,6 +469,17 @@ mod tests {
         edit(&mut rule);
         let mut counters = Plain { matched: 0, fired: 0, draw: 0 };
         (0..matches).filter_map(|_| fires(&rule, rule.rate, false, &mut counters)).map(|shot| shot.nth).collect()
+    }
+
+    #[test]
+    fn a_client_is_told_from_a_server_by_its_port() {
+        let at = |port| Peer::V4([10, 0, 0, 1], port);
+        assert!(at(40_000).has_called(80) && at(60_999).has_called(61_000) && at(32_768).has_called(8080));
+        // A server that was called, two ports that say nothing, and what has none.
+        for (peer, own) in [(at(80), 40_000), (at(40_000), 40_001), (at(40_000), 0), (Peer::Unknown, 80)] {
+            assert!(!peer.has_called(own), "{peer:?} {own}");
+        }
+        assert!(!Peer::Unix(b"/a").has_called(80));
     }
 
     #[test]

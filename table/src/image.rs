@@ -63,6 +63,8 @@ pub fn image<'a>(head: &'a [u8], read: impl Fn(&mut [u8], u64) -> usize) -> Imag
     let Some(headers) = Headers::of(head, &read).filter(|_| is_program) else { return Image::Unknown };
     let (mut dynamic, mut go) = (false, false);
     for header in headers.all() {
+        // What is cut off before its headers end is refused by the kernel, too.
+        let Some(header) = header else { return Image::Unknown };
         match number(&header, 0, 4) {
             Some(PT_INTERP) => dynamic = true,
             Some(PT_NOTE) => go |= headers.is_gos_note(&header),
@@ -121,8 +123,9 @@ impl<'a, R: Fn(&mut [u8], u64) -> usize> Headers<'a, R> {
         (size == PROGRAM_HEADER as u64).then_some(Headers { head, read, at, size, count })
     }
 
-    fn all(&self) -> impl Iterator<Item = [u8; PROGRAM_HEADER]> {
-        (0..self.count).map_while(|index| {
+    /// All of them; `None` for one that the file does not have.
+    fn all(&self) -> impl Iterator<Item = Option<[u8; PROGRAM_HEADER]>> {
+        (0..self.count).map(|index| {
             let mut header = [0; PROGRAM_HEADER];
             self.fill(&mut header, self.at.checked_add(index * self.size)?)
         })
@@ -194,6 +197,8 @@ mod tests {
         for at in [64, 900, 5000] {
             assert_eq!(ask(&program(at, &[(1, 0), (3, 0)])), Image::Dynamic, "{at}");
             assert_eq!(ask(&program(at, &[(1, 0), (6, 0)])), Image::Static, "{at}");
+            let whole = program(at, &[(1, 0), (3, 0)]);
+            assert_eq!(ask(&whole[..whole.len() - 1]), Image::Unknown, "{at}");
         }
     }
 

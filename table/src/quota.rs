@@ -148,6 +148,10 @@ pub trait Ledger {
     /// A file has lost its last name: all of it is given back, unless a process has it open: then when that ends.
     fn lost_name(&self, file: File, keeper: Option<u32>) {
         for place in self.accounts_of(file) {
+            if place.keeper() != 0 {
+                // Of another file, nameless and gone, whose number this one has got: nothing was charged to it under its name.
+                self.give_back(place, u64::MAX);
+            }
             place.keep(keeper.unwrap_or(0));
             if keeper.is_none() {
                 self.give_back(place, u64::MAX);
@@ -277,6 +281,11 @@ mod tests {
         book.sweep(|pid, file| pid == 7 && file == B);
         assert_eq!(book.used(0).load(Ordering::Relaxed), 0);
         book.sweep(|_, _| panic!("nobody keeps it any more"));
+        // One that had a name until now, with the number of one that was nameless.
+        assert_eq!(book.take(0, 10 * BLOCK, 3, true), 3);
+        book.charge(B, 0, 3, Some(7));
+        book.lost_name(B, Some(7));
+        assert_eq!(book.used(0).load(Ordering::Relaxed), 0);
         // A new file with the number of one that was nameless.
         for keeper in [Some(7), None] {
             assert_eq!(book.take(0, 10 * BLOCK, 3, true), 3);
