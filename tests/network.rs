@@ -186,7 +186,9 @@ fn a_delay_ends_at_the_timeout_of_its_socket_as_a_slow_peer_does() {
         let done = run("latency calls=recv,recvfrom delay=5s nth=1");
         done.said(&format!("{again} its own time\nb'abc' at once\n{again} at once\n3 at once\nNone at once"));
         let done = run("latency calls=send,sendto delay=5s");
-        done.said(&format!("b'abc' at once\n{again} its own time\n{again} at once\n{again} its own time\nNone at once"));
+        done.said(&format!(
+            "b'abc' at once\n{again} its own time\n{again} at once\n{again} its own time\nNone at once"
+        ));
         // A delay that is shorter than the timeout only delays; close has no timeout.
         let done = run("latency calls=recv,recvfrom delay=160ms nth=1");
         let out = done.out.clone();

@@ -170,9 +170,7 @@ pub fn fitting(
         {
             Err("what is only looked at comes again as it was")
         }
-        Effect::Corrupt(_) | Effect::Zero(_) | Effect::Duplicate(_) | Effect::Truncate(_)
-            if matches!(target, Object::Fd(fd) if nature(k, fd) == Nature::Other) =>
-        {
+        Effect::Corrupt(_) | Effect::Zero(_) | Effect::Duplicate(_) | Effect::Truncate(_) if matches!(target, Object::Fd(fd) if nature(k, fd) == Nature::Other) => {
             Err("what the kernel itself counts and tells is never changed")
         }
         Effect::Truncate(_) => truncate_fits(k, op, target).map(|()| effect),
@@ -278,6 +276,9 @@ fn suits(k: &impl Kernel, op: Op, errno: i32, target: Object<'_>, asked: u64, fl
         Op::Setsockopt | Op::Getsockopt if errno == libc::ENOPROTOOPT && flags != 0 => {
             return Err("every kernel has this option");
         }
+        Op::EpollCtl if matches!(flags, libc::EPOLL_CTL_MOD | libc::EPOLL_CTL_DEL) => {
+            return Err("only EPOLL_CTL_ADD takes memory");
+        }
         Op::Fcntl => return fcntl_suits(errno, flags),
         Op::Getrandom => return random_suits(errno, asked, flags),
         Op::ClockGettime | Op::ClockGetres if errno == libc::EINVAL && (0..=LAST_OLD_CLOCK).contains(&flags) => {
@@ -341,12 +342,9 @@ fn is_empty(k: &impl Kernel, fd: i32, nature: Nature) -> bool {
         Nature::Other => true,
         Nature::Pipe => k.unread(fd, false) == Some(0),
         Nature::Stream | Nature::Packets | Nature::Datagram => is_unix() && k.unread(fd, true) == Some(0),
-        Nature::Regular
-        | Nature::Directory
-        | Nature::Block
-        | Nature::Listener
-        | Nature::Character
-        | Nature::Closed => false,
+        Nature::Regular | Nature::Directory | Nature::Block | Nature::Listener | Nature::Character | Nature::Closed => {
+            false
+        }
     }
 }
 
