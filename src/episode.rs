@@ -323,7 +323,7 @@ mod tests {
         let (all, _) = build(&[fired, late, over], &[]);
         assert!(all.is_empty());
         // What the caller's own patience ended is a failure.
-        let timed_out = hit(5, "latency", "read", "/x");
+        let timed_out = hit(5, "latency", "read", "/y");
         assert_eq!(build(&[blocked, timed_out], &[]).0.len(), 2);
     }
 

@@ -154,6 +154,49 @@ for what, put, take in [('event', lambda: os.write(event, struct.pack('Q', 1)), 
 }
 
 #[test]
+fn opens_and_watches_fail_only_as_what_they_ask_for_can() {
+    let scene = Scene::new();
+    let script = "
+import errno, os, select
+def tried(what, call):
+    try:
+        call()
+        print(what, 'went well')
+    except OSError as error:
+        print(what, errno.errorcode[error.errno])
+tried('reading', lambda: os.open('data.bin', os.O_RDONLY))
+tried('writing', lambda: os.open('data.bin', os.O_WRONLY))
+tried('making', lambda: os.open('data.bin', os.O_RDWR | os.O_CREAT))
+tried('alone', lambda: os.open('new.bin', os.O_RDWR | os.O_CREAT | os.O_EXCL))
+epoll, (r, w) = select.epoll(), os.pipe()
+tried('add', lambda: epoll.register(r, select.EPOLLIN))
+epoll.register(w, select.EPOLLOUT)
+tried('change', lambda: epoll.modify(w, 0))
+tried('remove', lambda: epoll.unregister(w))
+";
+    let well = |words: &[&str]| words.iter().map(|word| format!("{word} went well\n")).collect::<String>();
+    let watches = well(&["add", "change", "remove"]);
+    for (errno, at) in [("EROFS", 1), ("ENOSPC", 2), ("EDQUOT", 2), ("EEXIST", 3), ("EACCES", 0)] {
+        let fault = format!("error calls=open errno={errno} path=*.bin");
+        let expected: String = ["reading", "writing", "making", "alone"]
+            .iter()
+            .enumerate()
+            .map(|(step, word)| if step < at { well(&[word]) } else { format!("{word} {errno}\n") })
+            .collect();
+        for engine in ["preload", "seccomp"] {
+            let run = scene.under(&[&fault]).options(&["--engine", engine]);
+            run.go(&[&python(), "-c", script]).said(&(expected.clone() + &watches));
+        }
+    }
+    let opens = well(&["reading", "writing", "making", "alone"]);
+    let done = scene.under(&["error calls=epoll_ctl errno=ENOMEM nth=1"]).go(&[&python(), "-c", script]);
+    done.said(&(opens.clone() + "add ENOMEM\n" + &well(&["change", "remove"])));
+    std::fs::remove_file(scene.path("new.bin")).unwrap();
+    let done = scene.under(&["error calls=epoll_ctl errno=ENOSPC nth=3..9"]).go(&[&python(), "-c", script]);
+    done.said(&(opens + &watches));
+}
+
+#[test]
 fn node_wakes_up_whatever_reads_and_writes_fail() {
     let scene = Scene::new();
     let script = scene.write(

@@ -1,7 +1,7 @@
 //! Waiting for readiness: poll, select and epoll, and what epoll watches.
 
 use super::file::making;
-use super::{minus_one, simple};
+use super::{minus_one, with_flags};
 use crate::call;
 use crate::effects::{self, Outcome};
 use crate::real::hooks;
@@ -182,7 +182,7 @@ pub(super) unsafe fn watching(
     event: *const epoll_event,
     real: impl FnOnce() -> c_int,
 ) -> c_int {
-    let result = simple(Op::EpollCtl, Target::Nothing, real, minus_one);
+    let result = with_flags(Op::EpollCtl, Target::Nothing, command, real, minus_one);
     if result == 0 {
         // What comes with EPOLL_CTL_DEL is not looked at by the kernel: it may be anything.
         let is_read = command != libc::EPOLL_CTL_DEL;

@@ -276,6 +276,9 @@ fn suits(k: &impl Kernel, op: Op, errno: i32, target: Object<'_>, asked: u64, fl
         Op::Setsockopt | Op::Getsockopt if errno == libc::ENOPROTOOPT && flags != 0 => {
             return Err("every kernel has this option");
         }
+        Op::EpollCtl if matches!(flags, libc::EPOLL_CTL_MOD | libc::EPOLL_CTL_DEL) => {
+            return Err("only EPOLL_CTL_ADD takes memory");
+        }
         Op::Fcntl => return fcntl_suits(errno, flags),
         Op::Getrandom => return random_suits(errno, asked, flags),
         Op::ClockGettime | Op::ClockGetres if errno == libc::EINVAL && (0..=LAST_OLD_CLOCK).contains(&flags) => {
