@@ -83,7 +83,7 @@ fn is_refused(call: &Call, tid: u32) -> bool {
     let count = match call.buffers {
         Buffers::List(_, count) => count,
         Buffers::Message(at) if !is_there(at) => return true,
-        Buffers::Message(at) => super::decode::number_at(tid, at + 24),
+        Buffers::Message(at) => number_at(tid, at + 24),
         Buffers::None | Buffers::One(..) => parts.len() as u64,
     };
     count != parts.len() as u64
