@@ -65,6 +65,10 @@ impl Source {
                 .help(format!("a session directory has a {META}; `chaos-exec log` without a name takes the latest")),
             _ => Failure::new(format!("cannot read {}: {}", meta_path.display(), plain(&error))),
         })?;
+        if text.is_empty() {
+            return Err(Failure::new(format!("{} is empty: the run had not begun", meta_path.display()))
+                .help("its launcher is at it, or was killed before it started the command"));
+        }
         let meta: Meta = serde_json::from_slice(&text).map_err(|error| {
             Failure::new(format!("{} is damaged: {error}", meta_path.display()))
                 .help("the mapped file itself can be given instead: chaos-exec log DIR/session")

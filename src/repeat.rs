@@ -184,7 +184,7 @@ impl Series<'_> {
         let mut child = self.command(part, role, &name, seed)?.spawn().cannot("start a run")?;
         let status = self.wait(&mut child, signals)?;
         let dir = self.dir.join(&name);
-        if !dir.join(crate::session::META).exists() {
+        if !crate::session::has_begun(&dir) {
             if self.stopped.is_some() {
                 return Ok(Exit::Target(0));
             }

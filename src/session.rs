@@ -31,6 +31,12 @@ const SHIM_FILE: &str = "libchaos_shim.so";
 /// Where a tree can reach files when the session directory is out of its reach.
 const ELSEWHERE: [&str; 2] = ["/tmp", "/var/tmp"];
 
+/// Whether a run in this directory has begun: until then `session.json` is empty, and only holds the place.
+#[must_use]
+pub fn has_begun(dir: &Path) -> bool {
+    fs::metadata(dir.join(META)).is_ok_and(|meta| meta.len() > 0)
+}
+
 /// What `session.json` says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Meta {

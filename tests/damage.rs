@@ -136,3 +136,16 @@ fn a_session_of_another_version_is_refused() {
         assert!(said.contains(&format!("{file} is of version {version}, not {own}")), "{said}");
     }
 }
+
+#[test]
+fn a_place_whose_run_never_began_says_so() {
+    let dir = TempDir::new().unwrap();
+    let claimed = dir.path().join("claimed");
+    session(&claimed);
+    // As a launcher leaves it that is killed while it prepares.
+    fs::write(claimed.join("session.json"), "").unwrap();
+    let done = report(&claimed, "md", "injections>=1");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!(done.status.code(), Some(125), "{said}");
+    assert!(said.contains("session.json is empty: the run had not begun"), "{said}");
+}

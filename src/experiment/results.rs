@@ -223,7 +223,7 @@ impl Loaded {
         let text = std::fs::read(&path).map_err(|error| damaged(&plain(&error)))?;
         let saved: Saved = serde_json::from_slice(&text).map_err(|error| damaged(&error))?;
         let sessions = runs_of(dir)?.ok_or_else(|| damaged(&"the list of its runs is gone"))?;
-        if let Some(gone) = sessions.iter().find(|session| !session.join(crate::session::META).exists()) {
+        if let Some(gone) = sessions.iter().find(|session| !crate::session::has_begun(session)) {
             return Err(damaged(&format!("its run {} is gone", gone.display())));
         }
         Ok(Loaded { dir: dir.to_owned(), saved, sessions })

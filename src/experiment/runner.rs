@@ -28,7 +28,7 @@ use crate::pool::Pool;
 use crate::preload;
 use crate::repeat::{derived, waited_for};
 use crate::report::{Report, Wanted};
-use crate::session::{META, share_shim};
+use crate::session::{has_begun, share_shim};
 use crate::sys::part::{Ending, Part};
 use chaos_table::decide::combine;
 use chaos_table::env;
@@ -393,7 +393,7 @@ impl<'a> Series<'a> {
     /// Judges a run that is over.
     fn take(&mut self, active: &Active) -> Result<()> {
         let dir = self.results.dir().join(&active.name);
-        if !dir.join(META).exists() {
+        if !has_begun(&dir) {
             let mut said = String::new();
             let mut from = &active.said;
             let _ = from.rewind().and_then(|()| from.read_to_string(&mut said));
