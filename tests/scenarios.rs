@@ -250,15 +250,20 @@ fn a_scenario_runs_on_the_targets_of_a_file_with_checks_of_its_own() {
 
 /// Processes that make a load for a run in this scene.
 fn loads(scene: &Scene) -> Vec<u32> {
+    running(scene, |line| line.contains(" load --"))
+}
+
+/// Processes of this scene with such a command line.
+fn running(scene: &Scene, is_such: impl Fn(&str) -> bool) -> Vec<u32> {
     let place = scene.text("");
     let pids =
         std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-    let is_load = |pid: &u32| {
+    let is_one = |pid: &u32| {
         let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-        let words = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
-        words.contains(" load --") && String::from_utf8_lossy(&read("environ")).contains(place.trim_end_matches('/'))
+        let line = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
+        is_such(line.trim_end()) && String::from_utf8_lossy(&read("environ")).contains(place.trim_end_matches('/'))
     };
-    pids.filter(is_load).collect()
+    pids.filter(is_one).collect()
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -286,8 +291,11 @@ fn a_load_ends_with_the_run_whatever_dies() {
 fn a_load_that_dies_is_back_and_goes_with_the_launcher_of_its_run() {
     let scene = Scene::new();
     let run = ["scenario", "run", "cpu-pressure", "--runs", "1", "--", "sleep"];
-    let running = scene.chaos().words(&run).start(&["30"]);
-    until("a load", || loads(&scene).len() == 2);
+    let going = scene.chaos().words(&run).start(&["30"]);
+    // One that dies before it is ready has not been set up: the program beside it shows that it was.
+    until("the program beside the load", || {
+        loads(&scene).len() == 2 && !running(&scene, |line| line == "sleep 30").is_empty()
+    });
     let kill = |pid: i32| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
     let first = loads(&scene)[0];
     kill(i32::try_from(first).unwrap()).unwrap();
@@ -296,7 +304,7 @@ fn a_load_that_dies_is_back_and_goes_with_the_launcher_of_its_run() {
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap();
     kill(parent).unwrap();
     until("the end of the load", || loads(&scene).is_empty());
-    let done = running.end();
+    let done = going.end();
     assert_eq!(done.code, 123, "{}", done.story());
 }
 
