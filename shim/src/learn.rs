@@ -27,7 +27,7 @@ pub fn take_up() {
         return;
     }
     let Some(token) = Token::enter() else { return };
-    tree::attach_if_forked(session, token.thread);
+    tree::here();
     if !AT_IT.swap(true, Ordering::Acquire) {
         prepare(session);
         AT_IT.store(false, Ordering::Release);

@@ -1,5 +1,6 @@
 //! Raw system calls: they never touch errno, never reach a hook, and are no cancellation points.
 
+use chaos_table::extents;
 use std::arch::asm;
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::AtomicU32;
@@ -356,51 +357,11 @@ pub fn any_descriptor(found: impl Fn(i32) -> bool) -> bool {
 
 /// Tells the extents of a file between two offsets, those that are yet to be written included; false where the file
 /// system has no map of them.
-pub fn extents(fd: i32, mut from: u64, to: u64, mut tell: impl FnMut(u64, u64)) -> bool {
-    const FS_IOC_FIEMAP: usize = 0xc020_660b;
-    const AT_ONCE: usize = 16;
-    const LAST: u32 = 1;
-    #[repr(C)]
-    #[derive(Clone, Copy)]
-    struct Extent {
-        logical: u64,
-        physical: u64,
-        length: u64,
-        reserved: [u64; 2],
-        flags: u32,
-        more: [u32; 3],
-    }
-    #[repr(C)]
-    struct Map {
-        start: u64,
-        length: u64,
-        flags: u32,
-        mapped: u32,
-        room: u32,
-        reserved: u32,
-        extents: [Extent; AT_ONCE],
-    }
-    while from < to {
-        let none = Extent { logical: 0, physical: 0, length: 0, reserved: [0; 2], flags: 0, more: [0; 3] };
-        let room = AT_ONCE as u32;
-        let mut map =
-            Map { start: from, length: to - from, flags: 0, mapped: 0, room, reserved: 0, extents: [none; AT_ONCE] };
-        // SAFETY: the kernel fills as many extents as there is room for.
-        if unsafe { raw!(SYS_ioctl, fd, FS_IOC_FIEMAP, &raw mut map) } != 0 {
-            return false;
-        }
-        let found = map.extents.get(..map.mapped as usize).unwrap_or(&[]);
-        let Some(last) = found.last() else { return true };
-        for extent in found {
-            tell(extent.logical.max(from), extent.logical.saturating_add(extent.length).min(to));
-        }
-        let end = last.logical.saturating_add(last.length);
-        if last.flags & LAST != 0 || end <= from {
-            return true;
-        }
-        from = end;
-    }
-    true
+pub fn extents(fd: i32, from: u64, to: u64, tell: impl FnMut(u64, u64)) -> bool {
+    // SAFETY: the kernel fills as many extents as there is room for.
+    let ask =
+        |map: &mut extents::Map| unsafe { raw!(SYS_ioctl, fd, extents::FS_IOC_FIEMAP, std::ptr::from_mut(map)) == 0 };
+    extents::walk(from, to, ask, tell)
 }
 
 /// A datagram socket that has no name of its own yet gets the one that the kernel chooses on the first send.

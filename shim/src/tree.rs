@@ -179,7 +179,7 @@ static ME: MeCell = MeCell(UnsafeCell::new(Me {
 #[unsafe(link_section = ".data.chaos_start")]
 static GENERATION: AtomicPtr<AtomicU64> = AtomicPtr::new((&raw const NO_GENERATION).cast_mut());
 static NO_GENERATION: AtomicU64 = AtomicU64::new(0);
-/// The kernel wipes that page: it is older than that only before Linux 4.14.
+/// The kernel wipes that page, as every one since Linux 4.14 does.
 #[unsafe(link_section = ".data.chaos_start")]
 static IS_WIPED: AtomicBool = AtomicBool::new(false);
 /// Value of the word while a fork child attaches.
@@ -192,7 +192,8 @@ pub fn me() -> &'static Me {
     unsafe { &*ME.0.get() }
 }
 
-/// This process with its own place.
+/// This process with its own place: a fork child takes it now, also after a fork that no hook saw (a raw clone), since the
+/// wiped page tells.
 #[inline(always)]
 pub fn here() -> &'static Me {
     if generation().load(Ordering::Acquire) == 0
@@ -559,13 +560,6 @@ pub fn thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlot
     find_thread_slot(session, thread)
 }
 
-/// A fork child takes its place now, also after a fork that no hook saw (a raw clone): the wiped page tells.
-pub fn attach_if_forked(session: &Session, thread: &Thread) {
-    if generation().load(Ordering::Acquire) == 0 {
-        attach(session, thread);
-    }
-}
-
 /// Rules were added: every thread looks after its slot before it counts for them.
 pub fn outdate_slots() {
     let outdate = |now: u64| (now > ATTACHING).then(|| now.wrapping_add(1 << 40));
@@ -591,15 +585,15 @@ unsafe fn seed(session: &Session, slot: *mut ThreadSlot, first: usize) {
 
 #[cold]
 fn find_thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlot> {
-    attach_if_forked(session, thread);
+    let me = here();
     let generation = generation().load(Ordering::Acquire);
-    if generation <= ATTACHING || me().slot.is_null() {
+    if generation <= ATTACHING || me.slot.is_null() {
         return None;
     }
     let slot = thread.slot.get() as *mut ThreadSlot;
     // SAFETY: it came from `session.thread`, and lies in the mapping whosever it is by now.
     let is_own = !slot.is_null()
-        && unsafe { (*slot).process == me().uid && (*slot).pid == me().pid && (*slot).tid == sys::gettid() };
+        && unsafe { (*slot).process == me.uid && (*slot).pid == me.pid && (*slot).tid == sys::gettid() };
     if is_own {
         // SAFETY: this thread's own.
         unsafe { seed(session, slot, (*slot).seeded.min(session.rule_room() as u64) as usize) };
@@ -612,12 +606,12 @@ fn find_thread_slot(session: &Session, thread: &Thread) -> Option<*mut ThreadSlo
         session.counter(offset_of!(Header, lost_threads)).fetch_add(1, Ordering::Relaxed);
         return None;
     };
-    let key = lineage::key(me().lineage.hash, thread.ordinal.get());
+    let key = lineage::key(me.lineage.hash, thread.ordinal.get());
     // SAFETY: the slot is ours alone.
     unsafe {
         (*slot).tid = thread.tid.get();
-        (*slot).pid = me().pid;
-        (*slot).process = me().uid;
+        (*slot).pid = me.pid;
+        (*slot).process = me.uid;
         (*slot).key = key;
         (*slot).injections = 0;
         // Of all that there is room for: rules may be added.

@@ -2,6 +2,7 @@
 //!
 //! Unsafe code of the engine lives here, in `shared.rs` and in `edges.rs`.
 
+use chaos_table::extents;
 use libc::{c_int, c_ulong, seccomp_notif, seccomp_notif_resp, sock_filter, sock_fprog};
 use std::io;
 use std::mem::MaybeUninit;
@@ -166,50 +167,12 @@ pub fn descriptor_of(pidfd: &OwnedFd, fd: i32) -> io::Result<OwnedFd> {
 }
 
 /// Tells of the extents that a file system has given out in a range of a file. False: it does not say.
-pub fn extents(fd: &OwnedFd, mut from: u64, to: u64, mut tell: impl FnMut(u64, u64)) -> bool {
-    // `_IOWR('f', 11, struct fiemap)` of linux/fs.h, its structures of linux/fiemap.h.
-    const FS_IOC_FIEMAP: c_ulong = 0xc020_660b;
-    const AT_ONCE: usize = 16;
-    const LAST: u32 = 1;
-    #[repr(C)]
-    #[derive(Clone, Copy, Default)]
-    struct Extent {
-        logical: u64,
-        physical: u64,
-        length: u64,
-        reserved: [u64; 2],
-        flags: u32,
-        more: [u32; 3],
-    }
-    #[repr(C)]
-    #[derive(Default)]
-    struct Map {
-        start: u64,
-        length: u64,
-        flags: u32,
-        mapped: u32,
-        room: u32,
-        reserved: u32,
-        extents: [Extent; AT_ONCE],
-    }
-    while from < to {
-        let mut map = Map { start: from, length: to - from, room: AT_ONCE as u32, ..Map::default() };
-        // SAFETY: the kernel fills as many extents as there is room for.
-        if unsafe { libc::ioctl(fd.as_raw_fd(), FS_IOC_FIEMAP, &raw mut map) } != 0 {
-            return false;
-        }
-        let found = map.extents.get(..map.mapped as usize).unwrap_or(&[]);
-        let Some(last) = found.last() else { return true };
-        for extent in found {
-            tell(extent.logical.max(from), extent.logical.saturating_add(extent.length).min(to));
-        }
-        let end = last.logical.saturating_add(last.length);
-        if last.flags & LAST != 0 || end <= from {
-            return true;
-        }
-        from = end;
-    }
-    true
+pub fn extents(fd: &OwnedFd, from: u64, to: u64, tell: impl FnMut(u64, u64)) -> bool {
+    // SAFETY: the kernel fills as many extents as there is room for.
+    let ask = |map: &mut extents::Map| unsafe {
+        libc::ioctl(fd.as_raw_fd(), extents::FS_IOC_FIEMAP, std::ptr::from_mut(map)) == 0
+    };
+    extents::walk(from, to, ask, tell)
 }
 
 /// Copies between two descriptors by a system call of that number, each end at its own offset or at the one that is given,

@@ -19,6 +19,7 @@ pub mod environment;
 pub mod errno;
 pub mod errnos;
 pub mod error;
+pub mod extents;
 pub mod fault;
 pub mod files;
 pub mod fits;

@@ -63,7 +63,7 @@ fn inside() -> Result<(&'static Session, Token), Refused> {
     let Some(token) = Token::enter() else {
         return Err(refused(libc::EBUSY, "a signal handler interrupted the shim itself"));
     };
-    tree::attach_if_forked(session, token.thread);
+    tree::here();
     Ok((session, token))
 }
 
