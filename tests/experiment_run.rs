@@ -294,9 +294,13 @@ fn a_runner_that_is_killed_leaves_no_process_and_its_places_go_with_the_next_one
     killed.signal("KILL");
     // A service, a task and the launcher of the run.
     killed.wait_until("they are ended", || alive(&mark).is_empty());
-    killed.end();
     let left = listed();
     assert_eq!(left.len(), 1, "{left:?}");
+    // The launcher itself ends a moment after what it started.
+    let lock = fs::File::open(left[0].join("lock")).unwrap();
+    killed.wait_until("nobody holds its places", || lock.try_lock().is_ok());
+    drop(lock);
+    killed.end();
     // The places of one that lives stay, and so does what is not a runner's.
     fs::create_dir(places.join("chaos-places-other")).unwrap();
     let mut living = scene.chaos().env("TMPDIR", &places).start(&["experiment", "run", "long.yaml"]);
