@@ -32,7 +32,19 @@ static COUNTED: AtomicU32 = AtomicU32::new(0);
 #[unsafe(link_section = ".data.chaos_start")]
 static MAIN: AtomicUsize = AtomicUsize::new(0);
 /// Modules whose allocations never fail: the loader aborts on that, and libc's own callers are not the program.
-static SPARED: [(AtomicUsize, AtomicUsize); 2] = [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; 2];
+pub static SPARED: Spared = Spared {
+    ranges: [const { [const { AtomicUsize::new(0) }; 2] }; 2],
+    first: AtomicUsize::new(0),
+};
+
+/// The entries of allocations look here as well.
+#[repr(C)]
+pub struct Spared {
+    /// Each is where it begins and its length.
+    ranges: [[AtomicUsize; 2]; 2],
+    /// Where the first of them begins; 0: there is none.
+    first: AtomicUsize,
+}
 
 unsafe extern "C" {
     static mut environ: *mut *mut c_char;
@@ -164,10 +176,12 @@ pub fn spare_modules(session: &Session) {
     // SAFETY: getauxval takes no pointer.
     let loader = unsafe { libc::getauxval(libc::AT_BASE) } as usize;
     let libc = libc::__errno_location as *const () as usize;
-    for ((from, length), address) in SPARED.iter().zip([loader, libc]) {
+    for ([from, length], address) in SPARED.ranges.iter().zip([loader, libc]) {
         if let Some((first, end)) = loaded::of(address, Loaded::range) {
             from.store(first, Ordering::Relaxed);
             length.store(end - first, Ordering::Relaxed);
+            let lowest = SPARED.first.load(Ordering::Relaxed);
+            SPARED.first.store(if lowest == 0 { first } else { first.min(lowest) }, Ordering::Relaxed);
         }
     }
 }
@@ -176,8 +190,9 @@ pub fn spare_modules(session: &Session) {
 #[inline(always)]
 pub fn may_fail_allocation(caller: usize) -> bool {
     SPARED
+        .ranges
         .iter()
-        .all(|(from, length)| caller.wrapping_sub(from.load(Ordering::Relaxed)) >= length.load(Ordering::Relaxed))
+        .all(|[from, length]| caller.wrapping_sub(from.load(Ordering::Relaxed)) >= length.load(Ordering::Relaxed))
 }
 
 /// From now on the entries look at the rules.

@@ -3,6 +3,7 @@
 //! A target may scribble over all of it. Offsets and sizes are copied out and checked once, when attaching; whatever is
 //! read later is an integer for which every value is handled.
 
+use crate::counted::Counted;
 use crate::sys;
 use chaos_table::book::{self, Book};
 use chaos_table::calls::Op;
@@ -11,7 +12,7 @@ use chaos_table::latency;
 use chaos_table::live::Shared;
 use chaos_table::quota::Account;
 use chaos_table::record::SLOT;
-use chaos_table::rule::{Kinds, Matcher, PlanHeader, RULE_BITS, Rule, Span, WATCH};
+use chaos_table::rule::{Kinds, Matcher, PlanHeader, RULE_BITS, Rule, STAMP, Span, WATCH};
 use chaos_table::session::{
     Header, Layout, Name, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters,
 };
@@ -395,6 +396,11 @@ impl Session {
         self.plan_word(offset_of!(PlanHeader, planned) + op as usize * 8)
     }
 
+    /// What moves on with each change of a rule.
+    pub fn stamp(&self) -> u64 {
+        self.atomic64(self.layout.plan as usize + offset_of!(PlanHeader, ops) + STAMP * 8).load(Ordering::Acquire)
+    }
+
     /// The rules that are in force on an operation now.
     pub fn word(&self, op: Op) -> u64 {
         self.plan_word(offset_of!(PlanHeader, ops) + op as usize * 8)
@@ -593,6 +599,13 @@ impl Session {
     pub fn thread_counters(&self, slot: *mut ThreadSlot, rule: usize) -> *mut ThreadCounters {
         // SAFETY: `slot` comes from `thread`; its stride has room for the counters of every rule.
         unsafe { slot.add(1).cast::<ThreadCounters>().add(rule) }
+    }
+
+    /// The same, of the calling thread's own slot.
+    #[inline(always)]
+    pub fn counted(&self, slot: *mut ThreadSlot, rule: usize) -> Counted {
+        // SAFETY: callers give the slot that the thread's own block names.
+        unsafe { Counted::at(self.thread_counters(slot, rule)) }
     }
 
     /// How many rules this process knows of.

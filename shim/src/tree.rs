@@ -18,7 +18,7 @@ use rand_core::SeedableRng;
 use rand_xorshift::XorShiftRng;
 use std::cell::UnsafeCell;
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Longest lineage that is kept as text.
 pub const LINEAGE_TEXT: usize = lineage::TEXT;
@@ -175,10 +175,14 @@ static ME: MeCell = MeCell(UnsafeCell::new(Me {
     supervised: false,
 }));
 
-/// The generation word, on a page that the kernel wipes in every forked child, however it was forked.
-#[unsafe(link_section = ".data.chaos_start")]
-static GENERATION: AtomicPtr<AtomicU64> = AtomicPtr::new((&raw const NO_GENERATION).cast_mut());
-static NO_GENERATION: AtomicU64 = AtomicU64::new(0);
+/// A page of its own, of which nothing lies in a file.
+#[repr(C, align(4096))]
+pub struct Page(AtomicU64, [u8; 4096 - 8]);
+
+/// The generation word, on a page that the kernel wipes in every forked child, however it was forked. The entries look at
+/// it as well.
+#[unsafe(link_section = ".bss.chaos_generation")]
+pub static GENERATION: Page = Page(AtomicU64::new(0), [0; 4096 - 8]);
 /// The kernel wipes that page, as every one since Linux 4.14 does.
 #[unsafe(link_section = ".data.chaos_start")]
 static IS_WIPED: AtomicBool = AtomicBool::new(false);
@@ -204,9 +208,8 @@ pub fn here() -> &'static Me {
     me()
 }
 
-fn generation() -> &'static AtomicU64 {
-    // SAFETY: points at a static, or at a page of ours that stays mapped.
-    unsafe { &*GENERATION.load(Ordering::Relaxed) }
+const fn generation() -> &'static AtomicU64 {
+    &GENERATION.0
 }
 
 /// Whether the process at hand is a vfork child: it has its parent's memory, but another pid.
@@ -256,12 +259,7 @@ pub struct Arrival<'a> {
 /// room.
 #[unsafe(link_section = ".text.chaos_start")]
 pub fn arrive(session: &Session, arrival: &Arrival<'_>, started_by: &[u8]) -> bool {
-    if let Some(page) = sys::mmap(4096, -1)
-        && sys::wipe_on_fork(page, 4096)
-    {
-        GENERATION.store(page.cast(), Ordering::Relaxed);
-        IS_WIPED.store(true, Ordering::Relaxed);
-    }
+    IS_WIPED.store(sys::wipe_on_fork((&raw const GENERATION).cast_mut().cast(), size_of::<Page>()), Ordering::Relaxed);
     // SAFETY: the constructor runs before any thread of this image can be inside the shim.
     let me = unsafe { &mut *ME.0.get() };
     me.executable.fill(|room| sys::readlink(c"/proc/self/exe", room).ok());
@@ -399,6 +397,7 @@ fn take(session: &Session, thread: &Thread, me: &mut Me, parent: u32, reserved: 
     thread.tid.set(me.pid);
     thread.maybe_vfork.set(false);
     thread.slot.set(0);
+    thread.lead.drop();
     thread.generation.set(0);
     thread.children.set(0);
     thread.threads.set(0);
