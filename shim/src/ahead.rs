@@ -29,10 +29,9 @@ const NEAR: u64 = 8;
 /// How far one thread may go for one rule.
 #[repr(C)]
 pub struct Lead {
-    /// The word of operations that it is for; 0: there is none.
-    pub word: Cell<u64>,
-    /// The stamp of the rules then.
-    pub stamp: Cell<u64>,
+    /// The word of operations that it is for, the stamp of the rules and the generation of the process then. The last two
+    /// are scattered over all numbers, so that one sum tells whether any of the three is another. 0: there is no lead.
+    pub sum: Cell<u64>,
     /// Where the matches are counted, in their first word ...
     pub counted: Cell<*mut ThreadCounters>,
     /// ... and how many may be reached.
@@ -76,7 +75,7 @@ const fn is_looked_at(op: Op) -> bool {
 impl Lead {
     /// In a forked child: the counters are the parent's.
     pub fn drop(&self) {
-        self.word.set(0);
+        self.sum.set(0);
         self.rule.set(0);
     }
 }
@@ -155,7 +154,6 @@ pub fn open(session: &Session, thread: &Thread, op: Op, target: &Target, hit: u6
         return;
     }
     let base = counted.matched();
-    lead.stamp.set(stamp);
     lead.counted.set(counted.address());
     lead.limit.set(base.wrapping_add(passing));
     lead.matching.set(matching);
@@ -164,7 +162,7 @@ pub fn open(session: &Session, thread: &Thread, op: Op, target: &Target, hit: u6
     lead.after.set(after);
     lead.rule.set(hit);
     compiler_fence(Ordering::SeqCst);
-    lead.word.set(word);
+    lead.sum.set(word.wrapping_add(stamp).wrapping_add(thread.generation.get()));
 }
 
 /// In an entry, with the words in r11 and the operation's in r10: counts the call and jumps to the real function where the thread's lead lets it
@@ -176,13 +174,9 @@ macro_rules! go_ahead {
     ($kind:ident) => {
         concat!(
             "mov rax, qword ptr [rip + chaos_shim_thread@GOTTPOFF]\n",
-            "cmp r10, qword ptr fs:[rax + {lead} + {at_word}]\n",
-            "jne 3f\n",
-            "mov r10, qword ptr [r11 + {stamp}]\n",
-            "cmp r10, qword ptr fs:[rax + {lead} + {at_stamp}]\n",
-            "jne 3f\n",
-            "mov r10, qword ptr [rip + {generation}]\n",
-            "cmp r10, qword ptr fs:[rax + {at_generation}]\n",
+            "add r10, qword ptr [r11 + {stamp}]\n",
+            "add r10, qword ptr [rip + {generation}]\n",
+            "cmp r10, qword ptr fs:[rax + {lead} + {at_sum}]\n",
             "jne 3f\n",
             $crate::ahead::go_ahead!(@ask $kind),
             "mov r11, qword ptr fs:[rax + {lead} + {at_counted}]\n",
@@ -192,6 +186,7 @@ macro_rules! go_ahead {
             // One instruction, as a signal handler may count as well.
             "inc qword ptr [r11]\n",
             "jmp qword ptr [rip + {slot}]\n",
+            $crate::ahead::go_ahead!(@apart $kind),
             "3:\n",
             "mov r11, qword ptr [rip + {words}]\n",
             "cmp qword ptr [r11 + {offset}], 0",
@@ -202,14 +197,7 @@ macro_rules! go_ahead {
         concat!(
             "mov r10, qword ptr [rsp]\n",
             "cmp r10, qword ptr [rip + {spared} + 32]\n",
-            "jb 4f\n",
-            "sub r10, qword ptr [rip + {spared}]\n",
-            "cmp r10, qword ptr [rip + {spared} + 8]\n",
-            "jb 3f\n",
-            "mov r10, qword ptr [rsp]\n",
-            "sub r10, qword ptr [rip + {spared} + 16]\n",
-            "cmp r10, qword ptr [rip + {spared} + 24]\n",
-            "jb 3f\n",
+            "jae 5f\n",
             "4:\n",
         )
     };
@@ -228,6 +216,19 @@ macro_rules! go_ahead {
             "jne 3f\n",
         )
     };
+    (@apart memory) => {
+        concat!(
+            "5:\n",
+            "sub r10, qword ptr [rip + {spared}]\n",
+            "cmp r10, qword ptr [rip + {spared} + 8]\n",
+            "jb 3f\n",
+            "mov r10, qword ptr [rsp]\n",
+            "sub r10, qword ptr [rip + {spared} + 16]\n",
+            "cmp r10, qword ptr [rip + {spared} + 24]\n",
+            "jae 4b\n",
+        )
+    };
+    (@apart $kind:ident) => { "" };
 }
 pub(crate) use go_ahead;
 
@@ -235,8 +236,7 @@ pub(crate) use go_ahead;
 pub mod at {
     use super::{Lead, offset_of};
 
-    pub const WORD: usize = offset_of!(Lead, word);
-    pub const STAMP: usize = offset_of!(Lead, stamp);
+    pub const SUM: usize = offset_of!(Lead, sum);
     pub const COUNTED: usize = offset_of!(Lead, counted);
     pub const LIMIT: usize = offset_of!(Lead, limit);
     pub const MATCHING: usize = offset_of!(Lead, matching);

@@ -32,10 +32,8 @@ static COUNTED: AtomicU32 = AtomicU32::new(0);
 #[unsafe(link_section = ".data.chaos_start")]
 static MAIN: AtomicUsize = AtomicUsize::new(0);
 /// Modules whose allocations never fail: the loader aborts on that, and libc's own callers are not the program.
-pub static SPARED: Spared = Spared {
-    ranges: [const { [const { AtomicUsize::new(0) }; 2] }; 2],
-    first: AtomicUsize::new(0),
-};
+pub static SPARED: Spared =
+    Spared { ranges: [const { [const { AtomicUsize::new(0) }; 2] }; 2], first: AtomicUsize::new(0) };
 
 /// The entries of allocations look here as well.
 #[repr(C)]

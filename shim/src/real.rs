@@ -285,9 +285,7 @@ macro_rules! hooks {
                 lead = const std::mem::offset_of!($crate::guard::Thread, lead),
                 stamp = const chaos_table::rule::STAMP * 8,
                 generation = sym $crate::tree::GENERATION,
-                at_generation = const std::mem::offset_of!($crate::guard::Thread, generation),
-                at_word = const $crate::ahead::at::WORD,
-                at_stamp = const $crate::ahead::at::STAMP,
+                at_sum = const $crate::ahead::at::SUM,
                 at_counted = const $crate::ahead::at::COUNTED,
                 at_limit = const $crate::ahead::at::LIMIT,
                 $($operand)*

@@ -186,6 +186,8 @@ pub static GENERATION: Page = Page(AtomicU64::new(0), [0; 4096 - 8]);
 /// The kernel wipes that page, as every one since Linux 4.14 does.
 #[unsafe(link_section = ".data.chaos_start")]
 static IS_WIPED: AtomicBool = AtomicBool::new(false);
+/// What image numbers are multiplied by (2^64 over the silver ratio), see `ahead.rs`.
+const GENERATIONS_APART: u64 = 0x6A09_E667_F3BC_C909;
 /// Value of the word while a fork child attaches.
 const ATTACHING: u64 = 1;
 
@@ -410,8 +412,8 @@ fn take(session: &Session, thread: &Thread, me: &mut Me, parent: u32, reserved: 
         return false;
     };
     (me.uid, me.slot) = (uid, slot);
-    // Never 0 (wiped) nor ATTACHING, and different in every image.
-    generation().store(u64::from(uid) + 2, Ordering::Release);
+    // Different in every image, far apart (an odd factor keeps them different), never 0 (wiped) nor ATTACHING.
+    generation().store((u64::from(uid) + 2).wrapping_mul(GENERATIONS_APART), Ordering::Release);
     true
 }
 

@@ -34,6 +34,8 @@ pub const OP_ROOM: usize = 320;
 /// rule that is there.
 pub const STAMP: usize = OP_ROOM - 1;
 const _: () = assert!(crate::calls::OPS <= STAMP);
+/// By so much (2^64 over the golden ratio): added to a mask, stamps that are near to each other still tell masks apart.
+pub const STAMP_STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 /// A rate of 100 %: every match fires, whatever the draw.
 pub const ALWAYS: u64 = u64::MAX;
 /// At most this many roles can stand in for each other's members: each is a bit of an episode.
