@@ -147,11 +147,11 @@ pub fn give_up(why: &str) -> ! {
 }
 
 /// The path that exec was given; a script's own name rather than its interpreter's.
-fn started_by() -> &'static [u8] {
+fn started_by() -> &'static CStr {
     // SAFETY: the kernel puts a C string there that lives as long as the process.
     unsafe {
         let name = libc::getauxval(libc::AT_EXECFN) as *const c_char;
-        if name.is_null() { b"" } else { CStr::from_ptr(name).to_bytes() }
+        if name.is_null() { c"" } else { CStr::from_ptr(name) }
     }
 }
 
