@@ -82,6 +82,7 @@ struct Program {
 
 impl Programs {
     /// What is known of a program, and the path of its executable into `path`.
+    #[inline(always)]
     pub fn read(&self, key: u64, path: &mut [u8; MAX_PATH]) -> Option<Known> {
         self.of(key)?.read(key, path)
     }
@@ -119,6 +120,7 @@ impl Programs {
         });
     }
 
+    #[inline(always)]
     fn of(&self, key: u64) -> Option<&Program> {
         self.0.iter().find(|program| program.key.load(Ordering::Relaxed) == key)
     }
@@ -146,6 +148,7 @@ impl Programs {
 }
 
 impl Program {
+    #[inline(always)]
     fn read(&self, key: u64, path: &mut [u8; MAX_PATH]) -> Option<Known> {
         let state = self.state.load(Ordering::Acquire);
         let about = self.about.load(Ordering::Relaxed);
@@ -157,6 +160,7 @@ impl Program {
     }
 
     /// Whether what was read since the state was read is whole, and is of this key.
+    #[inline(always)]
     fn is_still(&self, state: u64, key: u64) -> bool {
         fence(Ordering::Acquire);
         let is_own = self.key.load(Ordering::Relaxed) == key;
