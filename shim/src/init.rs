@@ -4,7 +4,6 @@
 //! calls pass, and there is no destructor of ours.
 
 use crate::children::{self, Place};
-use crate::elf::Name;
 use crate::guard::{self, Token};
 use crate::loaded::Loaded;
 use crate::select::Target;
@@ -157,11 +156,11 @@ pub fn give_up(why: &str) -> ! {
 }
 
 /// The path that exec was given; a script's own name rather than its interpreter's.
-fn started_by() -> &'static [u8] {
+fn started_by() -> &'static CStr {
     // SAFETY: the kernel puts a C string there that lives as long as the process.
     unsafe {
         let name = libc::getauxval(libc::AT_EXECFN) as *const c_char;
-        if name.is_null() { b"" } else { CStr::from_ptr(name).to_bytes() }
+        if name.is_null() { c"" } else { CStr::from_ptr(name) }
     }
 }
 
@@ -433,6 +432,11 @@ unsafe extern "C" fn main_entry() {
 type Main = unsafe extern "C" fn();
 type StartMain = unsafe extern "C-unwind" fn(Main, c_int, *mut *mut c_char, usize, usize, usize, usize) -> c_int;
 
+/// The real start of a program.
+mod real_start {
+    crate::real::slot!(START, __libc_start_main);
+}
+
 /// libc's start of a program: where `main` is known. Interposable on glibc and musl alike.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".text.chaos_start")]
@@ -445,9 +449,8 @@ unsafe extern "C-unwind" fn __libc_start_main(
     rtld_fini: usize,
     stack_end: usize,
 ) -> c_int {
-    let Some(real) = loaded::next(const { Name::new(c"__libc_start_main") }) else { std::process::abort() };
     // SAFETY: the signature of libc's function.
-    let real: StartMain = unsafe { std::mem::transmute(real) };
+    let real: StartMain = unsafe { std::mem::transmute(real_start::START.target.load(Ordering::Relaxed)) };
     // Whether there is a session shows only behind this: musl runs constructors in its own __libc_start_main.
     MAIN.store(main as usize, Ordering::Relaxed);
     // SAFETY: the arguments as they came.

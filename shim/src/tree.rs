@@ -8,7 +8,7 @@ use crate::guard::{Begun, ORDINAL_TEXT, Thread, thread};
 use crate::session::{Session, attached};
 use crate::slots::{claim_process, claim_thread, fold};
 use crate::text::Text;
-use crate::{learn, log, paths, real, sys};
+use crate::{learn, log, paths, real, sys, target};
 use chaos_table::decide::{last_component, stream_seed};
 use chaos_table::lineage;
 use chaos_table::record::{Record, escaped, kind};
@@ -17,6 +17,7 @@ use chaos_table::session::{Header, ProcessCounters, ProcessSlot, ThreadSlot, eng
 use rand_core::SeedableRng;
 use rand_xorshift::XorShiftRng;
 use std::cell::UnsafeCell;
+use std::ffi::CStr;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -260,12 +261,12 @@ pub struct Arrival<'a> {
 /// Takes a place in the session for a fresh image, started by this path, and writes its record. False when there is no
 /// room.
 #[unsafe(link_section = ".text.chaos_start")]
-pub fn arrive(session: &Session, arrival: &Arrival<'_>, started_by: &[u8]) -> bool {
+pub fn arrive(session: &Session, arrival: &Arrival<'_>, started_by: &CStr) -> bool {
     IS_WIPED.store(sys::wipe_on_fork((&raw const GENERATION).cast_mut().cast(), size_of::<Page>()), Ordering::Relaxed);
     // SAFETY: the constructor runs before any thread of this image can be inside the shim.
     let me = unsafe { &mut *ME.0.get() };
-    me.executable.fill(|room| sys::readlink(c"/proc/self/exe", room).ok());
-    let name = if started_by.is_empty() { me.executable.bytes() } else { started_by };
+    target::own_executable(session, started_by, &mut me.executable);
+    let name = if started_by.is_empty() { me.executable.bytes() } else { started_by.to_bytes() };
     me.program.push(last_component(name));
     me.lineage = *arrival.lineage;
     me.supervised = arrival.supervised;
@@ -367,15 +368,22 @@ fn settle(
     parent: u32,
     inherited: Option<(*mut ProcessSlot, Option<*mut ThreadSlot>)>,
 ) -> bool {
-    let pid = sys::getpid();
-    // SAFETY: both come from `session.process` and `session.thread`.
-    let old = inherited.filter(|(process, _)| unsafe { (**process).pid == pid });
-    if let Some((_, Some(own))) = old
-        // SAFETY: as above.
-        && unsafe { (*own).pid == pid }
-    {
-        fold(session, own);
-    }
+    let old = inherited.filter(|(process, thread)| {
+        let pid = sys::getpid();
+        // SAFETY: both come from `session.process` and `session.thread`. A page that is first read is faulted in twice.
+        let is_own = unsafe {
+            sys::touch(process.cast());
+            (**process).pid == pid
+        };
+        if is_own
+            && let Some(own) = thread
+            // SAFETY: as above.
+            && unsafe { (**own).pid == pid }
+        {
+            fold(session, *own);
+        }
+        is_own
+    });
     let reserved = match old {
         Some((slot, _)) => {
             // SAFETY: the slot is this process's own, from before exec.
