@@ -49,12 +49,37 @@ pub unsafe fn examine(
             return escape(reason, false);
         }
     }
+    if !with_c_string(library, is_whole).unwrap_or(true) {
+        return escape(b"the shim's file was changed or cut short", false);
+    }
     // SAFETY: the program's own argument of a call that is being made.
     let Some(name) = (unsafe { sys::string(program) }) else { return FOLLOWED };
     if search && !name.to_bytes().contains(&b'/') {
         return search_path(name.to_bytes(), found).unwrap_or(FOLLOWED);
     }
     examine_file(name, 0).unwrap_or(FOLLOWED)
+}
+
+/// Whether a file is all of the library that we are: one that was cut short the loader refuses with a complaint on the
+/// program's stderr, or makes the program die of it.
+fn is_whole(path: &CStr) -> bool {
+    unsafe extern "C" {
+        /// The first bytes of our file, as the loader has mapped them.
+        static __ehdr_start: [u8; size_of::<libc::Elf64_Ehdr>()];
+    }
+    // The program has no descriptor left: nothing is known against the file.
+    let Ok(fd) = sys::open(path, libc::O_RDONLY, 0) else { return true };
+    let mut head = [0u8; size_of::<libc::Elf64_Ehdr>()];
+    sys::pread(fd, &mut head, 0);
+    let size = sys::fstat(fd).map_or(0, |stat| stat.st_size as u64);
+    sys::close(fd);
+    // SAFETY: the linker puts it at the start of our first segment, which stays mapped and is never written.
+    let own = unsafe { &__ehdr_start };
+    // SAFETY: so many bytes, of which any make such a header.
+    let header = unsafe { own.as_ptr().cast::<libc::Elf64_Ehdr>().read_unaligned() };
+    // The table of sections stands at the end of the file.
+    let end = header.e_shoff + u64::from(header.e_shnum) * u64::from(header.e_shentsize);
+    head == *own && size >= end
 }
 
 /// Calls `body` with a path as a C string; `None` when it is too long.
