@@ -6,6 +6,7 @@
 //! one log, one verdict and one thing to end.
 
 pub mod args;
+mod cgroup;
 pub mod command;
 mod common_shape;
 pub mod compare;
@@ -19,6 +20,7 @@ mod fill;
 mod ground;
 pub mod inject;
 mod launch;
+mod limit;
 mod matrix;
 pub mod merge;
 mod order;
