@@ -10,7 +10,7 @@ use crate::exit_code::Exit;
 use crate::facts::{Death, Sight};
 use crate::sys::{self, Gone};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ pub struct Deaths {
     start: Instant,
     watched: HashMap<u32, (OwnedFd, Option<String>)>,
     found: Vec<Death>,
+    /// Their deaths are none of the program.
+    loads: HashSet<u32>,
     sight: Sight,
     /// Where its own memory is counted.
     group: Option<PathBuf>,
@@ -49,6 +51,7 @@ impl Deaths {
             start: now.checked_sub(since_start).unwrap_or(now),
             watched: HashMap::new(),
             found: Vec::new(),
+            loads: HashSet::new(),
             sight: Sight::Zombies,
             oom_kills: oom_kills(group.as_deref()),
             group,
@@ -56,6 +59,11 @@ impl Deaths {
             ending: false,
             told: false,
         }
+    }
+
+    /// A load beside the program: when memory runs out it is the one to go, and that is no crash.
+    pub fn is_load(&mut self, pid: u32) {
+        self.loads.insert(pid);
     }
 
     /// The launcher traces the tree, and so is told of every death.
@@ -143,6 +151,9 @@ impl Deaths {
             let now = oom_kills(self.group.as_deref());
             std::mem::replace(&mut self.oom_kills, now) < now
         };
+        if self.loads.contains(&pid) {
+            return;
+        }
         let at_ns = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.found.push(Death { at_ns, pid, process, signal, oom, ours });
     }

@@ -114,6 +114,14 @@ pub struct Target {
     pub instances: Option<u32>,
 }
 
+impl Target {
+    /// Whether it is the load that chaos-exec itself makes.
+    #[must_use]
+    pub fn is_load(&self) -> bool {
+        self.command.all.iter().take(2).eq(["${chaos}", "load"])
+    }
+}
+
 /// When a process is started again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]

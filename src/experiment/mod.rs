@@ -38,7 +38,7 @@ mod telling;
 mod watch;
 
 pub use counting::{counted, counters, only_counts};
-pub use crew::{Crew, Ground};
+pub use crew::{Crew, Ground, Newcomer};
 pub use deck::Deck;
 pub use file::Text;
 pub use results::{cut_short, find as find_experiment};
