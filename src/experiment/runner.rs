@@ -1,6 +1,7 @@
 //! Runs experiments: so often, so many at once, each in a place of its own; what was started is always ended.
 
 use super::args::HowArgs;
+use super::cgroup::{Cgroup, Confines};
 use super::counting::{is_harmless, is_or_in_phase, only_counts};
 use super::crew::last_line;
 use super::deck::{Deck, ports};
@@ -138,6 +139,8 @@ struct Active {
     /// What its launcher says.
     said: File,
     place: Place,
+    /// Ends what is left in it, and is gone with the run.
+    _group: Option<Cgroup>,
     ports: Vec<u16>,
 }
 
@@ -151,6 +154,8 @@ struct Series<'a> {
     again: String,
     /// Where the places of the runs are, and the shim that they share; gone with the series.
     ground: Ground,
+    /// Where the cgroups of the runs are made.
+    confines: Option<Confines>,
     active: Vec<Active>,
     /// Those that are over and not judged yet.
     over: Vec<Active>,
@@ -186,10 +191,12 @@ impl<'a> Series<'a> {
             console.warning(warning);
         }
         let ground = Ground::make()?;
+        let mut about = about(deck, &plan, how, &again);
+        let confines = confined(deck, &ground, &mut about, console);
         let score = Score {
             id: deck.id.clone(),
             name: deck.experiment.name.clone(),
-            about: about(deck, &plan, how, &again),
+            about,
             seed: plan.seed,
             wanted: wanted(&plan),
             results: results.dir().display().to_string(),
@@ -206,6 +213,7 @@ impl<'a> Series<'a> {
             results,
             again,
             ground,
+            confines,
             active: Vec::new(),
             over: Vec::new(),
             ahead: None,
@@ -303,7 +311,10 @@ impl<'a> Series<'a> {
             matched: (!is_control).then(|| self.matched.clone()),
         };
         place.furnish(deck, &Filling::Run(Box::new(values.clone())))?;
-        let stage = deck.stage(values, self.repeat(seed), place.outputs.clone())?;
+        let group = self.confines.as_ref().map(|confines| confines.make(&name)).transpose();
+        let group = group.cannot("make the cgroup of a run")?;
+        let mut stage = deck.stage(values, self.repeat(seed), place.outputs.clone())?;
+        stage.group = group.as_ref().map(|group| group.path().to_owned());
         let main = stage.targets.iter().find(|target| !target.service).unwrap_or(&stage.targets[0]);
         let shell = if main.command.bare { &["/bin/sh", "-c"][..] } else { &[] };
         let words = shell.iter().copied().chain(main.command.all.iter().map(String::as_str));
@@ -329,7 +340,8 @@ impl<'a> Series<'a> {
             exit.code()
         });
         let child = child.cannot("start a run")?;
-        self.active.push(Active { name, number, is_control, child, said, place, ports: ports.into_values().collect() });
+        let ports = ports.into_values().collect();
+        self.active.push(Active { name, number, is_control, child, said, place, _group: group, ports });
         Ok(())
     }
 
@@ -547,6 +559,19 @@ pub struct Done {
     pub failure: Option<Failure>,
 }
 
+/// Where the cgroups are made that the file's limit wants, if they can be; what came of it is told, and noted.
+fn confined(deck: &Deck, ground: &Ground, about: &mut About, console: Console) -> Option<Confines> {
+    let limit = deck.experiment.limit.as_ref()?;
+    let found = Confines::find(limit, ground.path());
+    let words = match &found {
+        Ok(_) => format!("{limit}, in a cgroup"),
+        Err(why) => format!("{limit} not set: {why}"),
+    };
+    console.say(if found.is_ok() { Tone::Faint } else { Tone::Plain }, &format!("{}: limit {words}", deck.id));
+    about.limit = Some(words);
+    found.ok()
+}
+
 /// Runs that this part makes.
 fn wanted(plan: &Plan) -> u64 {
     let shard = plan.shard.as_ref().map(|(shard, _)| *shard);
@@ -572,6 +597,7 @@ fn about(deck: &Deck, plan: &Plan, how: &HowArgs, again: &str) -> About {
         injects: !is_harmless(&deck.compiled.plan),
         checks,
         gate: if how.results.gates.is_empty() { deck.experiment.gate.all.clone() } else { how.results.gates.clone() },
+        limit: None,
         wants_stability: how.stability,
         runs: plan.runs,
         shard: plan.shard.as_ref().map(|(shard, _)| *shard),
