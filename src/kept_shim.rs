@@ -4,37 +4,37 @@
 //! what they like already; but a target may write to its shim by mistake, and a disk may lose what was not synced: what is
 //! kept is used only where it is whole.
 
-use crate::session::{dir_mode, shim_mode, state_dir};
+use crate::session::{shim_mode, state_dir};
 use nix::fcntl::OFlag;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use tempfile::NamedTempFile;
 
 const NAME: &str = concat!(".libchaos_shim-", env!("CARGO_PKG_VERSION"), ".so");
 
-/// Puts the shim there under another name; false where it must be written: on another file system, or without a
-/// directory for our state.
+/// Puts the shim there as another name of the one that is kept; false where it must be written: there is none that is
+/// whole, or not on that file system.
 pub fn link(to: &Path, shim: &[u8]) -> bool {
-    let Ok(state) = state_dir() else { return false };
-    let _ = DirBuilder::new().recursive(true).mode(dir_mode()).create(&state);
-    let device = |dir: &Path| dir.metadata().map(|meta| meta.dev()).ok();
-    if device(&state).is_none() || device(&state) != to.parent().and_then(device) {
-        return false;
-    }
-    let kept = state.join(NAME);
-    let is_kept = is_whole(&kept, shim) || write(&state, &kept, shim).is_ok();
-    is_kept && fs::hard_link(&kept, to).is_ok()
+    state_dir().is_ok_and(|state| {
+        let kept = state.join(NAME);
+        is_whole(&kept, shim) && fs::hard_link(&kept, to).is_ok()
+    })
 }
 
-/// In the place of whatever stands there, and not where a link leads.
-fn write(state: &Path, kept: &Path, shim: &[u8]) -> std::io::Result<()> {
-    let mut file = NamedTempFile::new_in(state)?;
-    file.write_all(shim)?;
-    file.as_file().set_permissions(Permissions::from_mode(shim_mode()))?;
-    file.persist(kept)?;
-    Ok(())
+/// Keeps the shim of a session that has begun, in the place of whatever stands there. Where it cannot, the next run
+/// writes its own as well.
+pub fn keep(shim: &Path) {
+    let keep = || -> std::io::Result<()> {
+        let state = state_dir().map_err(|_| std::io::ErrorKind::NotFound)?;
+        if shim.metadata()?.nlink() > 1 {
+            return Ok(());
+        }
+        let name = tempfile::Builder::new().prefix(".shim-").make_in(&state, |name| fs::hard_link(shim, name))?;
+        name.into_temp_path().persist(state.join(NAME))?;
+        Ok(())
+    };
+    let _ = keep();
 }
 
 /// Whether it is a file of ours with just these bytes.

@@ -15,6 +15,7 @@ use crate::exit_code::Exit;
 use crate::experiment::{Crew, Ground, only_counts};
 use crate::gate::Ruling;
 use crate::judge::judge;
+use crate::kept_shim;
 use crate::last_calls::LastCalls;
 use crate::log::Output;
 use crate::log_events::Events;
@@ -137,6 +138,9 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     session.keep();
     if args.part.is_none() {
         link_latest(&session.dir);
+        if args.shared_shim.is_none() {
+            kept_shim::keep(&session.shim);
+        }
     }
     meta.root_pid = Some(target.pid());
     if args.part.is_none() {

@@ -175,7 +175,9 @@ static long socket_call(const char *name) {
     int value = 1;
     socklen_t value_size = sizeof value;
     if (IS(bind)) {
-        address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(999), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        /* A port that needs a right, and another one for each process that runs at the same time. */
+        in_port_t port = htons((in_port_t)(600 + getpid() % 400));
+        address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = port, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         return bind(socket(AF_INET, SOCK_STREAM, 0), (void *)&address, sizeof address);
     }
     /* Of TCP, and of its own level: others cannot fail so. */
@@ -449,7 +451,9 @@ static long numbered_call(long number) {
         listener(&address);
         return syscall(number, socket(AF_INET, SOCK_STREAM, 0), &address, sizeof address);
     case SYS_bind:
-        address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(999), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        /* A port that needs a right, and another one for each process that runs at the same time. */
+        in_port_t port = htons((in_port_t)(600 + getpid() % 400));
+        address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = port, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         return syscall(number, socket(AF_INET, SOCK_STREAM, 0), &address, sizeof address);
     case SYS_shutdown: return syscall(number, stream(), SHUT_WR);
     case SYS_setsockopt: return syscall(number, stream(), IPPROTO_TCP, TCP_NODELAY, &value, sizeof value);
