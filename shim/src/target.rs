@@ -9,6 +9,10 @@ use std::ffi::{CStr, c_char};
 /// Scripts name interpreters which may be scripts: as deep as the kernel goes.
 const MAX_SCRIPTS: u32 = 4;
 
+/// Address space, in bytes, below which there is none for us beside the smallest program (measured: 5.6 MB with glibc
+/// 2.36): the loader would complain of us, or find no room for libc behind us.
+const LEAST_SPACE: u64 = 6_000_000;
+
 /// What to do for a program that is about to be started.
 pub struct Verdict {
     /// Put LD_PRELOAD and our variables into its environment.
@@ -46,6 +50,9 @@ pub unsafe fn examine(
         if !with_c_string(path, sys::readable).unwrap_or(true) {
             return escape(reason, false);
         }
+    }
+    if sys::address_space() < LEAST_SPACE {
+        return escape(b"too little address space for the shim (ulimit -v)", false);
     }
     if !with_c_string(library, is_whole).unwrap_or(true) {
         return escape(b"the shim's file was changed or cut short", false);
