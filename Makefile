@@ -5,7 +5,7 @@ CARGO ?= cargo
 BIN = target/release/chaos-exec
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test chaos shop soak slurm lint fmt bench demo dist install clean
+.PHONY: help setup build test chaos shop soak slurm cgroup lint fmt bench demo dist install clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ soak: build ## run large foreign test suites and servers bare and under the shim
 slurm: build ## share an experiment on a Slurm of this machine alone and by GNU parallel, and merge
 	@scripts/setup slurm
 	scripts/slurm-trial $(BIN)
+
+cgroup: build ## set the limits of experiments for real, in a virtual machine with cgroup v2 (a minute)
+	@scripts/setup cgroup
+	scripts/cgroup-trial $(BIN)
 
 lint: ## formatting, clippy and rustdoc, all with warnings denied
 	$(CARGO) fmt --all --check

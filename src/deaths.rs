@@ -10,9 +10,10 @@ use crate::exit_code::Exit;
 use crate::facts::{Death, Sight};
 use crate::sys::{self, Gone};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Processes that are watched at once: each takes a descriptor.
@@ -27,7 +28,11 @@ pub struct Deaths {
     start: Instant,
     watched: HashMap<u32, (OwnedFd, Option<String>)>,
     found: Vec<Death>,
+    /// Their deaths are none of the program.
+    loads: HashSet<u32>,
     sight: Sight,
+    /// Where its own memory is counted.
+    group: Option<PathBuf>,
     oom_kills: Option<u64>,
     swept: Instant,
     /// The launcher kills now, so what dies of it is no death of its own.
@@ -37,20 +42,28 @@ pub struct Deaths {
 }
 
 impl Deaths {
-    /// Begins to watch. `since_start` is how long ago the run started.
+    /// Begins to watch. `since_start` is how long ago the run started; `group` is the cgroup of the tree, when it has one
+    /// of its own.
     #[must_use]
-    pub fn new(since_start: Duration) -> Deaths {
+    pub fn new(since_start: Duration, group: Option<PathBuf>) -> Deaths {
         let now = Instant::now();
         Deaths {
             start: now.checked_sub(since_start).unwrap_or(now),
             watched: HashMap::new(),
             found: Vec::new(),
+            loads: HashSet::new(),
             sight: Sight::Zombies,
-            oom_kills: oom_kills(),
+            oom_kills: oom_kills(group.as_deref()),
+            group,
             swept: now,
             ending: false,
             told: false,
         }
+    }
+
+    /// A load beside the program: when memory runs out it is the one to go, and that is no crash.
+    pub fn is_load(&mut self, pid: u32) {
+        self.loads.insert(pid);
     }
 
     /// The launcher traces the tree, and so is told of every death.
@@ -135,9 +148,12 @@ impl Deaths {
         }
         let ours = self.ending && [libc::SIGTERM, libc::SIGKILL].contains(&signal);
         let oom = signal == libc::SIGKILL && !ours && {
-            let now = oom_kills();
+            let now = oom_kills(self.group.as_deref());
             std::mem::replace(&mut self.oom_kills, now) < now
         };
+        if self.loads.contains(&pid) {
+            return;
+        }
         let at_ns = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.found.push(Death { at_ns, pid, process, signal, oom, ours });
     }
@@ -197,13 +213,17 @@ fn zombie(pid: u32) -> Zombie {
     }
 }
 
-/// How often the kernel has killed for want of memory: in this cgroup, else on the machine.
-fn oom_kills() -> Option<u64> {
+/// How often the kernel has killed for want of memory: in this cgroup, in the launcher's own, else on the machine.
+fn oom_kills(group: Option<&Path>) -> Option<u64> {
     let count = |text: &str| text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok());
-    let cgroup = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let group = cgroup.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned);
-    let events = group.and_then(|group| fs::read_to_string(format!("/sys/fs/cgroup{group}/memory.events")).ok());
-    let here = events.as_deref().and_then(count);
+    let own = || {
+        let cgroup = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let own = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
+        Some(PathBuf::from(format!("/sys/fs/cgroup{own}")))
+    };
+    let here = group.map(Path::to_path_buf).into_iter().chain(own());
+    let here =
+        here.filter_map(|group| fs::read_to_string(group.join("memory.events")).ok()).find_map(|text| count(&text));
     here.or_else(|| count(&fs::read_to_string("/proc/vmstat").ok()?))
 }
 
@@ -214,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_death_of_a_grandchild_is_seen_after_its_parent_reaped_it() {
-        let mut deaths = Deaths::new(Duration::ZERO);
+        let mut deaths = Deaths::new(Duration::ZERO, None);
         let mut child = Command::new("true").spawn().unwrap();
         let fd = sys::pidfd(child.id()).unwrap();
         let _ = child.wait();

@@ -8,7 +8,7 @@ use crate::deaths::Deaths;
 use crate::engine::{Engine, Filtered};
 use crate::error::{Context, Result, plain};
 use crate::exit_code::Exit;
-use crate::experiment::{Crew, Ground, Stage};
+use crate::experiment::{Crew, Ground, Newcomer, Stage};
 use crate::facts::{Death, Ended, Sight};
 use crate::scene::{LAST_CALLS, Scene};
 use crate::survey::Surveyed;
@@ -169,8 +169,12 @@ impl Target {
             if let Some(crew) = &mut self.crew {
                 let over = crew.tick(collector);
                 self.root = Pid::from_raw(crew.pid());
-                for (pid, name) in crew.newcomers() {
-                    self.deaths.watch(u32::try_from(pid).unwrap_or(0), Some(name));
+                for Newcomer { pid, name, is_load } in crew.newcomers() {
+                    let pid = u32::try_from(pid).unwrap_or(0);
+                    if is_load {
+                        self.deaths.is_load(pid);
+                    }
+                    self.deaths.watch(pid, Some(name));
                 }
                 if let Some(exit) = over {
                     break exit;

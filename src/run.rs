@@ -125,7 +125,8 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         (_, true) => Trace::Crashes,
         (_, false) => Trace::Nothing,
     };
-    let deaths = Deaths::new(since(&start)?);
+    let group = options.stage.as_ref().and_then(|stage| stage.group.clone());
+    let deaths = Deaths::new(since(&start)?, group);
     let target = match options.stage.clone() {
         Some(stage) => Target::stage(stage, ground(&session, &options, &work_dir, since(&start)?), deaths)?,
         None => Target::start(&command, &environment, ends, filtered.as_ref(), deaths, trace)?,

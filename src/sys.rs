@@ -152,6 +152,8 @@ pub struct Setting<'a> {
     pub outputs: [Option<&'a OwnedFd>; 2],
     /// The working directory.
     pub cwd: Option<&'a CStr>,
+    /// The list of the cgroup that it is put into.
+    pub group: Option<&'a OwnedFd>,
 }
 
 /// Starts a program with nothing of the launcher's but what the `setting` says: signal mask, SIGPIPE, SIGCHLD and closed
@@ -174,7 +176,8 @@ pub fn spawn(
     let shell_argv = pointers(shell.into_iter().chain(arguments.iter().skip(1).map(CString::as_c_str)));
     let envp = pointers(environment.iter().map(CString::as_c_str));
     let [out, err] = setting.outputs;
-    let fds = [setting.stdin, out, err].map(|fd| fd.map(AsRawFd::as_raw_fd));
+    let [stdin, out, err, group] = [setting.stdin, out, err, setting.group].map(|fd| fd.map(AsRawFd::as_raw_fd));
+    let place = ([stdin, out, err], setting.cwd, group);
     let (mut result, report) = pipe()?;
     let held = if first.is_some() { Some(pipe()?) } else { None };
     let hold = held.as_ref().map(|(wait, go)| (wait.as_raw_fd(), go.as_raw_fd()));
@@ -183,7 +186,7 @@ pub fn spawn(
         // kernel.
         let pid = unsafe {
             lent::start(&mut || {
-                become_target(program, &argv, &shell_argv, &envp, mask, (fds, setting.cwd), None, report.as_raw_fd())
+                become_target(program, &argv, &shell_argv, &envp, mask, place, None, report.as_raw_fd())
             })
         }?;
         drop(report);
@@ -197,7 +200,7 @@ pub fn spawn(
         // SAFETY: this is the child; the arrays end with NULL and their strings live.
         0 => unsafe {
             wait_for_word(hold);
-            become_target(program, &argv, &shell_argv, &envp, mask, (fds, setting.cwd), filtered, report.as_raw_fd())
+            become_target(program, &argv, &shell_argv, &envp, mask, place, filtered, report.as_raw_fd())
         },
         _ => {
             drop(report);
@@ -535,7 +538,7 @@ unsafe fn become_target(
     shell_argv: &[*const libc::c_char],
     envp: &[*const libc::c_char],
     mask: &SigSet,
-    (fds, cwd): ([Option<RawFd>; 3], Option<&CStr>),
+    (fds, cwd, group): ([Option<RawFd>; 3], Option<&CStr>, Option<RawFd>),
     filtered: Option<&Filtered>,
     report: RawFd,
 ) -> ! {
@@ -548,7 +551,9 @@ unsafe fn become_target(
                 libc::dup2(from, fd);
             }
         }
-        let moved = cwd.is_none_or(|cwd| libc::chdir(cwd.as_ptr()) == 0);
+        // "0" is whoever writes it.
+        let moved = group.is_none_or(|group| libc::write(group, c"0".as_ptr().cast(), 1) == 1)
+            && cwd.is_none_or(|cwd| libc::chdir(cwd.as_ptr()) == 0);
         if !moved {
             let code = (*libc::__errno_location()).to_ne_bytes();
             libc::write(report, code.as_ptr().cast(), code.len());

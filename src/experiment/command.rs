@@ -130,6 +130,9 @@ fn in_words(deck: &Deck) -> String {
         });
         text += &format!("  {}: {}: {}\n", target.name, said.join(", "), target.command.all.join(" "));
     }
+    if let Some(limit) = &deck.experiment.limit {
+        text += &format!("  all together, where a cgroup can be had: {limit}\n");
+    }
     if !deck.ports.is_empty() {
         text += &format!("  ports: {}: picked for each run, and written as 1 here\n", deck.ports.join(", "));
     }

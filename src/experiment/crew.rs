@@ -56,8 +56,19 @@ pub struct Crew {
     setup: Option<String>,
     aborted: Option<Signal>,
     restarts: Vec<Restarted>,
-    started: Vec<(i32, String)>,
+    started: Vec<Newcomer>,
     cues: Cues,
+}
+
+/// A process that was started.
+#[derive(Debug)]
+pub struct Newcomer {
+    /// Its pid.
+    pub pid: i32,
+    /// Its name.
+    pub name: String,
+    /// Whether it is there to keep the machine busy, and is no part of what is tested.
+    pub is_load: bool,
 }
 
 #[derive(Debug)]
@@ -137,8 +148,8 @@ impl Crew {
         self.restarts.clone()
     }
 
-    /// pid and name of those that were started since this was last asked.
-    pub fn newcomers(&mut self) -> Vec<(i32, String)> {
+    /// Those that were started since this was last asked.
+    pub fn newcomers(&mut self) -> Vec<Newcomer> {
         std::mem::take(&mut self.started)
     }
 
@@ -331,6 +342,7 @@ impl Crew {
             place: (at, member.starts),
         };
         let pid = launch.go().map_err(within)?;
+        let is_load = target.is_load();
         let name = member.name.clone();
         let ready = target.ready.as_ref().filter(|_| target.service);
         let state = match ready {
@@ -344,7 +356,7 @@ impl Crew {
         let member = &mut self.members[at];
         member.starts += 1;
         member.state = state;
-        self.started.push((pid, name));
+        self.started.push(Newcomer { pid, name, is_load });
         self.main_pid = Some(self.pid()).filter(|pid| *pid > 0).unwrap_or(self.main_pid);
         if is_up {
             self.is_back(at);

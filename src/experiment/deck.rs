@@ -160,6 +160,9 @@ fn limits(experiment: &Experiment, ports: &[String]) -> Result<()> {
     if experiment.jobs.is_some_and(|jobs| jobs > 1) && !experiment.ports.is_empty() {
         return Err(Failure::new("several runs at once cannot share a fixed port").help("leave `ports` out, or `jobs`"));
     }
+    if let Some(limit) = &experiment.limit {
+        limit.refuse_hopeless()?;
+    }
     for (name, source) in &experiment.files {
         refuse_leaving(name)?;
         if let super::file::FileSource::From(path) = source
@@ -226,6 +229,7 @@ fn staged(text: &Text, filling: &Filling, command: &[String]) -> Result<(Experim
         before: experiment.checks.before.clone(),
         cues,
         lasting_ns: lasting.map(|time| time.0),
+        group: None,
         tmp: PathBuf::new(),
         outputs: PathBuf::new(),
         repeat: String::new(),

@@ -1,6 +1,7 @@
 //! The experiment file as a user writes it. Every key stands in `schema.json` beside this file, too.
 
 use super::fill::{Filling, fill};
+use super::limit::Limit;
 use crate::error::{Failure, Result};
 use chaos_table::checks::Check;
 use chaos_table::error::TableError;
@@ -56,6 +57,8 @@ pub struct Experiment {
     pub delay_between: Option<Lasting>,
     /// How long a run without a task goes on, from when its services are ready.
     pub lasting: Option<Lasting>,
+    /// What all targets of a run have together, where a cgroup can be had.
+    pub limit: Option<Limit>,
     /// When a run is ended and counts as a hang (10 minutes).
     pub deadline: Option<Lasting>,
     /// What must hold of all runs together.
@@ -109,6 +112,14 @@ pub struct Target {
     /// How many of it (1).
     #[serde(default)]
     pub instances: Option<u32>,
+}
+
+impl Target {
+    /// Whether it is the load that chaos-exec itself makes.
+    #[must_use]
+    pub fn is_load(&self) -> bool {
+        self.command.all.iter().take(2).eq(["${chaos}", "load"])
+    }
 }
 
 /// When a process is started again.

@@ -1,6 +1,7 @@
 //! Where the places of an experiment's runs are: a directory for temporary files, gone with the runner. Of one that was
 //! killed the next runner takes it away.
 
+use super::cgroup;
 use crate::error::{Context, Result};
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use std::fs::{self, File, OpenOptions};
@@ -27,6 +28,7 @@ impl Ground {
         let doing = "make a place for the runs";
         let within = std::env::temp_dir();
         remove_dead(&within);
+        cgroup::remove_dead();
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(within).cannot(doing)?;
         // Under another name until it is held: what is free may be taken away at any moment.
         let fresh = dir.path().join("fresh");

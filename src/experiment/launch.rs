@@ -1,6 +1,7 @@
 //! Starts one process of a run: its words, its place, its outputs, and an environment under which the shim finds the
 //! session.
 
+use super::cgroup::MEMBERS;
 use super::crew::Ground;
 use super::file::{Scalar, Target};
 use super::stage::Stage;
@@ -14,6 +15,7 @@ use chaos_table::env::{LINEAGE, METRICS};
 use nix::sys::signal::SigSet;
 use std::ffi::{CString, OsString};
 use std::fs::{File, OpenOptions};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// A process that is to be started.
@@ -67,7 +69,10 @@ impl Launch<'_> {
         let stdin = File::open(&stdin).cannot(format_args!("read {}", stdin.display()))?;
         let (stdin, out, err) = (stdin.into(), output("stdout")?.into(), output("stderr")?.into());
         let cwd = CString::new(cwd.as_os_str().as_encoded_bytes()).cannot("use its cwd")?;
-        let setting = Setting { stdin: Some(&stdin), outputs: [Some(&out), Some(&err)], cwd: Some(&cwd) };
+        let group = stage.group.as_ref().map(|group| OpenOptions::new().write(true).open(group.join(MEMBERS)));
+        let group = group.transpose().cannot("put it into the cgroup of its run")?.map(OwnedFd::from);
+        let (outputs, cwd) = ([Some(&out), Some(&err)], Some(cwd.as_c_str()));
+        let setting = Setting { stdin: Some(&stdin), outputs, cwd, group: group.as_ref() };
         let (program, argv) = command.c_strings()?;
         let started = sys::spawn(&program, &argv, &environment, self.mask, &setting, None, None);
         started.map_err(|error| exec_failed(&command.path, &error))

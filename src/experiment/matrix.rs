@@ -36,6 +36,7 @@ impl Row {
         if checks.is_empty() {
             checks.push("exit codes=0".into());
         }
+        checks.extend(about.limit.iter().map(|limit| format!("limit {limit}")));
         let passed = match (&score.untested, score.success_rate) {
             (Some(why), _) => format!("nothing was tested: {why}"),
             (None, None) => "nothing was tested".to_owned(),

@@ -6,6 +6,7 @@
 //! one log, one verdict and one thing to end.
 
 pub mod args;
+mod cgroup;
 pub mod command;
 mod common_shape;
 pub mod compare;
@@ -19,6 +20,7 @@ mod fill;
 mod ground;
 pub mod inject;
 mod launch;
+mod limit;
 mod matrix;
 pub mod merge;
 mod order;
@@ -36,7 +38,7 @@ mod telling;
 mod watch;
 
 pub use counting::{counted, counters, only_counts};
-pub use crew::{Crew, Ground};
+pub use crew::{Crew, Ground, Newcomer};
 pub use deck::Deck;
 pub use file::Text;
 pub use results::{cut_short, find as find_experiment};

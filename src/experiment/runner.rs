@@ -1,6 +1,7 @@
 //! Runs experiments: so often, so many at once, each in a place of its own; what was started is always ended.
 
 use super::args::HowArgs;
+use super::cgroup::{Cgroup, Confines};
 use super::counting::{is_harmless, is_or_in_phase, only_counts};
 use super::crew::last_line;
 use super::deck::{Deck, ports};
@@ -19,11 +20,11 @@ use crate::command::Command;
 use crate::console::{Console, Level, Tone};
 use crate::error::{Context, Failure, Result};
 use crate::exit_code::Exit;
+use crate::facts::{Ended, Facts};
 use crate::gate::Ruling;
 use crate::judge::{Judged, judge};
 use crate::log_reader::Source;
 use crate::options::quoted;
-use crate::outcome::Failing;
 use crate::pool::Pool;
 use crate::preload;
 use crate::repeat::{derived, waited_for};
@@ -44,7 +45,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use super::results::abort;
@@ -138,6 +139,8 @@ struct Active {
     /// What its launcher says.
     said: File,
     place: Place,
+    /// Ends what is left in it, and is gone with the run.
+    _group: Option<Cgroup>,
     ports: Vec<u16>,
 }
 
@@ -151,6 +154,8 @@ struct Series<'a> {
     again: String,
     /// Where the places of the runs are, and the shim that they share; gone with the series.
     ground: Ground,
+    /// Where the cgroups of the runs are made.
+    confines: Option<Confines>,
     active: Vec<Active>,
     /// Those that are over and not judged yet.
     over: Vec<Active>,
@@ -186,10 +191,12 @@ impl<'a> Series<'a> {
             console.warning(warning);
         }
         let ground = Ground::make()?;
+        let mut about = about(deck, &plan, how, &again);
+        let confines = confined(deck, &ground, &mut about, console);
         let score = Score {
             id: deck.id.clone(),
             name: deck.experiment.name.clone(),
-            about: about(deck, &plan, how, &again),
+            about,
             seed: plan.seed,
             wanted: wanted(&plan),
             results: results.dir().display().to_string(),
@@ -206,6 +213,7 @@ impl<'a> Series<'a> {
             results,
             again,
             ground,
+            confines,
             active: Vec::new(),
             over: Vec::new(),
             ahead: None,
@@ -303,7 +311,10 @@ impl<'a> Series<'a> {
             matched: (!is_control).then(|| self.matched.clone()),
         };
         place.furnish(deck, &Filling::Run(Box::new(values.clone())))?;
-        let stage = deck.stage(values, self.repeat(seed), place.outputs.clone())?;
+        let group = self.confines.as_ref().map(|confines| confines.make(&name)).transpose();
+        let group = group.cannot("make the cgroup of a run")?;
+        let mut stage = deck.stage(values, self.repeat(seed), place.outputs.clone())?;
+        stage.group = group.as_ref().map(|group| group.path().to_owned());
         let main = stage.targets.iter().find(|target| !target.service).unwrap_or(&stage.targets[0]);
         let shell = if main.command.bare { &["/bin/sh", "-c"][..] } else { &[] };
         let words = shell.iter().copied().chain(main.command.all.iter().map(String::as_str));
@@ -329,7 +340,8 @@ impl<'a> Series<'a> {
             exit.code()
         });
         let child = child.cannot("start a run")?;
-        self.active.push(Active { name, number, is_control, child, said, place, ports: ports.into_values().collect() });
+        let ports = ports.into_values().collect();
+        self.active.push(Active { name, number, is_control, child, said, place, _group: group, ports });
         Ok(())
     }
 
@@ -404,6 +416,7 @@ impl<'a> Series<'a> {
             return Err(from_below(&said)
                 .unwrap_or_else(|| Failure::new(format!("run {} could not be started", active.number))));
         }
+        self.keep_last_words(&active.place, &dir)?;
         let run = judge(&Source::find(Some(&dir))?)?;
         let setup = run.facts.as_ref().and_then(|facts| facts.setup.clone());
         if self.stopped.is_some() && (setup.is_some() || run.facts.is_none()) {
@@ -417,13 +430,6 @@ impl<'a> Series<'a> {
         }
         let harmless = is_harmless(&self.deck.compiled.plan);
         let verdict = self.score.add(&run, harmless);
-        if verdict == Verdict::Failed
-            && matches!(run.failing, Some((Failing::Exit | Failing::Gracefully, _)))
-            && let Some(words) = self.last_words(&active.place)
-            && let Some(odd) = self.score.odd.last_mut()
-        {
-            odd.why = format!("{}: {words}", odd.why);
-        }
         self.results.add(&active.name);
         self.pool.add(run);
         if verdict == Verdict::Failed || setup.is_some() {
@@ -440,6 +446,18 @@ impl<'a> Series<'a> {
                 .help(format!("the outputs of the targets are in {}", dir.join("place/out").display())));
         }
         Ok(())
+    }
+
+    /// Writes down the last words of a run that ended as it should not: its outputs may not be kept.
+    fn keep_last_words(&self, place: &Place, dir: &Path) -> Result<()> {
+        let Some(mut facts) = Facts::read(dir)? else { return Ok(()) };
+        let is_odd = match facts.root {
+            Ended::Exit(code) => !facts.expected.contains(&code),
+            Ended::Signal(_) => true,
+            Ended::Timeout | Ended::Unseen => false,
+        };
+        facts.last_words = is_odd.then(|| self.last_words(place)).flatten();
+        if facts.last_words.is_some() { facts.write(dir) } else { Ok(()) }
     }
 
     /// The last line that a task has written to stderr, of those that have written any the first.
@@ -547,6 +565,19 @@ pub struct Done {
     pub failure: Option<Failure>,
 }
 
+/// Where the cgroups are made that the file's limit wants, if they can be; what came of it is told, and noted.
+fn confined(deck: &Deck, ground: &Ground, about: &mut About, console: Console) -> Option<Confines> {
+    let limit = deck.experiment.limit.as_ref()?;
+    let found = Confines::find(limit, ground.path());
+    let words = match &found {
+        Ok(_) => format!("{limit}, in a cgroup"),
+        Err(why) => format!("{limit} not set: {why}"),
+    };
+    console.say(if found.is_ok() { Tone::Faint } else { Tone::Plain }, &format!("{}: limit {words}", deck.id));
+    about.limit = Some(words);
+    found.ok()
+}
+
 /// Runs that this part makes.
 fn wanted(plan: &Plan) -> u64 {
     let shard = plan.shard.as_ref().map(|(shard, _)| *shard);
@@ -572,6 +603,7 @@ fn about(deck: &Deck, plan: &Plan, how: &HowArgs, again: &str) -> About {
         injects: !is_harmless(&deck.compiled.plan),
         checks,
         gate: if how.results.gates.is_empty() { deck.experiment.gate.all.clone() } else { how.results.gates.clone() },
+        limit: None,
         wants_stability: how.stability,
         runs: plan.runs,
         shard: plan.shard.as_ref().map(|(shard, _)| *shard),

@@ -132,6 +132,9 @@ pub struct About {
     pub checks: Vec<String>,
     /// What must hold of all runs.
     pub gate: Vec<String>,
+    /// The limit on its targets, and whether it could be set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
     /// Whether all runs together were asked to be stable.
     pub wants_stability: bool,
     /// Runs of all shards.

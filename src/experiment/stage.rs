@@ -21,6 +21,8 @@ pub struct Stage {
     pub cues: Vec<Cue>,
     /// How long a run without a task goes on, in ns.
     pub lasting_ns: Option<u64>,
+    /// The cgroup that its targets are in.
+    pub group: Option<PathBuf>,
     /// Where its temporary files go.
     pub tmp: PathBuf,
     /// Where the outputs of the targets go.

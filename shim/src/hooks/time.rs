@@ -146,14 +146,14 @@ fn drawing(buffer: *mut c_void, len: usize, flags: c_uint, real: impl Fn(*mut c_
 }
 
 hooks! {
-    Gettimeofday, time(at: *mut time_t) -> time_t, real => {
+    [ahead nothing] Gettimeofday, time(at: *mut time_t) -> time_t, real => {
         let shown = seconds(quickly(Op::Gettimeofday, 0, || real(std::ptr::null_mut()), |_| -1));
         if !at.is_null() {
             *at = shown;
         }
         shown
     };
-    Gettimeofday, gettimeofday(time: *mut timeval, zone: *mut c_void) -> c_int, real => {
+    [ahead nothing] Gettimeofday, gettimeofday(time: *mut timeval, zone: *mut c_void) -> c_int, real => {
         let result = quickly(Op::Gettimeofday, 0, || real(time, zone), minus_one);
         put_timeval_off(time);
         result
@@ -175,7 +175,7 @@ hooks! {
         }
         result
     };
-    ClockGettime, clock_gettime(clock: c_int, time: *mut timespec) -> c_int, real =>
+    [ahead nothing] ClockGettime, clock_gettime(clock: c_int, time: *mut timespec) -> c_int, real =>
         reading(clock, time, || real(clock, time));
     ClockGetres, clock_getres(clock: c_int, step: *mut timespec) -> c_int, real =>
         quickly(Op::ClockGetres, clock, || real(clock, step), minus_one);
