@@ -68,6 +68,9 @@ pub struct Facts {
     /// Why a run of an experiment did not come about; nothing can be said of it then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setup: Option<String>,
+    /// The last line that a target of an experiment wrote to stderr before the run ended as it should not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_words: Option<String>,
     /// Targets of an experiment that were started again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub restarts: Vec<Restarted>,

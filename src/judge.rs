@@ -271,7 +271,7 @@ impl Gathering {
         *last_ns = (*last_ns).max(injection.at_ns);
         figures.fired += 1;
         let rule = self.by_rule.get(&injection.rule).and_then(|at| rules.get_mut(*at));
-        let seen = u64::from(injection.delivered || injection.blocked);
+        let seen = u64::from(injection.delivered);
         figures.delivered += seen;
         if let Some(rule) = rule {
             rule.fired += 1;

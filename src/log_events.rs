@@ -121,7 +121,7 @@ pub struct Injection {
     pub requested: u64,
     /// What the caller got; unknown when it never got anything.
     pub result: Option<i64>,
-    /// Whether the caller saw the effect.
+    /// Whether the caller saw the effect. One that waits sees it even if it never comes back.
     pub delivered: bool,
     /// The table's own label.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -340,6 +340,7 @@ impl Events {
             status::PENDING => self.end_of(index).unzip(),
             _ => (None, None),
         };
+        let blocked = result.is_none() && is_wait(record);
         let (lineage, process) = self.who(record);
         let (errno, effect) = effect_of(record);
         let resource = String::from_utf8_lossy(text).into_owned();
@@ -361,13 +362,13 @@ impl Events {
             nth: record.nth,
             requested: record.requested,
             result,
-            delivered: result.is_some(),
+            delivered: result.is_some() || blocked,
             component: label.component,
             message: label.message,
             index,
             image: record.process,
             ended_ns,
-            blocked: record.status == status::PENDING && result.is_none() && takes_time(record),
+            blocked,
         }))
     }
 
@@ -528,12 +529,15 @@ fn fault_name(record: &Record) -> String {
     FaultKind::from_number(record.fault).map_or_else(|| format!("#{}", record.fault), |fault| fault.name().into())
 }
 
-/// Whether the fault itself is a wait. Of all others, one whose end was not told met a call that gave it nothing to do.
-fn takes_time(record: &Record) -> bool {
-    matches!(
+/// Whether an injection, by its record, makes its caller wait: then it is met as soon as it is recorded, whether or not
+/// the caller ever comes back. Of all others, one whose end was not told met a call that gave it nothing to do.
+pub fn is_wait(record: &Record) -> bool {
+    let takes_time = matches!(
         FaultKind::from_number(record.fault),
         Some(FaultKind::Latency | FaultKind::Hang | FaultKind::Dns | FaultKind::Unreachable | FaultKind::Freeze)
-    )
+    );
+    // The launcher tells at once whether its own reached anybody.
+    takes_time && record.status == status::PENDING && record.op != NO_CALL
 }
 
 fn call_name(record: &Record) -> String {

@@ -141,19 +141,23 @@ pub fn crashes(facts: &Facts, kills: &[Kill]) -> Vec<Crash> {
 /// Why the run as a whole failed; `None` when its end is the expected one and every check passes.
 #[must_use]
 pub fn failing(facts: &Facts, crashes: &[Crash], root_pid: Option<u32>) -> Option<(Failing, String)> {
+    let said = |why: String| match &facts.last_words {
+        Some(words) => format!("{why}: {words}"),
+        None => why,
+    };
     match facts.root {
         Ended::Timeout => return Some((Failing::Hang, "it still ran when its time was up".into())),
         Ended::Signal(signal) => {
             let crash = crashes.iter().find(|crash| Some(crash.pid) == root_pid && crash.signal == signal);
             return Some(match crash {
                 Some(crash) => (Failing::Crash, format!("crash of {}", crash.words())),
-                None => (Failing::Exit, format!("ended by {}", signal_words(signal))),
+                None => (Failing::Exit, said(format!("ended by {}", signal_words(signal)))),
             });
         }
         Ended::Exit(code) if !facts.expected.contains(&code) => {
             return Some(match code {
-                0 => (Failing::Exit, "exit 0 was not expected".into()),
-                code => (Failing::Gracefully, format!("exit {code}")),
+                0 => (Failing::Exit, said("exit 0 was not expected".into())),
+                code => (Failing::Gracefully, said(format!("exit {code}"))),
             });
         }
         Ended::Exit(_) | Ended::Unseen => {}

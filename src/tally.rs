@@ -1,14 +1,17 @@
 //! What a run has collected, for its summary.
 
 use crate::coverage::Census;
+use crate::log_events::is_wait;
 use chaos_table::record::{Record, kind, status};
 use chaos_table::rule::MAX_RULES;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Different escapes that are remembered for the summary; the log has them all.
 const MAX_ESCAPES: usize = 64;
 /// Marks that are kept for who asks for them.
 const MAX_MARKS: usize = 1024;
+/// Callers that wait at a time and are known by their injection; a spoiled log may hold any number of them.
+const MAX_WAITING: usize = 1 << 16;
 
 /// What has been collected so far.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub struct Tally {
     pub escape_count: u64,
     /// Slots that were claimed and never published.
     pub skipped: u64,
+    /// Ring indices of the injections whose callers wait: they are counted as delivered already.
+    waiting: HashSet<u64>,
 }
 
 impl Tally {
@@ -47,6 +52,7 @@ impl Tally {
             census: Census::default(),
             escape_count: 0,
             skipped: 0,
+            waiting: HashSet::new(),
         }
     }
 
@@ -80,11 +86,15 @@ impl Tally {
             }
             kind::INJECTION => {
                 add(&mut self.fired);
-                if record.status == status::DELIVERED {
+                let waits = is_wait(record) && self.waiting.len() < MAX_WAITING;
+                if waits {
+                    self.waiting.insert(record.commit.wrapping_sub(1));
+                }
+                if waits || record.status == status::DELIVERED {
                     add(&mut self.delivered);
                 }
             }
-            kind::DELIVERY => add(&mut self.delivered),
+            kind::DELIVERY if !self.waiting.remove(&record.nth) => add(&mut self.delivered),
             kind::ESCAPE => {
                 self.escape_count += 1;
                 let mut parts = text.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned());

@@ -143,8 +143,8 @@ fn without_a_path_the_program_s_own_files_count_and_the_system_s_do_not() {
     let scene = Scene::new();
     let script = "
 import os
-os.write(os.open('/dev/shm/chaos-quota-test', os.O_CREAT | os.O_WRONLY), b'1' * 50_000)
-os.unlink('/dev/shm/chaos-quota-test')
+os.write(os.open('/dev/shm/chaos-quota-' + str(os.getpid()), os.O_CREAT | os.O_WRONLY), b'1' * 50_000)
+os.unlink('/dev/shm/chaos-quota-' + str(os.getpid()))
 os.write(1, b'x' * 20)
 print(os.write(os.open('mine', os.O_CREAT | os.O_WRONLY), b'1' * 50_000))
 ";

@@ -96,8 +96,14 @@ fn a_run_without_a_fault_has_not_passed_and_a_failing_one_says_how_to_repeat_it(
     assert_eq!((again["failed"].as_u64(), again["total_faults_fired"].as_u64()), (Some(1), Some(1)));
     assert!(String::from_utf8(scene.read("r.md")).unwrap().contains("run-"));
     // Another process reports on it later.
-    let report = scene.chaos().go(&["report", "some", "--gate", "runs=8"]).ended(0);
+    let report = scene.chaos().go(&["report", "some", "--gate", "runs=8", "-o", "later.json"]).ended(0);
     assert!(report.err.contains("gate passed"), "{}", report.story());
+    // With the last words of the program, which its outputs alone would not tell if they are gone.
+    let words = "exit 1: cat: data.bin: Input/output error";
+    assert!(odd["why"].as_str().unwrap().ends_with(words), "{odd}");
+    let later: Value = serde_json::from_slice(&scene.read("later.json")).unwrap();
+    let whys = later["runs"].as_array().unwrap().iter().filter(|run| run["why"] == words).count();
+    assert_eq!(whys as u64, failed, "{later}");
 }
 
 #[test]

@@ -388,7 +388,15 @@ fn a_hang_without_end_lasts_until_the_timeout_ends_the_tree() {
     let scene = Scene::new();
     let done =
         scene.under(&["hang calls=read nth=1"]).options(&["--timeout", "2s"]).go(&[&guest("timed"), "1"]).ended(124);
-    assert_eq!(done.injections().len(), 1, "{}", done.story());
+    let injections = done.injections();
+    assert_eq!(injections.len(), 1, "{}", done.story());
+    // It met its fault, though it got nothing; the console, the log and the report agree.
+    let told = (&injections[0]["delivered"], &injections[0]["result"], &done.lines("end")[0]["delivered"]);
+    assert_eq!(told, (&true.into(), &serde_json::Value::Null, &1.into()), "{}", done.story());
+    assert!(done.err.contains("1 fired, 1 delivered"), "{}", done.story());
+    scene.chaos().go(&["report", done.session.as_ref().unwrap().to_str().unwrap(), "-o", "r.json"]).ended(0);
+    let report: serde_json::Value = serde_json::from_slice(&scene.read("r.json")).unwrap();
+    assert_eq!(report["counts"]["delivered"], 1, "{}", done.story());
 }
 
 #[test]

@@ -199,6 +199,17 @@ fn a_child_that_shares_our_memory() {
     let scene = Scene::new();
     let done = scene.under(&["pread=EIO@100%"]).go(&[&guest("sharedvm")]).ended(0);
     assert!(done.out.starts_with("before 10 child status 0 after 10"), "{}", done.story());
+    // The first who asks for anything is not the fork child, but what that has made of its memory.
+    for _ in 0..10 {
+        let done = scene.under(&["pread=EIO@100%"]).go(&[&guest("sharedvm"), "fork"]).ended(0);
+        let (pid, rest) = done.out.split_once(' ').unwrap();
+        assert!(rest.starts_with("before 0 child status 0 after 10"), "{}", done.story());
+        let pid: u64 = pid.parse().unwrap();
+        assert!(done.lines("process").iter().any(|line| line["pid"] == pid), "{}", done.story());
+        let hits = done.injections();
+        let own = hits.iter().filter(|hit| hit["pid"] == pid).count();
+        assert_eq!((hits.len(), own), (20, 10), "{}", done.story());
+    }
 }
 
 #[test]
@@ -246,6 +257,25 @@ fn a_program_without_address_space_goes_on_without_faults_and_the_report_says_so
     assert!(done.err.contains(" 2 times a program went without faults: no address space"), "{}", done.story());
     let done = scene.under(&["read=EIO@2"]).go(&[&guest("loop"), "3"]).said("0.0: EIO@2");
     assert!(!done.err.contains("went without"), "{}", done.story());
+}
+
+#[test]
+fn a_program_with_too_little_address_space_for_the_shim_escapes_and_the_loader_does_not_complain() {
+    let scene = Scene::new();
+    let (bash, loop_guest) = (program("bash", "bash"), guest("loop"));
+    let mut runs = 0;
+    for limit in (3400..5800).step_by(200) {
+        let line = format!("(ulimit -v {limit}; exec {loop_guest} 3)");
+        if scene.bare().go(&[&bash, "-c", &line]).code != 0 {
+            continue;
+        }
+        runs += 1;
+        let done = scene.under(&["read=EIO@2"]).go(&[&bash, "-c", &line]).said("0.0:");
+        assert!(!done.err.contains("ld.so"), "{}", done.story());
+        let told = "1 escaped (too little address space for the shim (ulimit -v))";
+        assert!(done.err.contains(told), "{limit}: {}", done.story());
+    }
+    assert!(runs > 2, "{runs}");
 }
 
 #[test]

@@ -233,6 +233,40 @@ fn a_path_longer_than_a_record_is_cut_and_not_lost() {
     assert_eq!(done.injections().len(), 10, "{}", done.story());
 }
 
+/// Stops the launcher that would empty the log, fills that, and lets a delay end while there is no room.
+const FULL: &str = "
+import os, signal, threading
+fd = os.open('data.bin', os.O_RDONLY)
+late = threading.Thread(target=lambda: os.pread(fd, 7, 0))
+os.kill(os.getppid(), signal.SIGSTOP)
+late.start()
+failed = 0
+while True:
+    try:
+        os.read(fd, 1)
+        break
+    except OSError:
+        failed += 1
+late.join()
+os.kill(os.getppid(), signal.SIGCONT)
+print(failed)
+";
+
+#[test]
+fn a_delay_that_ends_while_the_log_is_full_is_told_to_its_end() {
+    let scene = Scene::new();
+    let faults = ["latency calls=pread path=data.bin delay=2500ms", "error calls=read path=data.bin errno=EIO"];
+    let run = scene.under(&faults).options(&["--log-size", "1MB"]);
+    let done = run.go(&[&python(), "-c", FULL]).ended(0);
+    let (log, failed) = (done.injections(), done.out.trim().parse::<usize>().unwrap());
+    let delays: Vec<_> = log.iter().filter(|line| line["fault"] == "latency").collect();
+    assert_eq!((delays.len(), log.len() - 1), (1, failed), "{}", done.story());
+    assert_eq!(delays[0]["result"], 0, "it went on in the end: {}", delays[0]);
+    // Only the read that found no room: it went through unharmed.
+    assert_eq!(done.lines("end")[0]["suppressed"], 1, "{}", done.err);
+    assert!(done.err.contains("1 recovered by retry"), "{}", done.err);
+}
+
 #[test]
 fn the_shim_is_kept_between_runs_and_used_where_it_is_whole() {
     let scene = Scene::new();

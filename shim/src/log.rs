@@ -6,8 +6,8 @@
 use crate::guard::Thread;
 use crate::session::Session;
 use crate::{clock, sys, tree};
-use chaos_table::record::{CONT, CONT_TEXT, Continuation, MAX_TEXT, Record, kind, slots_for, status};
-use chaos_table::session::{Header, ThreadSlot};
+use chaos_table::record::{CONT, CONT_TEXT, Continuation, MAX_TEXT, Record, is_end, kind, slots_for, status};
+use chaos_table::session::{Header, ThreadSlot, kept_for_ends};
 use std::mem::offset_of;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -35,7 +35,8 @@ pub fn publish(session: &Session, thread: &Thread, record: &mut Record, texts: &
     let ends = usize::from(texts.len() > 1);
     let length: usize = texts.iter().map(|text| text.len() + ends).sum();
     let slots = slots_for(length);
-    let index = claim(session, slots as u64)?;
+    let kept = if is_end(record.kind) { 0 } else { kept_for_ends(session.ring_slots()) };
+    let index = claim(session, slots as u64, kept)?;
     record.commit = 0;
     let now = match record.kind {
         kind::PROCESS if record.pid == tree::me().pid() => clock::first_look(),
@@ -129,13 +130,13 @@ impl Ticket {
     }
 }
 
-/// Claims `count` consecutive slots.
-fn claim(session: &Session, count: u64) -> Option<u64> {
+/// Claims `count` consecutive slots, where `kept` more would be left.
+fn claim(session: &Session, count: u64, kept: u64) -> Option<u64> {
     let mut waited = 0;
     let mut head = session.head().load(Ordering::Relaxed);
     loop {
         let used = head.wrapping_sub(session.tail().load(Ordering::Acquire));
-        if used.saturating_add(count) > session.ring_slots() {
+        if used.saturating_add(count + kept) > session.ring_slots() {
             if !session.has_launcher || session.is_over() || waited >= FULL_PATIENCE_MS {
                 session.counter(offset_of!(Header, suppressed)).fetch_add(1, Ordering::Relaxed);
                 return None;

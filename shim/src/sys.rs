@@ -42,6 +42,27 @@ pub fn getpid() -> u32 {
     unsafe { raw!(SYS_getpid) as u32 }
 }
 
+/// The limit on this process's address space, in bytes.
+pub fn address_space() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: no new limit, and a place for the old one.
+    unsafe { raw!(SYS_prlimit64, 0usize, libc::RLIMIT_AS, 0usize, &raw mut limit) };
+    limit.rlim_cur
+}
+
+/// getppid(2).
+pub fn getppid() -> u32 {
+    // SAFETY: takes no pointer.
+    unsafe { raw!(SYS_getppid) as u32 }
+}
+
+/// Whether two processes have the same memory; false where the kernel does not say.
+pub fn share_memory(one: u32, other: u32) -> bool {
+    const KCMP_VM: usize = 1;
+    // SAFETY: takes no pointer.
+    unsafe { raw!(SYS_kcmp, one, other, KCMP_VM, 0usize, 0usize) == 0 }
+}
+
 /// gettid(2).
 pub fn gettid() -> u32 {
     // SAFETY: takes no pointer.

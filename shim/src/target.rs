@@ -11,6 +11,10 @@ use std::ffi::{CStr, c_char};
 /// Scripts name interpreters which may be scripts: as deep as the kernel goes.
 const MAX_SCRIPTS: u32 = 4;
 
+/// Address space, in bytes, below which there is none for us beside the smallest program (measured: 5.6 MB with glibc
+/// 2.36): the loader would complain of us, or find no room for libc behind us.
+const LEAST_SPACE: u64 = 6_000_000;
+
 /// What to do for a program that is about to be started.
 pub struct Verdict {
     /// Put LD_PRELOAD and our variables into its environment.
@@ -41,16 +45,14 @@ pub unsafe fn examine(
     session: &[u8],
     found: &mut Text<1024>,
 ) -> Verdict {
-    for (path, reason) in [
-        (library, &b"the shim cannot be opened from there (chroot, or another user)"[..]),
-        (session, &b"the session cannot be opened from there (chroot, or another user)"[..]),
-    ] {
-        if !with_c_string(path, sys::readable).unwrap_or(true) {
-            return escape(reason, false);
-        }
+    if let Some(Err(reason)) = with_c_string(library, check_library) {
+        return escape(reason, false);
     }
-    if !with_c_string(library, is_whole).unwrap_or(true) {
-        return escape(b"the shim's file was changed or cut short", false);
+    if !with_c_string(session, sys::readable).unwrap_or(true) {
+        return escape(b"the session cannot be opened from there (chroot, or another user)", false);
+    }
+    if sys::address_space() < LEAST_SPACE {
+        return escape(b"too little address space for the shim (ulimit -v)", false);
     }
     // SAFETY: the program's own argument of a call that is being made.
     let Some(name) = (unsafe { sys::string(program) }) else { return FOLLOWED };
@@ -60,26 +62,30 @@ pub unsafe fn examine(
     examine_file(name, 0).unwrap_or(FOLLOWED)
 }
 
-/// Whether a file is all of the library that we are: one that was cut short the loader refuses with a complaint on the
-/// program's stderr, or makes the program die of it.
-fn is_whole(path: &CStr) -> bool {
+/// Whether a file can be opened and is all of the library that we are; else the reason: one that was cut short the loader
+/// refuses with a complaint on the program's stderr, or the program dies of it.
+fn check_library(path: &CStr) -> Result<(), &'static [u8]> {
     unsafe extern "C" {
         /// The first bytes of our file, as the loader has mapped them.
         static __ehdr_start: [u8; size_of::<libc::Elf64_Ehdr>()];
     }
-    // The program has no descriptor left: nothing is known against the file.
-    let Ok(fd) = sys::open(path, libc::O_RDONLY, 0) else { return true };
-    let mut head = [0u8; size_of::<libc::Elf64_Ehdr>()];
-    sys::pread(fd, &mut head, 0);
-    let size = sys::fstat(fd).map_or(0, |stat| stat.st_size as u64);
-    sys::close(fd);
+    let fd = match sys::open(path, libc::O_RDONLY, 0) {
+        Ok(fd) => fd,
+        // The program has no descriptor left.
+        Err(libc::EMFILE | libc::ENFILE) if sys::readable(path) => return Ok(()),
+        Err(_) => return Err(b"the shim cannot be opened from there (chroot, or another user)"),
+    };
     // SAFETY: the linker puts it at the start of our first segment, which stays mapped and is never written.
     let own = unsafe { &__ehdr_start };
     // SAFETY: so many bytes, of which any make such a header.
     let header = unsafe { own.as_ptr().cast::<libc::Elf64_Ehdr>().read_unaligned() };
     // The table of sections stands at the end of the file.
     let end = header.e_shoff + u64::from(header.e_shnum) * u64::from(header.e_shentsize);
-    head == *own && size >= end
+    let (mut head, mut last) = ([0u8; size_of::<libc::Elf64_Ehdr>()], [0u8]);
+    sys::pread(fd, &mut head, 0);
+    let has_end = sys::pread(fd, &mut last, end.saturating_sub(1)) == 1;
+    sys::close(fd);
+    if head == *own && has_end { Ok(()) } else { Err(b"the shim's file was changed or cut short") }
 }
 
 /// Calls `body` with a path as a C string; `None` when it is too long.

@@ -279,7 +279,7 @@ pub fn arrive(session: &Session, arrival: &Arrival<'_>, started_by: &CStr) -> bo
     }
     // Whoever was to put it below a filter could not.
     me.supervised = false;
-    settle(session, thread(), me, arrival.parent, inherited)
+    settle(session, thread(), me, sys::getpid(), arrival.parent, inherited)
 }
 
 /// Rules whose `process` selector does not exclude this program, and that are no other process's alone.
@@ -304,7 +304,7 @@ fn adopt(session: &Session, thread: &Thread, me: &mut Me) -> bool {
     // SAFETY: inside the mapping; the engine has filled it before it answered.
     let (uid, parent, hash) = unsafe { ((*slot).uid, (*slot).parent, (*slot).lineage) };
     me.lineage.hash = hash;
-    take(session, thread, me, parent, Some(Reserved { uid, slot }))
+    take(session, thread, me, sys::getpid(), parent, Some(Reserved { uid, slot }))
 }
 
 /// Gives back a place whose process never came to be.
@@ -365,11 +365,11 @@ fn settle(
     session: &Session,
     thread: &Thread,
     me: &mut Me,
+    pid: u32,
     parent: u32,
     inherited: Option<(*mut ProcessSlot, Option<*mut ThreadSlot>)>,
 ) -> bool {
     let old = inherited.filter(|(process, thread)| {
-        let pid = sys::getpid();
         // SAFETY: both come from `session.process` and `session.thread`. A page that is first read is faulted in twice.
         let is_own = unsafe {
             sys::touch(process.cast());
@@ -392,7 +392,7 @@ fn settle(
         }
         None => reserve(session),
     };
-    take(session, thread, me, parent, reserved) && {
+    take(session, thread, me, pid, parent, reserved) && {
         announce(session, thread);
         true
     }
@@ -401,8 +401,8 @@ fn settle(
 /// Makes a reserved place this process's own and opens the generation; a session's page is touched only where there is
 /// no place.
 #[inline(always)]
-fn take(session: &Session, thread: &Thread, me: &mut Me, parent: u32, reserved: Option<Reserved>) -> bool {
-    me.pid = sys::getpid();
+fn take(session: &Session, thread: &Thread, me: &mut Me, pid: u32, parent: u32, reserved: Option<Reserved>) -> bool {
+    me.pid = pid;
     me.parent = parent;
     thread.tid.set(me.pid);
     thread.maybe_vfork.set(false);
@@ -529,26 +529,43 @@ fn attach(session: &Session, thread: &Thread) {
     let me = unsafe { &mut *ME.0.get() };
     let parent = me.uid;
     me.lineage.descend(thread, thread.children.get());
-    let reserved = reserved(thread);
+    let own = sys::getpid();
+    let pid = owner_of_memory(thread, own, me.pid);
+    let reserved = reserved(thread, pid);
     let settled = match reserved {
         _ if me.supervised => adopt(session, thread, me),
-        Some(_) => take(session, thread, me, parent, reserved),
-        None => settle(session, thread, me, parent, None),
+        Some(_) => take(session, thread, me, pid, parent, reserved),
+        None => settle(session, thread, me, pid, parent, None),
     };
+    if pid != own {
+        thread.maybe_vfork.set(true);
+    }
     // Rules that a thread of the parent's has begun stay in `rules`: their owner is no thread of this process.
     if !settled {
         real::disarm();
     }
 }
 
+/// The fork child whose place is to be taken: `pid`, this process, unless that is one which the fork child has made by
+/// libc's clone(), no hook of ours, with its memory. `above` is who forked.
+fn owner_of_memory(thread: &Thread, pid: u32, above: u32) -> u32 {
+    let noted = thread.reserved.get();
+    // SAFETY: it came from `reserve`, and lies in the mapping whosever it is by now; the parent may be writing it.
+    if !noted.is_null() && unsafe { AtomicU32::from_ptr(&raw mut (*noted).pid) }.load(Ordering::Relaxed) == pid {
+        return pid;
+    }
+    let parent = sys::getppid();
+    if parent != above && sys::share_memory(parent, pid) { parent } else { pid }
+}
+
 /// What the parent has reserved for this fork child, unless that is another's: a fork that no hook saw copies the note.
-fn reserved(thread: &Thread) -> Option<Reserved> {
+fn reserved(thread: &Thread, own: u32) -> Option<Reserved> {
     let (uid, slot) = (thread.reserved_uid.get(), thread.reserved.replace(std::ptr::null_mut()));
     // SAFETY: it came from `reserve`, and lies in the mapping whosever it is by now; the parent may be writing it.
     let is_ours = !slot.is_null()
         && unsafe {
             let pid = AtomicU32::from_ptr(&raw mut (*slot).pid).load(Ordering::Relaxed);
-            (*slot).uid == uid && (pid == 0 || pid == sys::getpid())
+            (*slot).uid == uid && (pid == 0 || pid == own)
         };
     is_ours.then_some(Reserved { uid, slot })
 }

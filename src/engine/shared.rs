@@ -11,10 +11,11 @@ mod table;
 use chaos_table::book::{self, Book};
 use chaos_table::calls::Op;
 use chaos_table::quota::{Account, Ledger};
-use chaos_table::record::{CONT, CONT_TEXT, MAX_TEXT, Record, SLOT, slots_for, status};
+use chaos_table::record::{CONT, CONT_TEXT, MAX_TEXT, Record, SLOT, is_end, slots_for, status};
 use chaos_table::rule::{Kinds, PlanHeader, Rule, WATCH};
 use chaos_table::session::{
-    Header, Layout, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters, slot_state,
+    Header, Layout, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters, kept_for_ends,
+    slot_state,
 };
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::time::{ClockId, clock_gettime};
@@ -427,7 +428,8 @@ impl Shared {
     pub fn publish(&self, mut record: Record, text: &[u8]) -> Option<Ticket> {
         let text = &text[..text.len().min(MAX_TEXT)];
         let slots = slots_for(text.len()) as u64;
-        let index = self.claim_slots(slots)?;
+        let kept = if is_end(record.kind) { 0 } else { kept_for_ends(u64::from(self.layout.ring_slots)) };
+        let index = self.claim_slots(slots, kept)?;
         record.at_ns = self.now();
         record.slots = slots as u8;
         record.commit = 0;
@@ -456,13 +458,13 @@ impl Shared {
         self.word64(at).store(commit, Ordering::Release);
     }
 
-    fn claim_slots(&self, count: u64) -> Option<u64> {
+    fn claim_slots(&self, count: u64, kept: u64) -> Option<u64> {
         let (head, tail) = (self.counter(offset_of!(Header, head)), self.counter(offset_of!(Header, tail)));
         let begun = std::time::Instant::now();
         loop {
             let at = head.load(Ordering::Relaxed);
             let used = at.wrapping_sub(tail.load(Ordering::Acquire));
-            if used.saturating_add(count) <= u64::from(self.layout.ring_slots) {
+            if used.saturating_add(count + kept) <= u64::from(self.layout.ring_slots) {
                 if head.compare_exchange_weak(at, at + count, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                     return Some(at);
                 }

@@ -20,11 +20,11 @@ use crate::command::Command;
 use crate::console::{Console, Level, Tone};
 use crate::error::{Context, Failure, Result};
 use crate::exit_code::Exit;
+use crate::facts::{Ended, Facts};
 use crate::gate::Ruling;
 use crate::judge::{Judged, judge};
 use crate::log_reader::Source;
 use crate::options::quoted;
-use crate::outcome::Failing;
 use crate::pool::Pool;
 use crate::preload;
 use crate::repeat::{derived, waited_for};
@@ -45,7 +45,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use super::results::abort;
@@ -416,6 +416,7 @@ impl<'a> Series<'a> {
             return Err(from_below(&said)
                 .unwrap_or_else(|| Failure::new(format!("run {} could not be started", active.number))));
         }
+        self.keep_last_words(&active.place, &dir)?;
         let run = judge(&Source::find(Some(&dir))?)?;
         let setup = run.facts.as_ref().and_then(|facts| facts.setup.clone());
         if self.stopped.is_some() && (setup.is_some() || run.facts.is_none()) {
@@ -429,13 +430,6 @@ impl<'a> Series<'a> {
         }
         let harmless = is_harmless(&self.deck.compiled.plan);
         let verdict = self.score.add(&run, harmless);
-        if verdict == Verdict::Failed
-            && matches!(run.failing, Some((Failing::Exit | Failing::Gracefully, _)))
-            && let Some(words) = self.last_words(&active.place)
-            && let Some(odd) = self.score.odd.last_mut()
-        {
-            odd.why = format!("{}: {words}", odd.why);
-        }
         self.results.add(&active.name);
         self.pool.add(run);
         if verdict == Verdict::Failed || setup.is_some() {
@@ -452,6 +446,18 @@ impl<'a> Series<'a> {
                 .help(format!("the outputs of the targets are in {}", dir.join("place/out").display())));
         }
         Ok(())
+    }
+
+    /// Writes down the last words of a run that ended as it should not: its outputs may not be kept.
+    fn keep_last_words(&self, place: &Place, dir: &Path) -> Result<()> {
+        let Some(mut facts) = Facts::read(dir)? else { return Ok(()) };
+        let is_odd = match facts.root {
+            Ended::Exit(code) => !facts.expected.contains(&code),
+            Ended::Signal(_) => true,
+            Ended::Timeout | Ended::Unseen => false,
+        };
+        facts.last_words = is_odd.then(|| self.last_words(place)).flatten();
+        if facts.last_words.is_some() { facts.write(dir) } else { Ok(()) }
     }
 
     /// The last line that a task has written to stderr, of those that have written any the first.

@@ -50,6 +50,12 @@ pub mod kind {
     pub const UNWATCHED: u8 = 11;
 }
 
+/// Whether a record ends what another one began: a slow fault, or an episode.
+#[must_use]
+pub const fn is_end(kind: u8) -> bool {
+    matches!(kind, kind::DELIVERY | kind::RECOVERY)
+}
+
 /// What it is that escaped; value of an ESCAPE record's [`Record::effect`].
 pub mod escaped {
     /// A child that the writer starts.

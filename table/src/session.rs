@@ -213,6 +213,13 @@ pub mod slot_state {
     pub const LIVE: u32 = 2;
 }
 
+/// Slots of the ring that are kept for records which end something ([`crate::record::is_end`]): without its end, a slow
+/// fault looks as if the program still waited, and what was got over as if it was not.
+#[must_use]
+pub const fn kept_for_ends(ring_slots: u64) -> u64 {
+    ring_slots / 16
+}
+
 /// A process under the table.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable, Debug, Default)]

@@ -27,6 +27,12 @@ static long time_call(const char *name) {
     if (IS(settimeofday)) return settimeofday(&bad_too, NULL);
     if (IS(nanosleep)) return nanosleep(&moment, NULL);
     if (IS(usleep)) return usleep(1);
+    if (IS(thrd_sleep)) {
+        int result = thrd_sleep(&moment, NULL);
+        // It has no errno of its own.
+        errno = result == -1 ? EINTR : result ? EINVAL : 0;
+        return result ? -1 : 0;
+    }
     if (IS(clock_nanosleep)) {
         errno = clock_nanosleep(CLOCK_MONOTONIC, 0, &moment, NULL);
         return errno ? -1 : 0;
