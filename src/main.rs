@@ -28,6 +28,7 @@ mod figures;
 mod gate;
 mod inventory;
 mod judge;
+mod kept_shim;
 mod last_calls;
 mod latency;
 mod list;

@@ -4,6 +4,7 @@
 //! mapped file and the shim lie in the same directory when the tree can reach them there, else in a private one.
 
 use crate::error::{Context, Failure, Result, plain};
+use crate::kept_shim;
 use crate::session_file::RuleLabel;
 use chaos_table::session::HELPER;
 use nix::fcntl::posix_fallocate;
@@ -151,7 +152,12 @@ impl Session {
             return Ok(session);
         }
         session.shim = session.live.join(SHIM_FILE);
-        session.write_new(&session.shim.clone(), shim_mode(), shim)?;
+        let path = session.shim.clone();
+        if kept_shim::link(&path, shim) {
+            session.made.push(path);
+        } else {
+            session.write_new(&path, shim_mode(), shim)?;
+        }
         Ok(session)
     }
 
@@ -451,11 +457,13 @@ fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-fn shim_mode() -> u32 {
+/// Mode of a shim's file.
+pub fn shim_mode() -> u32 {
     if is_root() { 0o755 } else { 0o700 }
 }
 
-fn dir_mode() -> u32 {
+/// Mode of the directories of sessions.
+pub fn dir_mode() -> u32 {
     if is_root() { 0o711 } else { 0o700 }
 }
 

@@ -4,7 +4,7 @@
 #[expect(dead_code, reason = "each topic uses its part of the helpers")]
 mod common;
 
-use common::server::greet;
+use common::server::{free_port, greet};
 use common::{Done, Scene, guest, program, python};
 use serde_json::Value;
 use std::fs;
@@ -127,7 +127,7 @@ fn network_agents(scene: &Scene, command: &[&str]) {
     for (way, unchecked, checked) in CLASSES {
         for (options, expected) in [(&[][..], unchecked), (&["--check", "file path=out.json is=json"][..], checked)] {
             let _ = fs::remove_file(scene.path("out.json"));
-            let options = [&["-t", &table, "--timeout", if way == "hang" { "2s" } else { "40s" }], options].concat();
+            let options = [&["-t", &table, "--timeout", if way == "hang" { "3s" } else { "40s" }], options].concat();
             let command = [command, &[way, &ports[0], &ports[1]]].concat();
             let verdict = Verdict::of(scene, &[], &options, &command);
             assert_eq!(verdict.class(), expected, "{way} {options:?}: {}", verdict.done.story());
@@ -230,17 +230,13 @@ server.terminate(); server.wait()
 print(done, "done,", restarts, "restarts")
 "#;
 
-fn free_port() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
-}
-
 #[test]
 fn redis_that_a_supervisor_brings_back_is_restarted_with_its_time() {
     let redis = program("redis-server", "redis-server");
     let scene = Scene::new();
     let file = scene.write("supervisor.py", SUPERVISOR);
     let fault = "signal calls=write path=*.aof signal=KILL nth=12 per=tree process=redis-server";
-    let verdict = Verdict::of(&scene, &[fault], &[], &[&python(), &file, &free_port(), &redis]);
+    let verdict = Verdict::of(&scene, &[fault], &[], &[&python(), &file, &free_port().to_string(), &redis]);
     assert_eq!(verdict.done.out, "40 done, 1 restarts\n", "{}", verdict.done.story());
     assert_eq!(verdict.class(), "recovered restarted", "{}", verdict.done.story());
     let ttr = verdict.episodes()[0]["ttr_ns"].as_u64().unwrap();
@@ -252,7 +248,7 @@ fn redis_that_a_supervisor_brings_back_is_restarted_with_its_time() {
 fn redis_that_the_launcher_kills_is_restarted_as_its_probe_sees_it() {
     let redis = program("redis-server", "redis-server");
     let scene = Scene::new();
-    let (file, port) = (scene.write("supervisor.py", SUPERVISOR), free_port());
+    let (file, port) = (scene.write("supervisor.py", SUPERVISOR), free_port().to_string());
     let check = format!("tcp to=127.0.0.1:{port} within=20s");
     let fault = "signal signal=KILL process=redis-server from=1s times=1";
     let slow = SUPERVISOR.replace("time.sleep(0.005)", "time.sleep(0.1)");

@@ -76,7 +76,7 @@ print(read())
 
 #[test]
 fn a_port_arms_when_somebody_listens_on_it() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = common::server::free_port();
     let scene = scene(&format!("{{listen: {free}}}"));
     let script = asked(&format!(
         "

@@ -82,7 +82,7 @@ fn programs_see_a_refusal_as_from_the_kernel() {
     let scene = Scene::new();
     let open = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = open.local_addr().unwrap().port();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = common::server::free_port();
     let mut complaints = Complaints::default();
     for (name, command) in clients(&scene) {
         let kernel = go(scene.bare(), &command, closed);

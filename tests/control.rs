@@ -320,7 +320,7 @@ fn many_orders_at_once_lose_none() {
         assert!(status.contains(&format!("  r{number}  ")), "{status}");
     }
     assert_eq!(status.lines().count(), 14, "{status}");
-    target.ask("[read() for _ in range(500)].count('ok')");
+    target.ask("[read() for _ in range(2000)].count('ok')");
     let done = target.end();
     let named: std::collections::BTreeSet<String> =
         done.injections().iter().map(|line| line["rule"].as_str().unwrap().to_owned()).collect();

@@ -34,7 +34,7 @@ fn every_process_obeys_a_new_rule_at_its_next_call() {
     let scene = scene();
     let processes = 3;
     let run = scene.under(&["nanosleep=EINTR@0%"]);
-    let mut running = run.start(&[&guest("loop"), "-p", "3", "-s", "50", "20000"]);
+    let mut running = run.start(&[&guest("loop"), "-p", "3", "-s", "50", "1000000"]);
     let session = scene.text("session-0");
     running.wait_until("it takes orders", || ctl(&scene, &[&session, "mark", "x"]).status.success());
     for number in 0..ORDERS {
@@ -42,10 +42,11 @@ fn every_process_obeys_a_new_rule_at_its_next_call() {
         order(&scene, &[&session, "add", &spec]);
         std::thread::sleep(Duration::from_millis(20));
     }
+    order(&scene, &[&session, "add", "exit name=end calls=read path=data.bin code=0"]);
     let done = running.end().ended(0);
     let marks = marks(&done);
     let mut by_process: BTreeMap<u64, Vec<i64>> = BTreeMap::new();
-    for injection in done.injections() {
+    for injection in done.injections().iter().filter(|injection| injection["rule"] != "end") {
         let since = injection["at_ns"].as_i64().unwrap() - marks[injection["rule"].as_str().unwrap()];
         by_process.entry(injection["pid"].as_u64().unwrap()).or_default().push(since);
     }

@@ -35,11 +35,16 @@ fn a_caller_that_is_killed_while_it_is_held_leaves_nothing_behind() {
     let scene = Scene::new();
     let fixed = compile("loop", "loop-static", &["-static"]);
     for rule in ["hang calls=read path=data.bin", "latency calls=read path=data.bin delay=30s", "read=latency:30s"] {
-        let line = format!("{fixed} 3 & sleep 0.4; kill -KILL $!; wait $!; echo $?; {fixed} 0");
-        let begun = std::time::Instant::now();
-        let done = scene.under(&[rule]).go(&[&program("dash", "dash"), "-c", &line]).ended(0);
+        let line = format!("{fixed} 3 & echo $! > pid; wait $!; echo $?; {fixed} 0");
+        let mut running = scene.under(&[rule]).start(&[&program("dash", "dash"), "-c", &line]);
+        running.wait_until_hit();
+        let pid = String::from_utf8(scene.read("pid")).unwrap();
+        assert!(std::process::Command::new("kill").args(["-s", "KILL", pid.trim()]).status().unwrap().success());
+        let killed = std::time::Instant::now();
+        let done = running.end().ended(0);
         assert!(done.out.starts_with("137\n"), "{rule}: {}", done.story());
-        assert!(begun.elapsed() < Duration::from_secs(15), "{rule}: {}", done.story());
+        // Half of what the delay would have taken.
+        assert!(killed.elapsed() < Duration::from_secs(15), "{rule}: {}", done.story());
         assert!(done.err.contains("1 fired, "), "{rule}: {}", done.story());
     }
 }
@@ -69,7 +74,7 @@ fn a_run_that_is_ended_by_its_time_does_not_count_what_outlives_it() {
     let scene = Scene::new();
     let fixed = compile("loop", "loop-static", &["-static"]);
     let line = format!("{fixed} 1; sleep 30");
-    let run = scene.under(&["error calls=read path=data.bin errno=EIO"]).options(&["--timeout", "1s"]);
+    let run = scene.under(&["error calls=read path=data.bin errno=EIO"]).options(&["--timeout", "2s"]);
     let done = run.go(&[&program("dash", "dash"), "-c", &line]).ended(124);
     assert!(done.err.contains("1 fired, 1 delivered") && !done.err.contains("still run"), "{}", done.story());
     let end = &done.lines("end")[0];

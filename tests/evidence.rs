@@ -57,7 +57,7 @@ fn the_last_calls_before_a_failure_are_kept_where_they_are_asked_for() {
     assert!(calls.lines().last().unwrap().contains("tgkill("), "{calls}");
     file(&done, "-backtrace");
 
-    let done = go("os.read(os.pipe()[0], 1)", &["--last-calls", "--timeout", "1s"]).ended(124);
+    let done = go("os.read(os.pipe()[0], 1)", &["--last-calls", "--timeout", "4s"]).ended(124);
     let calls = file(&done, "last-calls");
     assert!(calls.lines().last().unwrap().ends_with("did not come back") && calls.contains("read("), "{calls}");
 
@@ -111,7 +111,7 @@ fn a_traced_tree_does_what_it_did() {
 #[test]
 fn a_hang_shows_where_it_hangs() {
     let scene = Scene::new();
-    let done = scene.under(&[NEVER]).options(&["--timeout", "1s"]).go(&[&guest("crasher"), "hang"]).ended(124);
+    let done = scene.under(&[NEVER]).options(&["--timeout", "2s"]).go(&[&guest("crasher"), "hang"]).ended(124);
     let frames = file(&done, "-backtrace");
     assert!(frames.contains("  pause+0x") && frames.contains("  main+0x"), "{frames}");
 }

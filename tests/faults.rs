@@ -387,7 +387,7 @@ fn a_hang_is_released_at_its_end_and_the_call_goes_on() {
 fn a_hang_without_end_lasts_until_the_timeout_ends_the_tree() {
     let scene = Scene::new();
     let done =
-        scene.under(&["hang calls=read nth=1"]).options(&["--timeout", "1s"]).go(&[&guest("timed"), "1"]).ended(124);
+        scene.under(&["hang calls=read nth=1"]).options(&["--timeout", "2s"]).go(&[&guest("timed"), "1"]).ended(124);
     assert_eq!(done.injections().len(), 1, "{}", done.story());
 }
 

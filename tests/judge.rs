@@ -100,7 +100,7 @@ fn exit_codes_have_their_precedence() {
     run("failed=0", "cat data.bin; exit 7", &[]).ended(122);
     run("failed=0", "exit 7", &[]).ended(123);
     run("recovery>=90%", "cat data.bin; exit 7", &[]).ended(122);
-    run("recovery>=90%", "cat data.bin; sleep 60", &["--timeout", "1s"]).ended(124);
+    run("recovery>=90%", "cat data.bin; sleep 60", &["--timeout", "2s"]).ended(124);
     run("completion=100%", "exit 7", &[]).ended(122);
 }
 
@@ -164,7 +164,7 @@ fn agents_get_their_class() {
     assert_eq!(class("pass", &[]), "unknown ");
     assert_eq!(class("sys.exit('cannot read')", &[]), "failed gracefully");
     assert_eq!(class("os.abort()", &[]), "failed crash");
-    assert_eq!(class("time.sleep(60)", &["--timeout", "1s"]), "failed hang");
+    assert_eq!(class("time.sleep(60)", &["--timeout", "3s"]), "failed hang");
     assert_eq!(class("os.kill(os.getpid(), 15)", &[]), "failed exit");
 }
 
@@ -188,7 +188,7 @@ fn agents_in_other_languages_get_the_same_class() {
     assert_eq!(c("quit", &[]), "failed gracefully");
     assert_eq!(c("abort", &[]), "failed crash");
     assert_eq!(c("crash", &[]), "failed crash");
-    assert_eq!(c("wait", &["--timeout", "1s"]), "failed hang");
+    assert_eq!(c("wait", &["--timeout", "2s"]), "failed hang");
     let script = |body: &str| format!("try {{ require('fs').readFileSync('data.bin') }} catch (e) {{ {body} }}");
     let node = |body: &str, more: &[&str]| {
         let file = scene.write("agent.js", script(body));
@@ -256,7 +256,7 @@ fn a_failure_leaves_its_evidence() {
 fn a_hang_is_looked_at_before_it_is_ended() {
     let scene = Scene::new();
     let elsewhere = scene.text("kept/here");
-    let options = ["--timeout", "1s", "--evidence", &elsewhere];
+    let options = ["--timeout", "2s", "--evidence", &elsewhere];
     let done =
         scene.under(&[OPENS]).options(&options).go(&["/bin/sh", "-c", "cat data.bin; exec 7</etc/passwd; sleep 60"]);
     let names: Vec<String> =

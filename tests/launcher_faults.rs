@@ -87,7 +87,7 @@ fn max_faults_and_the_end_of_the_window_hold_for_the_launcher_too() {
     let scene = Scene::new();
     let sleep = program("sleep", "coreutils");
     let fault = "signal signal=URG period=20ms";
-    let done = scene.under(&[fault]).options(&["--max-faults", "2"]).go(&[&sleep, "0.5"]).ended(0);
+    let done = scene.under(&[fault]).options(&["--max-faults", "2"]).go(&[&sleep, "1"]).ended(0);
     assert_eq!(done.injections().len(), 2, "{}", done.story());
     let done = scene.under(&["signal from=300ms"]).options(&["--for", "100ms"]).go(&[&sleep, "0.6"]).ended(0);
     assert!(done.injections().is_empty(), "{}", done.story());
@@ -151,13 +151,13 @@ fn without_a_launcher_what_only_it_could_do_is_an_error() {
 #[test]
 fn the_launcher_freezes_the_tree_and_lets_it_go_on() {
     let scene = Scene::new();
-    let line = "sleep 1 & sleep 1 & wait; echo over";
-    let done = scene.under(&["freeze from=300ms for=1500ms"]).go(&[&program("bash", "bash"), "-c", line]).said("over");
+    let line = "sleep 2 & sleep 2 & wait; echo over";
+    let done = scene.under(&["freeze from=1s for=1500ms"]).go(&[&program("bash", "bash"), "-c", line]).said("over");
     let injections = done.injections();
     assert_eq!(injections.len(), 3, "the shell and both that it started: {}", done.story());
     assert!(injections.iter().all(|line| line["delivered"] == true && line["effect"] == "freeze 1s 500ms"));
     let end = done.lines("end").remove(0);
-    assert!(end["at_ns"].as_u64().unwrap() >= 1_800_000_000, "{}", done.story());
+    assert!(end["at_ns"].as_u64().unwrap() >= 2_500_000_000, "{}", done.story());
     assert_eq!(end["survivors"], 0);
 }
 

@@ -26,9 +26,9 @@ fn same(kernel: &Done, injected: Done) -> Done {
 /// A port where somebody listens and one where nobody does, on this address.
 fn ports(host: &str) -> (TcpListener, String, String) {
     let open = TcpListener::bind((host, 0)).unwrap();
-    let closed = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap();
-    let told = open.local_addr().unwrap().to_string();
-    (open, told, closed.to_string())
+    let told = open.local_addr().unwrap();
+    let closed = std::net::SocketAddr::new(told.ip(), common::server::free_port());
+    (open, told.to_string(), closed.to_string())
 }
 
 /// An IPv4 place as IPv6 maps it.

@@ -130,18 +130,12 @@ for _ in range(3):
     connection.close()
 ";
 
-/// A port that is free, and none of those that the kernel gives to clients.
-fn servers_port() -> u16 {
-    let first = 20_000 + (std::process::id() % 10_000) as u16;
-    (first..32_000).find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
-}
-
 #[test]
 fn a_server_recovers_with_its_next_client_as_that_comes_to_the_same_port() {
     use std::io::{Read, Write};
     for engine in ["preload", "seccomp"] {
         let scene = Scene::new();
-        let port = servers_port();
+        let port = common::server::free_port();
         let fault = "error calls=recv errno=ETIMEDOUT nth=1";
         let run = scene.under(&[fault]).options(&["--engine", engine]);
         let server = run.start(&[&common::python(), "-c", SERVER, &port.to_string()]);

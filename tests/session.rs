@@ -5,6 +5,9 @@ mod common;
 
 use common::{Scene, guest, program, python};
 use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Command;
 
 fn counted(scene: &Scene) -> u64 {
@@ -192,7 +195,7 @@ fn a_session_is_nobody_elses_business() {
     use std::os::unix::fs::MetadataExt;
     let scene = Scene::new();
     let done = scene.under(&["read=EIO@1"]).go(&[&guest("loop"), "1"]).ended(0);
-    let mode = std::fs::metadata(done.session.as_ref().unwrap()).unwrap().mode();
+    let mode = fs::metadata(done.session.as_ref().unwrap()).unwrap().mode();
     assert_eq!(mode & 0o066, 0, "others can list or change the session directory: {mode:o}");
 }
 
@@ -223,9 +226,58 @@ fn odd_bytes_in_a_path_survive_the_log() {
 fn a_path_longer_than_a_record_is_cut_and_not_lost() {
     let scene = Scene::new();
     let deep = vec!["d".repeat(200); 8].join("/");
-    std::fs::create_dir_all(scene.path(&deep)).unwrap();
+    fs::create_dir_all(scene.path(&deep)).unwrap();
     let file = format!("{deep}/long.bin");
     scene.write(&file, "content");
     let done = scene.under(&["error calls=read errno=EIO path=long.bin"]).go(&[&guest("odd"), &file]).said("failed 10");
     assert_eq!(done.injections().len(), 10, "{}", done.story());
+}
+
+#[test]
+fn the_shim_is_kept_between_runs_and_used_where_it_is_whole() {
+    let scene = Scene::new();
+    let line = "stat -c '%i %h' $(sed -n 's/.* \\(\\/.*libchaos_shim.so\\)$/\\1/p' /proc/$$/maps | head -n 1)";
+    let seen = || {
+        let done = scene.under(&["read=EIO"]).options(&["-q"]).go(&[&program("dash", "dash"), "-c", line]).ended(0);
+        let (inode, links) = done.out.trim().split_once(' ').unwrap_or_else(|| panic!("{}", done.story()));
+        (inode.parse::<u64>().unwrap(), links.to_owned())
+    };
+    let kept = || {
+        let entries = fs::read_dir(scene.path("state/chaos-exec")).unwrap().map(|entry| entry.unwrap().path());
+        let kept: Vec<_> = entries.filter(|path| path.to_string_lossy().contains("/.libchaos_shim-")).collect();
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        kept[0].clone()
+    };
+    let (first, links) = seen();
+    assert_eq!(links, "2");
+    let whole = fs::read(kept()).unwrap();
+    assert_eq!(fs::metadata(kept()).unwrap().ino(), first);
+    assert_eq!(seen(), (first, "2".into()));
+    // Whatever has become of it is made good.
+    type Spoil = fn(&Path, &[u8]);
+    let spoiled: [Spoil; 7] = [
+        |kept, _| fs::write(kept, "").unwrap(),
+        |kept, whole| fs::write(kept, &whole[..whole.len() - 1]).unwrap(),
+        |kept, whole| fs::write(kept, [whole, b"x"].concat()).unwrap(),
+        |kept, whole| fs::write(kept, [&whole[..whole.len() - 1], b"\xff"].concat()).unwrap(),
+        |kept, _| fs::set_permissions(kept, fs::Permissions::from_mode(0o600)).unwrap(),
+        |kept, _| fs::remove_file(kept).unwrap(),
+        |kept, whole| {
+            fs::remove_file(kept).unwrap();
+            fs::write(kept.with_extension("other"), whole).unwrap();
+            symlink(kept.with_extension("other"), kept).unwrap();
+        },
+    ];
+    for (case, spoil) in spoiled.iter().enumerate() {
+        let path = kept();
+        spoil(&path, &whole);
+        seen();
+        assert_eq!(fs::read(&path).unwrap(), whole, "{case}");
+        let _ = fs::remove_file(path.with_extension("other"));
+    }
+    // Where none can be kept each run has its own.
+    let path = kept();
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_eq!(seen().1, "1");
 }

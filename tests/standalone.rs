@@ -7,8 +7,10 @@ mod common;
 use common::complaints::Complaints;
 use common::{Done, Run, Scene, guest, program, python, read_log, shim};
 
+/// Sessions that nobody has named lie in the scene.
 fn preloaded<'a>(scene: &'a Scene, variables: &[(&str, &str)]) -> Run<'a> {
-    variables.iter().fold(scene.bare().env("LD_PRELOAD", shim()), |run, (name, value)| run.env(name, value))
+    let run = scene.bare().env("LD_PRELOAD", shim()).env("TMPDIR", scene.path(""));
+    variables.iter().fold(run, |run, (name, value)| run.env(name, value))
 }
 
 #[test]
@@ -27,6 +29,21 @@ fn a_table_can_be_lines_json_or_a_file() {
     preloaded(&scene, &[("CHAOS_TABLE", "read=EIO@3; read=ENOSPC@4")])
         .go(&[&guest("loop"), "5"])
         .said("0.0: EIO@3 ENOSPC@4");
+}
+
+/// The sessions that lie where `$TMPDIR` says.
+fn sessions(scene: &Scene) -> Vec<std::path::PathBuf> {
+    let files = std::fs::read_dir(scene.path("")).unwrap().map(|file| file.unwrap().path());
+    files.filter(|file| file.extension().is_some_and(|end| end == "session")).collect()
+}
+
+#[test]
+fn a_session_without_a_name_stays_among_the_temporary_files() {
+    let scene = Scene::new();
+    preloaded(&scene, &[("CHAOS_TABLE", "read=EIO@2")]).go(&[&guest("loop"), "3"]).said("0.0: EIO@2");
+    let [session] = &sessions(&scene)[..] else { panic!("{:?}", sessions(&scene)) };
+    assert!(session.file_name().unwrap().to_str().unwrap().starts_with("chaos-exec-"), "{session:?}");
+    assert_eq!(read_log(session).iter().filter(|line| line["type"] == "injection").count(), 1);
 }
 
 #[test]
@@ -68,13 +85,14 @@ fn processes_that_start_at_once_with_one_log_do_not_lose_each_others_faults() {
 fn the_target_does_not_see_our_variables() {
     let scene = Scene::new();
     let env = program("env", "coreutils");
-    let bare = scene.bare().env("A", "b").go(&[&env, "-0"]).ended(0);
+    let bare = || scene.bare().env("A", "b").env("TMPDIR", scene.path(""));
+    let alone = bare().go(&[&env, "-0"]).ended(0);
     let variables = [("CHAOS_TABLE", "read=EIO@3"), ("CHAOS_SEED", "1"), ("A", "b")];
-    preloaded(&scene, &variables).go(&[&env, "-0"]).said(&bare.out);
+    preloaded(&scene, &variables).go(&[&env, "-0"]).said(&alone.out);
     let line = "env; env -i env";
     let bash = program("bash", "bash");
-    let bare = scene.bare().env("A", "b").go(&[&bash, "-c", line]).ended(0);
-    preloaded(&scene, &variables).go(&[&bash, "-c", line]).said(&bare.out);
+    let alone = bare().go(&[&bash, "-c", line]).ended(0);
+    preloaded(&scene, &variables).go(&[&bash, "-c", line]).said(&alone.out);
 }
 
 #[test]
@@ -91,7 +109,7 @@ os.read(os.open('data.bin', os.O_RDONLY), 1)
     let with_other = |variables: &[(&str, &str)]| preloaded(&scene, variables).go(&command).ended(0);
     let silent = with_other(&[]);
     assert_eq!(silent.err, "", "{}", silent.story());
-    let bare = scene.bare().go(&command).ended(0);
+    let bare = scene.bare().env("TMPDIR", scene.path("")).go(&command).ended(0);
     let without_preload = |text: &str| {
         let lines: Vec<String> = text
             .lines()
@@ -101,7 +119,7 @@ os.read(os.open('data.bin', os.O_RDONLY), 1)
         lines.join("\n")
     };
     assert_eq!(without_preload(&silent.out), without_preload(&bare.out));
-    assert!(!scene.path("state").exists(), "a session was made for nothing");
+    assert!(!scene.path("state").exists() && sessions(&scene).is_empty(), "a session was made for nothing");
     let off = with_other(&[("CHAOS_TABLE", "read=EIO"), ("CHAOS_ENABLED", "false")]);
     assert_eq!(off.err, "", "{}", off.story());
     let empty = with_other(&[("CHAOS_SEED", "3")]);

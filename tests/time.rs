@@ -21,7 +21,7 @@ const WALL: [&str; 10] = [
 ];
 const STEADY: [&str; 4] = ["MONOTONIC", "MONOTONIC_COARSE", "MONOTONIC_RAW", "BOOTTIME"];
 /// Every wait that takes a moment of the wall clock, of the monotonic clock, or a time.
-const WAITS: [&str; 30] = [
+const WAITS: [&str; 31] = [
     "cond_timedwait",
     "cond_timedwait_monotonic",
     "cond_clockwait",
@@ -45,6 +45,7 @@ const WAITS: [&str; 30] = [
     "clock_nanosleep_relative",
     "nanosleep",
     "usleep",
+    "thrd_sleep",
     "timerfd",
     "timer",
     "#futex",
@@ -259,13 +260,17 @@ fn bash_and_timeout_and_date_work_under_a_clock_that_is_off() {
 #[test]
 fn a_sleep_that_is_interrupted_tells_the_rest_and_comes_to_its_end() {
     let scene = Scene::new();
-    let done = scene.under(&["nanosleep,clock_nanosleep=EINTR@1"]).go(&[&guest("sleeps")]).ended(0);
-    let words: Vec<&str> = done.out.split_whitespace().collect();
-    let rest: u64 = words[1].parse().unwrap();
-    assert_eq!((words[0], words[2]), ("EINTR", "0"), "{}", done.story());
-    assert!((1..=200).contains(&rest), "half of 400 ms is slept, the rest is told: {}", done.story());
-    let took: u64 = words[3].parse().unwrap();
-    assert!((399..30_000).contains(&took), "{}", done.story());
+    let guest = guest("sleeps");
+    for command in [&[guest.as_str()][..], &[&guest, "thrd"]] {
+        let done = scene.under(&["nanosleep,clock_nanosleep=EINTR@1"]).go(command).ended(0);
+        let words: Vec<&str> = done.out.split_whitespace().collect();
+        let rest: u64 = words[1].parse().unwrap();
+        assert_eq!((words[0], words[2]), ("EINTR", "0"), "{}", done.story());
+        assert!((1..=200).contains(&rest), "half of 400 ms is slept, the rest is told: {}", done.story());
+        let took: u64 = words[3].parse().unwrap();
+        assert!((399..30_000).contains(&took), "{}", done.story());
+        assert_eq!(done.injections().len(), 1, "{}", done.story());
+    }
 }
 
 #[test]

@@ -304,3 +304,50 @@ fn children_see_the_chaos_variables_that_their_program_gave_them() {
     let script = "import subprocess; subprocess.run(['env'], env={'CHAOS_MONKEY': '1', 'CHAOS_SEED': '5'})";
     scene.under(&["read=EIO@0%"]).go(&[&python(), "-c", script]).said("CHAOS_MONKEY=1\nCHAOS_SEED=5");
 }
+
+/// What is learnt of a program is kept for the next process: it must be forgotten when the file is another, and never
+/// taken for that of another name.
+#[test]
+fn what_is_kept_of_a_program_is_true_of_its_file_and_name_alone() {
+    let scene = Scene::new();
+    let probe = scene.adopt(&guest("probe"), "first-name");
+    let second = scene.path("second-name");
+    std::fs::hard_link(&probe, &second).unwrap();
+    let link = scene.path("link");
+    std::os::unix::fs::symlink("second-name", &link).unwrap();
+    let script = scene.write("script", format!("#!{probe}\n"));
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let fixed = scene.adopt(&compile("probe", "probe-static", &["-static"]), "static-probe");
+    // A file that has just been changed is not kept: its next change may show the same time.
+    std::thread::sleep(std::time::Duration::from_millis(3200));
+
+    let [second, link] = [second, link].map(|path| path.display().to_string());
+    let each = format!("for p in {probe} {second} {link} {script} ./first-name; do $p data.bin || exit 9; done");
+    let line = format!("{each}; {each}; mv {fixed} {second}; {second} data.bin");
+    let sh = program("dash", "dash");
+    scene.text("data.bin");
+    let run = scene.under(&["read=EIO@0%"]).options(&["--engine", "preload"]);
+    let done = run.go(&[&sh, "-c", &line]).ended(0);
+
+    let probe = std::fs::canonicalize(&probe).unwrap().display().to_string();
+    let folder = probe.trim_end_matches("first-name");
+    let executables: Vec<String> = done
+        .lines("process")
+        .iter()
+        .skip(1)
+        .map(|line| line["executable"].as_str().unwrap_or("?").replace(folder, ""))
+        .collect();
+    let round = ["first-name", "second-name", "second-name", "first-name", "first-name"];
+    assert_eq!(executables[..10], [round, round].concat(), "{}", done.story());
+    let escapes = done.lines("escape");
+    assert_eq!(escapes.len(), 1, "{}", done.story());
+    assert!(escapes[0]["reason"].as_str().is_some_and(|reason| reason.contains("static")), "{}", done.story());
+
+    let files = std::fs::read_dir(done.session.as_ref().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+    let session = files
+        .into_iter()
+        .find(|path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"session-")));
+    let page = std::fs::read(session.expect("the session file")).unwrap();
+    let kept = String::from_utf8_lossy(&page[..4096]);
+    assert_eq!(kept.matches(&probe).count(), 2, "by its name and by the script's: {kept:?}");
+}

@@ -119,7 +119,7 @@ fn a_health_probe_sees_a_server_that_is_there() {
 #[test]
 fn a_service_that_a_supervisor_brings_back_is_restarted() {
     let scene = Scene::new();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = common::server::free_port();
     let server = format!(
         "import socket, os, sys\ns = socket.socket()\ns.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
          s.bind(('127.0.0.1', {port}))\ns.listen(8)\nn = 0\nwhile True:\n  c, _ = s.accept()\n  c.close()\n  n += 1\n  \
@@ -206,17 +206,16 @@ fn the_exit_code_of_a_series_is_the_targets() {
     let count = "echo x >> count; [ $(wc -l < count) -eq 2 ] && exit 122; exit 0";
     scene.under(&[OPENS]).options(&["--runs", "3"]).go(&["/bin/sh", "-c", count]).ended(122);
     let hang = "echo x >> runs; [ $(wc -l < runs) -eq 1 ] && sleep 60; exit 0";
-    let options = ["--runs", "2", "--timeout", "1s", "--gate", "crashes=1"];
+    let options = ["--runs", "2", "--timeout", "2s", "--gate", "crashes=1"];
     scene.under(&[OPENS]).options(&options).go(&["/bin/sh", "-c", hang]).ended(124);
 }
 
 #[test]
 fn a_series_that_is_stopped_says_how_far_it_came() {
     let scene = Scene::new();
-    let running = scene.under(&[OPENS]).options(&["--runs", "50"]).start(&["/bin/sh", "-c", "sleep 0.3; touch begun"]);
-    while !scene.path("begun").exists() {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    let run = scene.under(&[OPENS]).options(&["--runs", "50"]);
+    let mut running = run.start(&["/bin/sh", "-c", "sleep 0.3; touch begun"]);
+    running.wait_until("a run is over", || scene.path("begun").exists());
     running.signal("TERM");
     let done = running.end().ended(143);
     assert!(done.err.contains("stopped by SIGTERM after") && done.err.contains("of 50 runs"), "{}", done.story());

@@ -1,5 +1,6 @@
 //! From "there may be a rule" to "this happens": selection, decision, identity, record.
 
+use crate::ahead;
 use crate::effects::{self, Outcome};
 use crate::fds;
 use crate::guard::{self, Thread, Token};
@@ -19,8 +20,6 @@ use chaos_table::record::{Record, kind, status};
 use chaos_table::rule::{RULE_BITS, Rule, SIGN, WATCH, exhaust, flag, per};
 use chaos_table::session::{ProcessCounters, ProcessSlot, ThreadSlot, TreeCounters};
 use chaos_table::told::ends_process;
-use rand_core::Rng;
-use rand_xorshift::XorShiftRng;
 use std::cell::Cell;
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
@@ -126,16 +125,19 @@ pub fn quick(op: Op, target: Target) -> Quick {
     if hit == 0 {
         return Quick::Pass;
     }
-    if hit & session.complex() != 0 || !tree::is_own_slot(thread) {
+    if hit & (session.complex() | thread.lead.rule.get()) != 0 || !tree::is_own_slot(thread) {
+        return Quick::Ask;
+    }
+    let slot = thread.slot.get() as *mut ThreadSlot;
+    if ahead::is_due(hit, session.counted(slot, hit.trailing_zeros() as usize).matched()) {
         return Quick::Ask;
     }
     let token = Token::enter_free(thread);
-    let slot = thread.slot.get() as *mut ThreadSlot;
     let mut bits = hit;
     while bits != 0 {
         let index = bits.trailing_zeros() as usize;
         bits &= bits - 1;
-        let (mut nth, draw) = advance(session, slot, index);
+        let (mut nth, draw) = session.counted(slot, index).advance();
         if session.counting() & (1 << index) != 0 {
             let seen = session.process_counter(tree::me().slot(), index, offset_of!(ProcessCounters, seen));
             nth = seen.fetch_add(1, Ordering::Relaxed) + 1;
@@ -210,30 +212,6 @@ fn ask(token: &Token, op: Op, wanted: u64, target: &Target, amount: u64) -> bool
     hit | protected != 0 && put_to_rules(token.thread, hit, protected, &Asked { op, target, amount })
 }
 
-/// Counts a match of this thread and draws, in plain stores to the thread's own slot.
-///
-/// The draw has 32 bits, in the upper half: below `ALWAYS` whatever it is.
-#[inline(always)]
-fn advance(session: &Session, slot: *mut ThreadSlot, index: usize) -> (u64, u64) {
-    // SAFETY: the slot is this thread's own; any 16 bytes are a state of the generator.
-    unsafe {
-        let counters = session.thread_counters(slot, index);
-        let matched = (*counters).matched + 1;
-        (*counters).matched = matched;
-        // Word by word, loads as wide as the stores before: what is stored in pieces and loaded whole, or the other
-        // way round, misses store forwarding, at 5 ns.
-        let state = (&raw mut (*counters).stream).cast::<u32>();
-        let words = [0, 1, 2, 3].map(|at| state.add(at).read_volatile());
-        let mut stream = std::mem::transmute::<[u32; 4], XorShiftRng>(words);
-        let draw = stream.next_u32();
-        let words = std::mem::transmute::<XorShiftRng, [u32; 4]>(stream);
-        for (at, word) in words.into_iter().enumerate() {
-            state.add(at).write_volatile(word);
-        }
-        (matched, u64::from(draw) << 32)
-    }
-}
-
 #[inline(never)]
 fn put_to_rules(thread: &Thread, hit: u64, protected: u64, asked: &Asked<'_>) -> bool {
     let session = session::armed();
@@ -243,7 +221,12 @@ fn put_to_rules(thread: &Thread, hit: u64, protected: u64, asked: &Asked<'_>) ->
     if session.windowed() & hit != 0 && (now >= session.until_ns || now < session.arm_ns) {
         return false;
     }
-    Asking { session, slot, asked, now }.next(hit, false, &thread.first)
+    let is_used_up = ahead::close(thread, hit);
+    let fires = Asking { session, slot, asked, now }.next(hit, false, &thread.first);
+    if !fires && is_used_up {
+        ahead::open(session, thread, asked.op, asked.target, hit);
+    }
+    fires
 }
 
 /// What a call asks for.
@@ -265,6 +248,7 @@ struct Asking<'a> {
 impl Asking<'_> {
     /// Whether one of these rules fires, and which; those before it have advanced. `decided`: none fires, all advance.
     fn next(&self, mut rest: u64, decided: bool, into: &FirstShot) -> bool {
+        ahead::close(guard::thread(), rest);
         while rest != 0 {
             let index = rest.trailing_zeros() as usize;
             rest &= rest - 1;
@@ -361,7 +345,7 @@ struct InSession<'a> {
 impl Counters for InSession<'_> {
     #[inline(always)]
     fn count_match(&mut self) -> (u64, u64) {
-        let (matched, draw) = advance(self.session, self.slot, self.index);
+        let (matched, draw) = self.session.counted(self.slot, self.index).advance();
         if !self.rule.has(flag::COUNTS) || self.rule.per == per::THREAD {
             return (matched, draw);
         }

@@ -100,8 +100,8 @@ unsafe fn keep_library(library: &[u8], first: bool) {
 /// The entries of a NULL-terminated environment.
 ///
 /// # Safety
-/// `list` must be NULL, or an array of C strings that ends with NULL.
-unsafe fn entries<'a>(list: *const *mut c_char) -> impl Iterator<Item = &'a CStr> {
+/// `list` must be NULL, or an array that ends with NULL.
+unsafe fn entries(list: *const *mut c_char) -> impl Iterator<Item = *mut c_char> {
     let mut at = list;
     std::iter::from_fn(move || {
         // SAFETY: the caller says so; the iteration stops at NULL.
@@ -109,11 +109,22 @@ unsafe fn entries<'a>(list: *const *mut c_char) -> impl Iterator<Item = &'a CStr
             if at.is_null() || (*at).is_null() {
                 return None;
             }
-            let entry = CStr::from_ptr(*at);
+            let entry = *at;
             at = at.add(1);
             Some(entry)
         }
     })
+}
+
+/// An entry that may be of interest here: by its first byte, since every exec looks at all of them, and their lengths
+/// alone would cost it 2 us.
+///
+/// # Safety
+/// `entry` must be a C string that stays as it is meanwhile.
+unsafe fn candidate<'a>(entry: *const c_char) -> Option<&'a [u8]> {
+    // LD_PRELOAD, CHAOS_ and _CHAOS_.
+    // SAFETY: the caller says so.
+    unsafe { matches!(entry.cast::<u8>().read(), b'L' | b'C' | b'_').then(|| CStr::from_ptr(entry).to_bytes()) }
 }
 
 fn value<'a>(entry: &'a [u8], name: &str) -> Option<&'a [u8]> {
@@ -136,8 +147,7 @@ fn is_public(entry: &[u8]) -> bool {
 pub unsafe fn find_ours(list: *const *mut c_char, own: &[u8]) -> Found {
     let mut found = Found { session: None, lineage: None, any_public: false, preload_first: true };
     // SAFETY: the caller says so.
-    for entry in unsafe { entries(list) } {
-        let bytes = entry.to_bytes();
+    for bytes in unsafe { entries(list).filter_map(|entry| candidate(entry)) } {
         if let Some(path) = value(bytes, env::SESSION) {
             // SAFETY: the constructor calls this.
             found.session = unsafe { keep_session(path) };
@@ -190,12 +200,10 @@ unsafe fn strip(list: *mut *mut c_char, own: &[u8], with_public: bool) {
     // SAFETY: `to` never passes `from`, which stops at the NULL that ends the array; strings only get shorter.
     unsafe {
         while !(*from).is_null() {
-            let bytes = CStr::from_ptr(*from).to_bytes();
-            let drop = if bytes.starts_with(PRELOAD) {
-                cut_own_preload(*from, own)
-            } else {
-                is_private(bytes) || (with_public && is_public(bytes))
-            };
+            let drop = candidate(*from).is_some_and(|bytes| match bytes.starts_with(PRELOAD) {
+                true => cut_own_preload(*from, own),
+                false => is_private(bytes) || (with_public && is_public(bytes)),
+            });
             if !drop {
                 *to = *from;
                 to = to.add(1);
@@ -498,7 +506,8 @@ impl Room {
         // SAFETY: the caller says so.
         for entry in unsafe { entries(given) } {
             room.entries += 1;
-            if let Some(value) = entry.to_bytes().strip_prefix(PRELOAD) {
+            // SAFETY: as above.
+            if let Some(value) = unsafe { candidate(entry) }.and_then(|bytes| bytes.strip_prefix(PRELOAD)) {
                 room.preload = room.preload.max(value.len());
             }
         }
@@ -542,7 +551,7 @@ unsafe fn fill(memory: *mut u8, build: &Build<'_, '_>) -> *const *mut c_char {
     // SAFETY: the list has room for every given entry, three of ours and NULL; the string goes behind it.
     unsafe {
         for entry in entries(build.given).take(build.room.entries) {
-            let bytes = entry.to_bytes();
+            let bytes = candidate(entry).unwrap_or_default();
             if let Some(value) = bytes.strip_prefix(PRELOAD) {
                 // The last one counts for the loader. It may be a longer one by now, written by another thread.
                 users = value.get(..build.room.preload).unwrap_or(value);
@@ -551,7 +560,7 @@ unsafe fn fill(memory: *mut u8, build: &Build<'_, '_>) -> *const *mut c_char {
                     count += 1;
                 }
             } else if !is_private(bytes) {
-                list.add(count).write(entry.as_ptr().cast_mut());
+                list.add(count).write(entry);
                 count += 1;
             }
         }

@@ -35,6 +35,11 @@ pub fn coarse() -> u64 {
     read(libc::CLOCK_MONOTONIC_COARSE)
 }
 
+/// As [`exact`], for a process that has not looked at a clock yet and may never do so.
+pub fn first_look() -> u64 {
+    in_ns(sys::time(libc::CLOCK_MONOTONIC))
+}
+
 /// CLOCK_REALTIME in ns.
 pub fn wall() -> u64 {
     read(libc::CLOCK_REALTIME)
@@ -44,6 +49,10 @@ pub fn wall() -> u64 {
 pub fn read(clock: i32) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     crate::hooks::time::true_clock(clock, &mut time);
+    in_ns(time)
+}
+
+fn in_ns(time: libc::timespec) -> u64 {
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 

@@ -104,17 +104,21 @@ impl Module {
             versions: std::ptr::null(),
             definitions: std::ptr::null(),
         };
+        // Not by one `match`: its table of jumps would lie far from here, on a page that an exec needs for nothing else.
+        let mut low = [0; tag::SYMTAB + 1];
         let mut entry = dynamic;
         loop {
             // SAFETY: the section ends with a zero tag.
             let [tag, value] = unsafe { *entry };
             // glibc has added the load address already, musl has not.
             let address = if value < base { base.wrapping_add(value) } else { value };
+            if tag == 0 {
+                break;
+            }
+            if let Some(low) = low.get_mut(tag) {
+                *low = address;
+            }
             match tag {
-                0 => break,
-                tag::HASH => module.hash = address as *const u32,
-                tag::STRTAB => module.strings = address as *const c_char,
-                tag::SYMTAB => module.symbols = address as *const libc::Elf64_Sym,
                 tag::GNU_HASH => module.gnu_hash = address as *const u32,
                 tag::VERSYM => module.versions = address as *const u16,
                 tag::VERDEF => module.definitions = address as *const Definition,
@@ -122,6 +126,10 @@ impl Module {
             }
             entry = entry.wrapping_add(1);
         }
+        let low = |tag: usize| low.get(tag).copied().unwrap_or(0);
+        module.hash = low(tag::HASH) as *const u32;
+        module.strings = low(tag::STRTAB) as *const c_char;
+        module.symbols = low(tag::SYMTAB) as *const libc::Elf64_Sym;
         let no_table = module.gnu_hash.is_null() && module.hash.is_null();
         let nothing = module.symbols.is_null() || module.strings.is_null() || no_table;
         (!nothing).then_some(module)

@@ -17,13 +17,18 @@ use std::ffi::c_char;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Descriptors above are asked for in the kernel each time.
-const REMEMBERED: usize = 4096;
+pub const REMEMBERED: usize = 4096;
+/// The first descriptor that is no standard stream.
+pub const FIRST_PLAIN: usize = 3;
 /// The words hold something.
 const KNOWN: u64 = 1 << 63;
 /// The descriptor is a file, directory or block device.
 const FILE: u64 = 1 << 62;
 /// The descriptor is a socket.
 const SOCKET: u64 = 1 << 61;
+/// There are rules that `protect` keeps away.
+const SPARED: u64 = 1 << 60;
+const _: () = assert!(SPARED & RULE_BITS == 0);
 
 /// Which rules match a descriptor.
 #[derive(Clone, Copy)]
@@ -49,12 +54,26 @@ impl Standing {
     }
 }
 
-struct Entry {
+impl Entry {
+    fn store(&self, standing: Standing) {
+        self.protected.store(standing.protected, Ordering::Relaxed);
+        let spared = if standing.protected == 0 { 0 } else { SPARED };
+        self.matching.store(standing.matching | spared, Ordering::SeqCst);
+    }
+}
+
+/// What is remembered of one descriptor; the entries look at its first word.
+#[repr(C)]
+pub struct Entry {
     matching: AtomicU64,
     protected: AtomicU64,
 }
 
-static TABLE: [Entry; REMEMBERED] =
+/// Bits of the size of an [`Entry`].
+pub const ENTRY_BITS: u32 = 4;
+const _: () = assert!(size_of::<Entry>() == 1 << ENTRY_BITS);
+
+pub static TABLE: [Entry; REMEMBERED] =
     [const { Entry { matching: AtomicU64::new(0), protected: AtomicU64::new(0) } }; REMEMBERED];
 
 /// How often [`outdated`] was called.
@@ -112,8 +131,7 @@ pub fn opened(session: &Session, fd: i32, dirfd: i32, path: *const c_char) {
     let is_asked = asked.is_known && asked.epoch == epoch();
     let named = if is_asked { asked } else { leading_to(session, dirfd, path) };
     if named.is_known {
-        entry.protected.store(named.protected, Ordering::Relaxed);
-        entry.matching.store(KNOWN | FILE | named.matching, Ordering::SeqCst);
+        entry.store(Standing { matching: KNOWN | FILE | named.matching, protected: named.protected });
         forget_if_outdated(entry, named.epoch);
     }
 }
@@ -165,6 +183,14 @@ pub fn forget_range(first: u32, last: u32) {
     }
 }
 
+/// What is remembered of a descriptor on which rules of any kind act alike: no standard stream, and nothing of it is
+/// protected. 0: nothing.
+pub fn plainly(fd: i32) -> Option<u64> {
+    let entry = usize::try_from(fd).ok().filter(|fd| *fd >= FIRST_PLAIN).and_then(|fd| TABLE.get(fd))?;
+    let matching = entry.matching.load(Ordering::Relaxed);
+    (matching & SPARED == 0).then_some(matching)
+}
+
 /// Which rules match a descriptor, when that is remembered.
 #[inline(always)]
 pub fn known(fd: i32) -> Option<Standing> {
@@ -189,8 +215,7 @@ pub fn refresh(session: &Session, fd: i32) -> Standing {
     if !tree::in_vfork_child(guard::thread())
         && let Some(entry) = usize::try_from(fd).ok().and_then(|fd| TABLE.get(fd))
     {
-        entry.protected.store(standing.protected, Ordering::Relaxed);
-        entry.matching.store(standing.matching, Ordering::SeqCst);
+        entry.store(standing);
         forget_if_outdated(entry, epoch);
     }
     standing

@@ -14,9 +14,9 @@ global_asm!(
     ".hidden chaos_shim_thread",
     ".globl chaos_shim_thread",
     ".type chaos_shim_thread,@object",
-    ".size chaos_shim_thread,320",
+    ".size chaos_shim_thread,448",
     "chaos_shim_thread:",
-    ".zero 320",
+    ".zero 448",
     ".popsection",
 );
 
@@ -57,6 +57,8 @@ pub struct Thread {
     pub tid: Cell<u32>,
     /// Address of the thread's slot in the session; 0: none yet.
     pub slot: Cell<usize>,
+    /// What was drawn ahead.
+    pub lead: crate::ahead::Lead,
     /// Generation of the process for which `slot` was claimed.
     pub generation: Cell<u64>,
     /// In a fork child that has not taken its place yet: what its parent has reserved; NULL: nothing.
@@ -92,7 +94,7 @@ pub struct Thread {
     pub ordinal_text: Cell<[u8; ORDINAL_TEXT]>,
 }
 
-const _: () = assert!(size_of::<Thread>() <= 320);
+const _: () = assert!(size_of::<Thread>() <= 448);
 
 /// Rules of one thread, the latest last.
 #[derive(Clone, Copy)]

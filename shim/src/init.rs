@@ -4,7 +4,6 @@
 //! calls pass, and there is no destructor of ours.
 
 use crate::children::{self, Place};
-use crate::elf::Name;
 use crate::guard::{self, Token};
 use crate::loaded::Loaded;
 use crate::select::Target;
@@ -32,7 +31,17 @@ static COUNTED: AtomicU32 = AtomicU32::new(0);
 #[unsafe(link_section = ".data.chaos_start")]
 static MAIN: AtomicUsize = AtomicUsize::new(0);
 /// Modules whose allocations never fail: the loader aborts on that, and libc's own callers are not the program.
-static SPARED: [(AtomicUsize, AtomicUsize); 2] = [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; 2];
+pub static SPARED: Spared =
+    Spared { ranges: [const { [const { AtomicUsize::new(0) }; 2] }; 2], first: AtomicUsize::new(0) };
+
+/// The entries of allocations look here as well.
+#[repr(C)]
+pub struct Spared {
+    /// Each is where it begins and its length.
+    ranges: [[AtomicUsize; 2]; 2],
+    /// Where the first of them begins; 0: there is none.
+    first: AtomicUsize,
+}
 
 unsafe extern "C" {
     static mut environ: *mut *mut c_char;
@@ -147,11 +156,11 @@ pub fn give_up(why: &str) -> ! {
 }
 
 /// The path that exec was given; a script's own name rather than its interpreter's.
-fn started_by() -> &'static [u8] {
+fn started_by() -> &'static CStr {
     // SAFETY: the kernel puts a C string there that lives as long as the process.
     unsafe {
         let name = libc::getauxval(libc::AT_EXECFN) as *const c_char;
-        if name.is_null() { b"" } else { CStr::from_ptr(name).to_bytes() }
+        if name.is_null() { c"" } else { CStr::from_ptr(name) }
     }
 }
 
@@ -164,10 +173,12 @@ pub fn spare_modules(session: &Session) {
     // SAFETY: getauxval takes no pointer.
     let loader = unsafe { libc::getauxval(libc::AT_BASE) } as usize;
     let libc = libc::__errno_location as *const () as usize;
-    for ((from, length), address) in SPARED.iter().zip([loader, libc]) {
+    for ([from, length], address) in SPARED.ranges.iter().zip([loader, libc]) {
         if let Some((first, end)) = loaded::of(address, Loaded::range) {
             from.store(first, Ordering::Relaxed);
             length.store(end - first, Ordering::Relaxed);
+            let lowest = SPARED.first.load(Ordering::Relaxed);
+            SPARED.first.store(if lowest == 0 { first } else { first.min(lowest) }, Ordering::Relaxed);
         }
     }
 }
@@ -176,8 +187,9 @@ pub fn spare_modules(session: &Session) {
 #[inline(always)]
 pub fn may_fail_allocation(caller: usize) -> bool {
     SPARED
+        .ranges
         .iter()
-        .all(|(from, length)| caller.wrapping_sub(from.load(Ordering::Relaxed)) >= length.load(Ordering::Relaxed))
+        .all(|[from, length]| caller.wrapping_sub(from.load(Ordering::Relaxed)) >= length.load(Ordering::Relaxed))
 }
 
 /// From now on the entries look at the rules.
@@ -420,6 +432,11 @@ unsafe extern "C" fn main_entry() {
 type Main = unsafe extern "C" fn();
 type StartMain = unsafe extern "C-unwind" fn(Main, c_int, *mut *mut c_char, usize, usize, usize, usize) -> c_int;
 
+/// The real start of a program.
+mod real_start {
+    crate::real::slot!(START, __libc_start_main);
+}
+
 /// libc's start of a program: where `main` is known. Interposable on glibc and musl alike.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".text.chaos_start")]
@@ -432,9 +449,8 @@ unsafe extern "C-unwind" fn __libc_start_main(
     rtld_fini: usize,
     stack_end: usize,
 ) -> c_int {
-    let Some(real) = loaded::next(const { Name::new(c"__libc_start_main") }) else { std::process::abort() };
     // SAFETY: the signature of libc's function.
-    let real: StartMain = unsafe { std::mem::transmute(real) };
+    let real: StartMain = unsafe { std::mem::transmute(real_start::START.target.load(Ordering::Relaxed)) };
     // Whether there is a session shows only behind this: musl runs constructors in its own __libc_start_main.
     MAIN.store(main as usize, Ordering::Relaxed);
     // SAFETY: the arguments as they came.

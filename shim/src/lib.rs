@@ -19,7 +19,8 @@
 //!    names that stand for two functions in glibc.
 //! 7. `watch.rs` sees what a program gets over: while an operation has open episodes, its calls are made by way of it.
 //!
-//! 8. `timing.rs` counts how long the calls took that rules match, where that was asked for, on the same way.
+//! 8. `ahead.rs` makes the draws of a plain rate ahead, so that most calls that pass need no more than the entry.
+//! 9. `timing.rs` counts how long the calls took that rules match, where that was asked for, on the same way.
 //!
 //! What a program asks of us by name is in `api/`: the functions of `include/chaos.h`, and `chaos_fail` in
 //! `hooks/point.rs`.
@@ -35,12 +36,14 @@
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 compile_error!("the shim is written for x86-64 Linux");
 
+mod ahead;
 mod api;
 mod call;
 mod census;
 mod children;
 mod clock;
 mod connects;
+mod counted;
 mod descriptors;
 mod disk;
 mod edges;

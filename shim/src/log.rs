@@ -37,8 +37,12 @@ pub fn publish(session: &Session, thread: &Thread, record: &mut Record, texts: &
     let slots = slots_for(length);
     let index = claim(session, slots as u64)?;
     record.commit = 0;
-    // A thread's anchor is kept for its injections: storing it would cost a parent that has just forked a page.
-    let now = if record.kind == kind::PROCESS { clock::exact() } else { clock::stamp(thread) };
+    let now = match record.kind {
+        kind::PROCESS if record.pid == tree::me().pid() => clock::first_look(),
+        // A thread's anchor is kept for its injections: storing it would cost a parent that has just forked a page.
+        kind::PROCESS => clock::exact(),
+        _ => clock::stamp(thread),
+    };
     record.at_ns = now.saturating_sub(session.start_ns);
     if record.kind == kind::INJECTION && thread.slot.get() != 0 {
         let slot = thread.slot.get() as *mut ThreadSlot;

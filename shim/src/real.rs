@@ -176,7 +176,8 @@ pub(crate) use note_caller;
 /// `Op, symbol(arguments) -> result, real => body;` - the entry jumps to the real function when the operation's word is
 /// zero, and to `body` otherwise, the return address stored in the thread's block; in `body`, `real` is the real function.
 /// A watched operation has `body` called by way of `watch.rs`.
-/// Before the operation may stand `[always]`: the word is not asked (calls that the tree hangs on). `[since "VERSION"]`:
+/// Before the operation may stand `[ahead memory]`, `[ahead fd]` or `[ahead nothing]`, by what the rules look at: such calls
+/// may pass by draws made ahead, see `ahead.rs`. `[always]`: the word is not asked (calls that the tree hangs on). `[since "VERSION"]`:
 /// the symbol's first version in libc is another function, hooked by the same body; see `versions.rs`.
 /// `or alias` names the hook whose real function serves where libc lacks the symbol; `or null`: it then returns NULL.
 macro_rules! hooks {
@@ -239,6 +240,55 @@ macro_rules! hooks {
                 "jmp {armed}",
                 words = sym $crate::real::WORDS,
                 offset = const Op::$op as usize * 8,
+                caller = const std::mem::offset_of!($crate::guard::Thread, caller),
+                watched = sym watched,
+                armed = sym armed,
+            )
+        }
+    };
+    (@entry $symbol:ident $op:ident [ahead nothing]) => {
+        $crate::real::hooks!(@ahead $symbol $op nothing []);
+    };
+    (@entry $symbol:ident $op:ident [ahead memory]) => {
+        $crate::real::hooks!(@ahead $symbol $op memory [spared = sym $crate::init::SPARED,]);
+    };
+    (@entry $symbol:ident $op:ident [ahead fd]) => {
+        $crate::real::hooks!(@ahead $symbol $op fd [
+            op = const Op::$op as usize,
+            table = sym $crate::fds::TABLE,
+            first_plain = const $crate::fds::FIRST_PLAIN,
+            remembered = const $crate::fds::REMEMBERED,
+            entry_bits = const $crate::fds::ENTRY_BITS,
+            at_op = const $crate::ahead::at::OP,
+            at_matching = const $crate::ahead::at::MATCHING,
+        ]);
+    };
+    (@ahead $symbol:ident $op:ident $kind:ident [$($operand:tt)*]) => {
+        #[unsafe(link_section = ".text.chaos_start")]
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $symbol() {
+            std::arch::naked_asm!(
+                "mov r11, qword ptr [rip + {words}]",
+                "mov r10, qword ptr [r11 + {offset}]",
+                "test r10, r10",
+                "jne 2f",
+                "jmp qword ptr [rip + {slot}]",
+                "2:",
+                $crate::ahead::go_ahead!($kind),
+                $crate::real::note_caller!(),
+                "js {watched}",
+                "jmp {armed}",
+                words = sym $crate::real::WORDS,
+                offset = const Op::$op as usize * 8,
+                slot = sym SLOT,
+                lead = const std::mem::offset_of!($crate::guard::Thread, lead),
+                stamp = const chaos_table::rule::STAMP * 8,
+                generation = sym $crate::tree::GENERATION,
+                at_sum = const $crate::ahead::at::SUM,
+                at_counted = const $crate::ahead::at::COUNTED,
+                at_limit = const $crate::ahead::at::LIMIT,
+                $($operand)*
                 caller = const std::mem::offset_of!($crate::guard::Thread, caller),
                 watched = sym watched,
                 armed = sym armed,

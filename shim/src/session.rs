@@ -3,17 +3,19 @@
 //! A target may scribble over all of it. Offsets and sizes are copied out and checked once, when attaching; whatever is
 //! read later is an integer for which every value is handled.
 
+use crate::counted::Counted;
 use crate::sys;
 use chaos_table::book::{self, Book};
 use chaos_table::calls::Op;
 use chaos_table::decide::Patterns;
 use chaos_table::latency;
 use chaos_table::live::Shared;
+use chaos_table::programs::Programs;
 use chaos_table::quota::Account;
 use chaos_table::record::SLOT;
-use chaos_table::rule::{Kinds, Matcher, PlanHeader, RULE_BITS, Rule, Span, WATCH};
+use chaos_table::rule::{Kinds, Matcher, PlanHeader, RULE_BITS, Rule, STAMP, Span, WATCH};
 use chaos_table::session::{
-    Header, Layout, Name, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters,
+    Header, Layout, Name, OWNER_DIED, PROGRAMS, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters,
 };
 use std::cell::UnsafeCell;
 use std::mem::{MaybeUninit, offset_of};
@@ -129,8 +131,7 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
     if len < 4096 {
         return Err("it is too short".into());
     }
-    // SAFETY: as above. This process is about to write to this page and the next one touched: a page that is first read is
-    // faulted in twice.
+    // SAFETY: as above. This process is about to write to this page: one that is first read is faulted in twice.
     let header: Header = unsafe {
         sys::touch(base);
         let mut copy = MaybeUninit::<Header>::uninit();
@@ -141,8 +142,6 @@ pub unsafe fn adopt(base: *mut u8, len: u64) -> Result<&'static Session, String>
     };
     header.check(len)?;
     let layout = header.layout;
-    // SAFETY: `check` said that the area lies inside the mapping, aligned to a page.
-    unsafe { sys::touch(base.add(layout.processes as usize)) };
     // SAFETY: `check` said that the area lies inside the mapping; plain data.
     let plan = unsafe { &*base.add(layout.plan as usize).cast::<PlanHeader>() };
     let session = Session {
@@ -395,6 +394,11 @@ impl Session {
         self.plan_word(offset_of!(PlanHeader, planned) + op as usize * 8)
     }
 
+    /// What moves on with each change of a rule.
+    pub fn stamp(&self) -> u64 {
+        self.atomic64(self.layout.plan as usize + offset_of!(PlanHeader, ops) + STAMP * 8).load(Ordering::Acquire)
+    }
+
     /// The rules that are in force on an operation now.
     pub fn word(&self, op: Op) -> u64 {
         self.plan_word(offset_of!(PlanHeader, ops) + op as usize * 8)
@@ -417,6 +421,12 @@ impl Session {
             let planned = self.plan_word(offset_of!(PlanHeader, planned) + op * 8) & in_force;
             self.atomic64(plan + offset_of!(PlanHeader, ops) + op * 8).fetch_or(planned, Ordering::Relaxed);
         }
+    }
+
+    /// What is known of programs.
+    pub fn programs(&self) -> &Programs {
+        // SAFETY: inside the mapping, which is at least a page long; made of atomics alone, for which any bytes are valid.
+        unsafe { &*self.at(PROGRAMS) }
     }
 
     /// The book of open episodes.
@@ -593,6 +603,13 @@ impl Session {
     pub fn thread_counters(&self, slot: *mut ThreadSlot, rule: usize) -> *mut ThreadCounters {
         // SAFETY: `slot` comes from `thread`; its stride has room for the counters of every rule.
         unsafe { slot.add(1).cast::<ThreadCounters>().add(rule) }
+    }
+
+    /// The same, of the calling thread's own slot.
+    #[inline(always)]
+    pub fn counted(&self, slot: *mut ThreadSlot, rule: usize) -> Counted {
+        // SAFETY: callers give the slot that the thread's own block names.
+        unsafe { Counted::at(self.thread_counters(slot, rule)) }
     }
 
     /// How many rules this process knows of.

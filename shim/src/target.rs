@@ -1,9 +1,11 @@
 //! What an executable is: whether the shim will work in it, and whether it may be told about.
 
+use crate::session::{self, Session};
 use crate::sys;
 use crate::text::Text;
 use chaos_table::elf::{self, First};
 use chaos_table::image::{self, Image};
+use chaos_table::programs::{Identity, MAX_PATH};
 use std::ffi::{CStr, c_char};
 
 /// Scripts name interpreters which may be scripts: as deep as the kernel goes.
@@ -47,12 +49,37 @@ pub unsafe fn examine(
             return escape(reason, false);
         }
     }
+    if !with_c_string(library, is_whole).unwrap_or(true) {
+        return escape(b"the shim's file was changed or cut short", false);
+    }
     // SAFETY: the program's own argument of a call that is being made.
     let Some(name) = (unsafe { sys::string(program) }) else { return FOLLOWED };
     if search && !name.to_bytes().contains(&b'/') {
         return search_path(name.to_bytes(), found).unwrap_or(FOLLOWED);
     }
     examine_file(name, 0).unwrap_or(FOLLOWED)
+}
+
+/// Whether a file is all of the library that we are: one that was cut short the loader refuses with a complaint on the
+/// program's stderr, or makes the program die of it.
+fn is_whole(path: &CStr) -> bool {
+    unsafe extern "C" {
+        /// The first bytes of our file, as the loader has mapped them.
+        static __ehdr_start: [u8; size_of::<libc::Elf64_Ehdr>()];
+    }
+    // The program has no descriptor left: nothing is known against the file.
+    let Ok(fd) = sys::open(path, libc::O_RDONLY, 0) else { return true };
+    let mut head = [0u8; size_of::<libc::Elf64_Ehdr>()];
+    sys::pread(fd, &mut head, 0);
+    let size = sys::fstat(fd).map_or(0, |stat| stat.st_size as u64);
+    sys::close(fd);
+    // SAFETY: the linker puts it at the start of our first segment, which stays mapped and is never written.
+    let own = unsafe { &__ehdr_start };
+    // SAFETY: so many bytes, of which any make such a header.
+    let header = unsafe { own.as_ptr().cast::<libc::Elf64_Ehdr>().read_unaligned() };
+    // The table of sections stands at the end of the file.
+    let end = header.e_shoff + u64::from(header.e_shnum) * u64::from(header.e_shentsize);
+    head == *own && size >= end
 }
 
 /// Calls `body` with a path as a C string; `None` when it is too long.
@@ -92,6 +119,13 @@ fn examine_file(path: &CStr, depth: u32) -> Option<Verdict> {
     if stat.st_mode & libc::S_IFMT != libc::S_IFREG {
         return None;
     }
+    let key = identity(&stat).key(path.to_bytes()).filter(|_| stat.st_mode & (libc::S_ISUID | libc::S_ISGID) == 0);
+    let programs = session::attached().map(Session::programs);
+    if let (Some(key), Some(programs)) = (key, programs)
+        && programs.is_plain(key)
+    {
+        return Some(FOLLOWED);
+    }
     let mut head = [0u8; image::HEAD];
     let fd = sys::open(path, libc::O_RDONLY, 0).ok()?;
     let n = sys::pread(fd, &mut head, 0);
@@ -99,6 +133,14 @@ fn examine_file(path: &CStr, depth: u32) -> Option<Verdict> {
     let read = |buffer: &mut [u8], at: u64| sys::pread(fd, buffer, at);
     let (image, first) = (image::image(head, read), elf::first_library(head, read));
     let gain = gain(fd, &stat).filter(|_| !matches!(image, Image::Script { .. }));
+    if image == Image::Dynamic
+        && first.is_none()
+        && !sys::has_capabilities(fd)
+        && let Some(key) = key.filter(|_| is_settled(&stat))
+        && let Some(programs) = programs
+    {
+        programs.tell_plain(key);
+    }
     sys::close(fd);
     if let Some(gain) = gain {
         return Some(escape(gain, false));
@@ -115,6 +157,44 @@ fn examine_file(path: &CStr, depth: u32) -> Option<Verdict> {
             Some(Verdict { hand_over: true, ..escape(b"Go program, which makes its own system calls", true) })
         }
     }
+}
+
+/// The path of this process's executable, which it was started by `started_by`, into `path`. /proc knows it, but making
+/// the files there that tell a process of itself costs the kernel 14 us: so it is asked once for each program.
+#[unsafe(link_section = ".text.chaos_start")]
+pub fn own_executable(session: &Session, started_by: &CStr, path: &mut Text<256>) {
+    // SAFETY: getauxval takes no pointer.
+    let is_loader = unsafe { libc::getauxval(libc::AT_BASE) } == 0;
+    // Where the loader was told to run a program, that is what it says that the process was started by.
+    let stat = if is_loader { None } else { sys::stat(started_by) };
+    let key = stat.and_then(|stat| identity(&stat).key(started_by.to_bytes()));
+    let mut known = [0; MAX_PATH];
+    if let Some(found) = key.and_then(|key| session.programs().read(key, &mut known))
+        && found.path != 0
+    {
+        path.push(known.get(..found.path).unwrap_or(&[]));
+        return;
+    }
+    path.fill(|room| sys::readlink(c"/proc/self/exe", room).ok());
+    if let Some(key) = key.filter(|_| stat.is_some_and(|stat| is_settled(&stat)))
+        && !path.bytes().ends_with(b" (deleted)")
+    {
+        session.programs().tell_path(key, path.bytes());
+    }
+}
+
+fn identity(stat: &libc::stat) -> Identity {
+    Identity {
+        device: stat.st_dev,
+        inode: stat.st_ino,
+        size: stat.st_size as u64,
+        changed: stat.st_ctime,
+        changed_ns: stat.st_ctime_nsec,
+    }
+}
+
+fn is_settled(stat: &libc::stat) -> bool {
+    identity(stat).is_settled(sys::time(libc::CLOCK_REALTIME).tv_sec)
 }
 
 /// The rights that the kernel gives to whoever starts this program, which make the loader leave our library out.

@@ -8,7 +8,7 @@ use crate::guard::{Begun, ORDINAL_TEXT, Thread, thread};
 use crate::session::{Session, attached};
 use crate::slots::{claim_process, claim_thread, fold};
 use crate::text::Text;
-use crate::{learn, log, paths, real, sys};
+use crate::{learn, log, paths, real, sys, target};
 use chaos_table::decide::{last_component, stream_seed};
 use chaos_table::lineage;
 use chaos_table::record::{Record, escaped, kind};
@@ -17,8 +17,9 @@ use chaos_table::session::{Header, ProcessCounters, ProcessSlot, ThreadSlot, eng
 use rand_core::SeedableRng;
 use rand_xorshift::XorShiftRng;
 use std::cell::UnsafeCell;
+use std::ffi::CStr;
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Longest lineage that is kept as text.
 pub const LINEAGE_TEXT: usize = lineage::TEXT;
@@ -175,13 +176,19 @@ static ME: MeCell = MeCell(UnsafeCell::new(Me {
     supervised: false,
 }));
 
-/// The generation word, on a page that the kernel wipes in every forked child, however it was forked.
-#[unsafe(link_section = ".data.chaos_start")]
-static GENERATION: AtomicPtr<AtomicU64> = AtomicPtr::new((&raw const NO_GENERATION).cast_mut());
-static NO_GENERATION: AtomicU64 = AtomicU64::new(0);
+/// A page of its own, of which nothing lies in a file.
+#[repr(C, align(4096))]
+pub struct Page(AtomicU64, [u8; 4096 - 8]);
+
+/// The generation word, on a page that the kernel wipes in every forked child, however it was forked. The entries look at
+/// it as well.
+#[unsafe(link_section = ".bss.chaos_generation")]
+pub static GENERATION: Page = Page(AtomicU64::new(0), [0; 4096 - 8]);
 /// The kernel wipes that page, as every one since Linux 4.14 does.
 #[unsafe(link_section = ".data.chaos_start")]
 static IS_WIPED: AtomicBool = AtomicBool::new(false);
+/// What image numbers are multiplied by (2^64 over the silver ratio), see `ahead.rs`.
+const GENERATIONS_APART: u64 = 0x6A09_E667_F3BC_C909;
 /// Value of the word while a fork child attaches.
 const ATTACHING: u64 = 1;
 
@@ -204,9 +211,8 @@ pub fn here() -> &'static Me {
     me()
 }
 
-fn generation() -> &'static AtomicU64 {
-    // SAFETY: points at a static, or at a page of ours that stays mapped.
-    unsafe { &*GENERATION.load(Ordering::Relaxed) }
+const fn generation() -> &'static AtomicU64 {
+    &GENERATION.0
 }
 
 /// Whether the process at hand is a vfork child: it has its parent's memory, but another pid.
@@ -255,17 +261,12 @@ pub struct Arrival<'a> {
 /// Takes a place in the session for a fresh image, started by this path, and writes its record. False when there is no
 /// room.
 #[unsafe(link_section = ".text.chaos_start")]
-pub fn arrive(session: &Session, arrival: &Arrival<'_>, started_by: &[u8]) -> bool {
-    if let Some(page) = sys::mmap(4096, -1)
-        && sys::wipe_on_fork(page, 4096)
-    {
-        GENERATION.store(page.cast(), Ordering::Relaxed);
-        IS_WIPED.store(true, Ordering::Relaxed);
-    }
+pub fn arrive(session: &Session, arrival: &Arrival<'_>, started_by: &CStr) -> bool {
+    IS_WIPED.store(sys::wipe_on_fork((&raw const GENERATION).cast_mut().cast(), size_of::<Page>()), Ordering::Relaxed);
     // SAFETY: the constructor runs before any thread of this image can be inside the shim.
     let me = unsafe { &mut *ME.0.get() };
-    me.executable.fill(|room| sys::readlink(c"/proc/self/exe", room).ok());
-    let name = if started_by.is_empty() { me.executable.bytes() } else { started_by };
+    target::own_executable(session, started_by, &mut me.executable);
+    let name = if started_by.is_empty() { me.executable.bytes() } else { started_by.to_bytes() };
     me.program.push(last_component(name));
     me.lineage = *arrival.lineage;
     me.supervised = arrival.supervised;
@@ -367,15 +368,22 @@ fn settle(
     parent: u32,
     inherited: Option<(*mut ProcessSlot, Option<*mut ThreadSlot>)>,
 ) -> bool {
-    let pid = sys::getpid();
-    // SAFETY: both come from `session.process` and `session.thread`.
-    let old = inherited.filter(|(process, _)| unsafe { (**process).pid == pid });
-    if let Some((_, Some(own))) = old
-        // SAFETY: as above.
-        && unsafe { (*own).pid == pid }
-    {
-        fold(session, own);
-    }
+    let old = inherited.filter(|(process, thread)| {
+        let pid = sys::getpid();
+        // SAFETY: both come from `session.process` and `session.thread`. A page that is first read is faulted in twice.
+        let is_own = unsafe {
+            sys::touch(process.cast());
+            (**process).pid == pid
+        };
+        if is_own
+            && let Some(own) = thread
+            // SAFETY: as above.
+            && unsafe { (**own).pid == pid }
+        {
+            fold(session, *own);
+        }
+        is_own
+    });
     let reserved = match old {
         Some((slot, _)) => {
             // SAFETY: the slot is this process's own, from before exec.
@@ -399,6 +407,7 @@ fn take(session: &Session, thread: &Thread, me: &mut Me, parent: u32, reserved: 
     thread.tid.set(me.pid);
     thread.maybe_vfork.set(false);
     thread.slot.set(0);
+    thread.lead.drop();
     thread.generation.set(0);
     thread.children.set(0);
     thread.threads.set(0);
@@ -411,8 +420,8 @@ fn take(session: &Session, thread: &Thread, me: &mut Me, parent: u32, reserved: 
         return false;
     };
     (me.uid, me.slot) = (uid, slot);
-    // Never 0 (wiped) nor ATTACHING, and different in every image.
-    generation().store(u64::from(uid) + 2, Ordering::Release);
+    // Different in every image, far apart (an odd factor keeps them different), never 0 (wiped) nor ATTACHING.
+    generation().store((u64::from(uid) + 2).wrapping_mul(GENERATIONS_APART), Ordering::Release);
     true
 }
 

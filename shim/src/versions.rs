@@ -34,6 +34,7 @@ pub(crate) use named;
 macro_rules! first_version {
     ([] $($rest:tt)*) => {};
     ([always] $($rest:tt)*) => {};
+    ([ahead $kind:ident] $($rest:tt)*) => {};
     ([always $($since:tt)+] $($rest:tt)*) => { $crate::versions::first_version! { [$($since)+] $($rest)* } };
     (
         [since $($version:literal)+]

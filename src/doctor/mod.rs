@@ -149,6 +149,11 @@ fn escapes(engine: Engine, reach: Option<&Reach>, ability: &Ability) -> Vec<Esca
             {
                 all.push(escape("what goes through io_uring", "it makes no calls; -f io_uring_setup=ENOSYS ends that"));
             }
+            if let Some(Reach::Shim(imports)) = reach
+                && !imports.loads.is_empty()
+            {
+                all.push(escape("libraries that it opens with RTLD_DEEPBIND", "they find libc before the shim"));
+            }
             all.push(escape("system calls that it makes without libc", "the shim stands between program and libc"));
             match &ability.seccomp {
                 Ok(_) => {}

@@ -558,8 +558,8 @@ calls! {
         syscalls [SYS_clock_getres] families [Time] on Nothing fails Errno [EINVAL] FAIL "clock_getres(2)"
     ClockSettime "clock_settime": clock_settime settimeofday;
         syscalls [SYS_clock_settime SYS_settimeofday] families [Time] on Nothing fails Errno [EPERM] CLOCK_FAIL "clock_getres(2), gettimeofday(2)"
-    Nanosleep "nanosleep": nanosleep usleep;
-        syscalls [SYS_nanosleep] families [Time] on Nothing fails Errno [EINTR] FAIL "nanosleep(2), usleep(3)"
+    Nanosleep "nanosleep": nanosleep usleep thrd_sleep;
+        syscalls [SYS_nanosleep] families [Time] on Nothing fails Errno [EINTR] FAIL "nanosleep(2), usleep(3), thrd_sleep(3)"
     Sleep "sleep": sleep;
         syscalls [] families [Time] on Nothing fails Never [] ANY "sleep(3)"
     ClockNanosleep "clock_nanosleep": clock_nanosleep;

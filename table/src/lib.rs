@@ -30,6 +30,7 @@ pub mod lineage;
 pub mod live;
 pub mod matching;
 pub mod presets;
+pub mod programs;
 pub mod quantities;
 pub mod quota;
 pub mod record;

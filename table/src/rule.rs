@@ -30,6 +30,12 @@ pub fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
 }
 /// Room for operations in the masks; more than there are, so that the layout survives new rows.
 pub const OP_ROOM: usize = 320;
+/// In place of an operation's mask, the last word of those that the entries compare: it moves on with each change of a
+/// rule that is there.
+pub const STAMP: usize = OP_ROOM - 1;
+const _: () = assert!(crate::calls::OPS <= STAMP);
+/// By so much (2^64 over the golden ratio): added to a mask, stamps that are near to each other still tell masks apart.
+pub const STAMP_STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 /// A rate of 100 %: every match fires, whatever the draw.
 pub const ALWAYS: u64 = u64::MAX;
 /// At most this many roles can stand in for each other's members: each is a bit of an episode.

@@ -1,10 +1,11 @@
 //! Layout of the session file, which every process of the tree maps and the launcher reads.
 //!
-//! Header, compiled table, remembered names, counters of the tree, processes, threads, ring of records; each area at
+//! Header, known programs, compiled table, remembered names, counters of the tree, processes, threads, ring of records; each area at
 //! the offset that the header names. All of it may have been spoiled by a target: readers check every number.
 
 use crate::book::Book;
 use crate::latency;
+use crate::programs::Programs;
 use crate::quota::Account;
 use crate::record::SLOT;
 use crate::rule::{MAX_RULES, Matcher, OP_ROOM, Plan, PlanHeader, Rule, exhaust};
@@ -148,7 +149,10 @@ pub struct Header {
     pub tail_room: [u8; 192],
 }
 
-const _: () = assert!(size_of::<Header>() == 1024);
+/// Offset of the [`Programs`], which take the rest of the header's page.
+pub const PROGRAMS: usize = 1024;
+
+const _: () = assert!(size_of::<Header>() == PROGRAMS && PROGRAMS + size_of::<Programs>() == 4096);
 const _: () = assert!(std::mem::offset_of!(Header, mutex) == 512);
 const _: () = assert!(std::mem::offset_of!(Header, head) % 64 == 0);
 

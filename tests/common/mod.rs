@@ -323,6 +323,13 @@ impl Running {
         }
     }
 
+    /// Waits until the log has an injection, which may still be going on.
+    pub fn wait_until_hit(&mut self) {
+        let session = self.session.clone().expect("a run under the launcher");
+        let hit = move || log_text(&session).is_ok_and(|text| text.contains("\"type\":\"injection\""));
+        self.wait_until("a fault has hit", hit);
+    }
+
     /// Sends a signal to the launcher alone.
     pub fn signal(&self, name: &str) {
         assert!(Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap().success());

@@ -1,6 +1,7 @@
 //! The web server that the programs under test talk to.
 
 use std::io::{Read as _, Write as _};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// Serves the same page over HTTP on loopback for as long as the test runs; gives its `address:port`.
@@ -29,6 +30,17 @@ fn answer(stream: &mut std::net::TcpStream, page: &[u8]) -> std::io::Result<()> 
     }
     write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", page.len())?;
     stream.write_all(page)
+}
+
+/// A port for a server that the test starts: free, and none of those that the kernel gives to clients, or to others who
+/// let it choose.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 8_000) as u16;
+    let ports = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed));
+    let is_free =
+        |port: &u16| ["127.0.0.1", "::1"].iter().all(|host| std::net::TcpListener::bind((*host, *port)).is_ok());
+    ports.take(4_000).find(is_free).expect("a free port")
 }
 
 /// Says a word to everybody who connects, on loopback, for as long as the test runs; gives its port.

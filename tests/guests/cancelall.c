@@ -9,6 +9,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <threads.h>
 #include <sys/select.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -87,6 +88,7 @@ CALL(do_nanosleep, nanosleep(&(struct timespec){3600, 0}, NULL))
 CALL(do_clock_nanosleep, clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){3600, 0}, NULL))
 CALL(do_sleep, sleep(3600))
 CALL(do_usleep, usleep(900000))
+CALL(do_thrd_sleep, thrd_sleep(&(struct timespec){3600, 0}, NULL))
 CALL(do_waitpid, waitpid(-1, NULL, 0))
 CALL(do_wait, wait(NULL))
 CALL(do_wait4, wait4(-1, NULL, 0, NULL))
@@ -122,6 +124,7 @@ static const struct {
     {"epoll_wait", do_epoll_wait}, {"epoll_pwait", do_epoll_pwait},
     {"nanosleep", do_nanosleep}, {"clock_nanosleep", do_clock_nanosleep},
     {"sleep", do_sleep},       {"usleep", do_usleep},
+    {"thrd_sleep", do_thrd_sleep},
     {"absolute", until_late},  {"sem_timedwait", wait_on_semaphore},
     {"cond_timedwait", wait_on_condition}, {"fcntl", lock},
     {"waitpid", do_waitpid},   {"wait", do_wait},

@@ -148,6 +148,7 @@ static int wait_on(const char *way, pthread_t other) {
     IS(clock_nanosleep_relative) return clock_nanosleep(wall, 0, &relative, NULL);
     IS(nanosleep) return fails(nanosleep(&relative, NULL));
     IS(usleep) return fails(usleep(300000));
+    IS(thrd_sleep) return thrd_sleep(&relative, NULL);
     IS(timerfd) {
         int timer = timerfd_create(wall, 0);
         set.it_value = at;

@@ -75,19 +75,19 @@ fn directory(path: *const c_char, real: impl FnOnce() -> *mut DIR) -> *mut DIR {
 }
 
 hooks! {
-    Read, read(fd: c_int, buffer: *mut c_void, len: usize) -> isize, real =>
+    [ahead fd] Read, read(fd: c_int, buffer: *mut c_void, len: usize) -> isize, real =>
         transfer(Op::Read, fd, len, 0, Memory::Into(buffer), |to, len| real(fd, to, len));
     Read, __read_chk or read(fd: c_int, buffer: *mut c_void, len: usize, room: usize) -> isize, real =>
         transfer(Op::Read, fd, len, 0, Memory::Into(buffer), |to, len| real(fd, to, len, room));
-    Pread, pread(fd: c_int, buffer: *mut c_void, len: usize, at: off_t) -> isize, real =>
+    [ahead fd] Pread, pread(fd: c_int, buffer: *mut c_void, len: usize, at: off_t) -> isize, real =>
         transfer(Op::Pread, fd, len, 0, Memory::Into(buffer), |to, len| real(fd, to, len, at));
-    Pread, pread64 or pread(fd: c_int, buffer: *mut c_void, len: usize, at: off_t) -> isize, real =>
+    [ahead fd] Pread, pread64 or pread(fd: c_int, buffer: *mut c_void, len: usize, at: off_t) -> isize, real =>
         transfer(Op::Pread, fd, len, 0, Memory::Into(buffer), |to, len| real(fd, to, len, at));
     Pread, __pread_chk or pread(fd: c_int, buffer: *mut c_void, len: usize, at: off_t, room: usize) -> isize, real =>
         transfer(Op::Pread, fd, len, 0, Memory::Into(buffer), |to, len| real(fd, to, len, at, room));
     Pread, __pread64_chk or pread(fd: c_int, buffer: *mut c_void, len: usize, at: off_t, room: usize) -> isize, real =>
         transfer(Op::Pread, fd, len, 0, Memory::Into(buffer), |to, len| real(fd, to, len, at, room));
-    Readv, readv(fd: c_int, list: *const iovec, count: c_int) -> isize, real =>
+    [ahead fd] Readv, readv(fd: c_int, list: *const iovec, count: c_int) -> isize, real =>
         transfer_vector(Op::Readv, fd, Vector::sink(list, count), |list, count| real(fd, list, count));
     Preadv, preadv(fd: c_int, list: *const iovec, count: c_int, at: off_t) -> isize, real =>
         transfer_vector(Op::Preadv, fd, Vector::sink(list, count), |list, count| real(fd, list, count, at));
@@ -97,13 +97,13 @@ hooks! {
         transfer_vector(Op::Preadv, fd, Vector::sink(list, count), |list, count| real(fd, list, count, at, flags));
     Preadv, preadv64v2(fd: c_int, list: *const iovec, count: c_int, at: off_t, flags: c_int) -> isize, real =>
         transfer_vector(Op::Preadv, fd, Vector::sink(list, count), |list, count| real(fd, list, count, at, flags));
-    Write, write(fd: c_int, buffer: *const c_void, len: usize) -> isize, real =>
+    [ahead fd] Write, write(fd: c_int, buffer: *const c_void, len: usize) -> isize, real =>
         transfer(Op::Write, fd, len, 0, Memory::From(buffer), |from, len| real(fd, from, len));
-    Pwrite, pwrite(fd: c_int, buffer: *const c_void, len: usize, at: off_t) -> isize, real =>
+    [ahead fd] Pwrite, pwrite(fd: c_int, buffer: *const c_void, len: usize, at: off_t) -> isize, real =>
         transfer(Op::Pwrite, fd, len, 0, Memory::FromAt(buffer, at), |from, len| real(fd, from, len, at));
-    Pwrite, pwrite64 or pwrite(fd: c_int, buffer: *const c_void, len: usize, at: off_t) -> isize, real =>
+    [ahead fd] Pwrite, pwrite64 or pwrite(fd: c_int, buffer: *const c_void, len: usize, at: off_t) -> isize, real =>
         transfer(Op::Pwrite, fd, len, 0, Memory::FromAt(buffer, at), |from, len| real(fd, from, len, at));
-    Writev, writev(fd: c_int, list: *const iovec, count: c_int) -> isize, real =>
+    [ahead fd] Writev, writev(fd: c_int, list: *const iovec, count: c_int) -> isize, real =>
         transfer_vector(Op::Writev, fd, Vector::source(list, count), |list, count| real(fd, list, count));
     Pwritev, pwritev(fd: c_int, list: *const iovec, count: c_int, at: off_t) -> isize, real =>
         transfer_vector(Op::Pwritev, fd, Vector::source_at(list, count, at), |list, count| real(fd, list, count, at));

@@ -192,13 +192,13 @@ hooks! {
     Mlock, mlock2(at: *const c_void, len: usize, flags: c_int) -> c_int, real =>
         mapping(Op::Mlock, len, 0, || real(at, len, flags) as isize) as c_int;
     Mlock, mlockall(flags: c_int) -> c_int, real => mapping(Op::Mlock, 0, 0, || real(flags) as isize) as c_int;
-    Malloc, malloc(size: usize) -> *mut c_void, real =>
+    [ahead memory] Malloc, malloc(size: usize) -> *mut c_void, real =>
         allocating(Op::Malloc, size, || real(size));
-    Calloc, calloc(count: usize, size: usize) -> *mut c_void, real =>
+    [ahead memory] Calloc, calloc(count: usize, size: usize) -> *mut c_void, real =>
         allocating(Op::Calloc, count.saturating_mul(size), || real(count, size));
-    Realloc, realloc(memory: *mut c_void, size: usize) -> *mut c_void, real =>
+    [ahead memory] Realloc, realloc(memory: *mut c_void, size: usize) -> *mut c_void, real =>
         resizing(memory, size, || real(memory, size));
-    Realloc, reallocarray(memory: *mut c_void, count: usize, size: usize) -> *mut c_void, real =>
+    [ahead memory] Realloc, reallocarray(memory: *mut c_void, count: usize, size: usize) -> *mut c_void, real =>
         resizing(memory, count.saturating_mul(size), || real(memory, count, size));
     Memalign, memalign(alignment: usize, size: usize) -> *mut c_void, real =>
         allocating(Op::Memalign, size, || real(alignment, size));

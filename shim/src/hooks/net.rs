@@ -136,19 +136,19 @@ hooks! {
         accepting(fd, || real(fd, address, len));
     Accept, accept4(fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int, real =>
         accepting(fd, || real(fd, address, len, flags));
-    Send, send(fd: c_int, buffer: *const c_void, len: usize, flags: c_int) -> isize, real =>
+    [ahead fd] Send, send(fd: c_int, buffer: *const c_void, len: usize, flags: c_int) -> isize, real =>
         transfer(Op::Send, fd, len, flags, Memory::From(buffer), |from, len| real(fd, from, len, flags));
-    Sendto, sendto(fd: c_int, buffer: *const c_void, len: usize, flags: c_int, to: *const sockaddr, size: socklen_t) -> isize,
+    [ahead fd] Sendto, sendto(fd: c_int, buffer: *const c_void, len: usize, flags: c_int, to: *const sockaddr, size: socklen_t) -> isize,
         real => transfer(Op::Sendto, fd, len, flags, Memory::From(buffer), |from, len| real(fd, from, len, flags, to, size));
     Sendmsg, sendmsg(fd: c_int, header: *const msghdr, flags: c_int) -> isize, real =>
         message(Op::Sendmsg, fd, flags, header, |header| real(fd, header, flags));
     Sendmmsg, sendmmsg(fd: c_int, list: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int, real =>
         messages(Op::Sendmmsg, fd, flags, (list, count), || real(fd, list, count, flags) as isize) as c_int;
-    Recv, recv(fd: c_int, buffer: *mut c_void, len: usize, flags: c_int) -> isize, real =>
+    [ahead fd] Recv, recv(fd: c_int, buffer: *mut c_void, len: usize, flags: c_int) -> isize, real =>
         transfer(Op::Recv, fd, len, flags, Memory::Into(buffer), |to, len| real(fd, to, len, flags));
     Recv, __recv_chk(fd: c_int, buffer: *mut c_void, len: usize, room: usize, flags: c_int) -> isize, real =>
         transfer(Op::Recv, fd, len, flags, Memory::Into(buffer), |to, len| real(fd, to, len, room, flags));
-    Recvfrom, recvfrom(fd: c_int, buffer: *mut c_void, len: usize, flags: c_int, from: *mut sockaddr, size: *mut socklen_t) -> isize,
+    [ahead fd] Recvfrom, recvfrom(fd: c_int, buffer: *mut c_void, len: usize, flags: c_int, from: *mut sockaddr, size: *mut socklen_t) -> isize,
         real => transfer(Op::Recvfrom, fd, len, flags, Memory::Into(buffer), |to, len| real(fd, to, len, flags, from, size));
     Recvfrom, __recvfrom_chk(fd: c_int, buffer: *mut c_void, len: usize, room: usize, flags: c_int, from: *mut sockaddr, size: *mut socklen_t) -> isize,
         real => transfer(Op::Recvfrom, fd, len, flags, Memory::Into(buffer), |to, len| real(fd, to, len, room, flags, from, size));

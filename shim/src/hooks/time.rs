@@ -4,7 +4,7 @@ use super::{Answer, minus_one, minus_one_long, quickly, simple};
 use crate::call;
 use crate::effects::{self, Outcome};
 use crate::portable::kernel_getrandom;
-use crate::real::{Slot, hooks};
+use crate::real::{Slot, errno, hooks};
 use crate::select::Target;
 use crate::wall::{self, SECOND};
 use crate::{clock, sys};
@@ -146,14 +146,14 @@ fn drawing(buffer: *mut c_void, len: usize, flags: c_uint, real: impl Fn(*mut c_
 }
 
 hooks! {
-    Gettimeofday, time(at: *mut time_t) -> time_t, real => {
+    [ahead nothing] Gettimeofday, time(at: *mut time_t) -> time_t, real => {
         let shown = seconds(quickly(Op::Gettimeofday, 0, || real(std::ptr::null_mut()), |_| -1));
         if !at.is_null() {
             *at = shown;
         }
         shown
     };
-    Gettimeofday, gettimeofday(time: *mut timeval, zone: *mut c_void) -> c_int, real => {
+    [ahead nothing] Gettimeofday, gettimeofday(time: *mut timeval, zone: *mut c_void) -> c_int, real => {
         let result = quickly(Op::Gettimeofday, 0, || real(time, zone), minus_one);
         put_timeval_off(time);
         result
@@ -175,7 +175,7 @@ hooks! {
         }
         result
     };
-    ClockGettime, clock_gettime(clock: c_int, time: *mut timespec) -> c_int, real =>
+    [ahead nothing] ClockGettime, clock_gettime(clock: c_int, time: *mut timespec) -> c_int, real =>
         reading(clock, time, || real(clock, time));
     ClockGetres, clock_getres(clock: c_int, step: *mut timespec) -> c_int, real =>
         quickly(Op::ClockGetres, clock, || real(clock, step), minus_one);
@@ -183,6 +183,8 @@ hooks! {
         sleeping_for(Op::Nanosleep, request, rest, || real(request, rest), minus_one);
     Nanosleep, usleep(microseconds: c_uint) -> c_int, real =>
         sleeping(Op::Nanosleep, u64::from(microseconds) * 1000, |_| (), || real(microseconds), minus_one);
+    Nanosleep, thrd_sleep or thread_sleep(request: *const timespec, rest: *mut timespec) -> c_int, real =>
+        sleeping_for(Op::Nanosleep, request, rest, || real(request, rest), thread_sleep_failed);
     Sleep, sleep(length: c_uint) -> c_uint, real => simple(Op::Sleep, Target::Nothing, || real(length), |_| length);
     [since "GLIBC_2.3.3" "GLIBC_2.34"] TimerCreate, timer_create(clock: c_int, event: *mut sigevent,
         timer: *mut *mut c_void) -> c_int, real => simple(Op::TimerCreate, Target::Nothing, || real(clock, event, timer), minus_one);
@@ -199,7 +201,7 @@ hooks! {
         simple(Op::Arc4random, Target::Nothing, || real(bound), |_| 0);
 }
 
-/// Declares what serves where libc has no `arc4random`: a program that probes for it finds our name.
+/// Declares what serves where libc lacks a function: a program that probes for it finds our name.
 macro_rules! stand_in {
     ($name:ident, $function:path) => {
         mod $name {
@@ -212,6 +214,23 @@ macro_rules! stand_in {
 stand_in!(random_number, super::number);
 stand_in!(random_bytes, super::bytes);
 stand_in!(random_below, super::below);
+stand_in!(thread_sleep, super::sleep_of_thread);
+
+/// How `thrd_sleep` fails: errno is none of its ways.
+const fn thread_sleep_failed(errno: i32) -> c_int {
+    if errno == libc::EINTR { -1 } else { -2 }
+}
+
+/// glibc has `thrd_sleep` since 2.28.
+unsafe extern "C-unwind" fn sleep_of_thread(request: *const timespec, rest: *mut timespec) -> c_int {
+    type Real = unsafe extern "C-unwind" fn(*const timespec, *mut timespec) -> c_int;
+    // SAFETY: the slot holds nanosleep, which takes the same arguments.
+    let result = unsafe {
+        let real: Real = std::mem::transmute(nanosleep::SLOT.target.load(Ordering::Relaxed));
+        real(request, rest)
+    };
+    if result == 0 { 0 } else { thread_sleep_failed(errno()) }
+}
 
 unsafe extern "C" fn bytes(buffer: *mut c_void, len: usize) {
     // SAFETY: the caller's buffer.

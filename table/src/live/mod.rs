@@ -14,7 +14,7 @@ pub use unchanged::keeps_table;
 
 use crate::calls::OPS;
 use crate::record::SLOT;
-use crate::rule::{Kinds, MAX_RULES, Matcher, OP_ROOM, PlanHeader, RULE_BITS, Rule, text_of};
+use crate::rule::{Kinds, MAX_RULES, Matcher, OP_ROOM, PlanHeader, RULE_BITS, Rule, STAMP, STAMP_STEP, text_of};
 use crate::session::{Header, Layout};
 use bytemuck::{Pod, Zeroable};
 use std::mem::offset_of;
@@ -278,6 +278,10 @@ impl<'a, S: Shared> Live<'a, S> {
         self.put_out_of_force(1 << index);
         self.write_changed(self.rule_at(index), bytemuck::bytes_of(&before), bytemuck::bytes_of(rule));
         self.set_kinds(index, rule);
+        // What threads have found out by the rule as it was is not used any more.
+        if let Some(stamp) = self.shared.word64(self.plan(ops(STAMP))) {
+            stamp.fetch_add(STAMP_STEP, Ordering::SeqCst);
+        }
         if self.is_armed() && self.is_enabled() && rule.enabled != 0 {
             self.put_in_force(1 << index);
         }
