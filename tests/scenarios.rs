@@ -287,6 +287,41 @@ fn a_load_ends_with_the_run_whatever_dies() {
     until("the end of the load", || loads(&scene).is_empty());
 }
 
+/// Sends a signal by which programs crash.
+fn crash(pid: u32) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGABRT).unwrap();
+}
+
+#[test]
+fn a_load_that_crashes_is_no_crash_of_the_program() {
+    let scene = Scene::new();
+    let run = ["scenario", "run", "cpu-pressure", "--runs", "1", "--out", "out", "--"];
+    let going = scene.chaos().words(&run).start(&["sleep", "2"]);
+    until("the program beside the load", || !running(&scene, |line| line == "sleep 2").is_empty());
+    crash(loads(&scene)[0]);
+    going.end().ended(0);
+    let score = score(&scene, "out");
+    assert_eq!((&score["crashes"], &score["restarts"]), (&0.into(), &1.into()), "{score:#}");
+}
+
+#[test]
+fn whether_a_limit_is_set_and_why_not_is_told() {
+    let scene = Scene::new();
+    for (name, limit) in
+        [("memory-pressure", "memory 640MB"), ("cpu-pressure", "cpu 50%"), ("disk-pressure", "disk 20MB/s")]
+    {
+        let done =
+            scene.chaos().words(&["scenario", "run", name, "--runs", "1", "--out", name]).go(&["--", "true"]).ended(0);
+        let score = score(&scene, name);
+        let said = score["about"]["limit"].as_str().unwrap();
+        assert!(done.err.contains(&format!("{name}: limit {said}")), "{}", done.story());
+        // Which of the two depends on the machine.
+        let why = said.strip_prefix(limit).and_then(|rest| rest.strip_prefix(" not set: "));
+        assert!(said == format!("{limit}, in a cgroup") || why.is_some_and(|why| why.len() > 10), "{said}");
+    }
+}
+
 #[test]
 fn a_load_that_dies_is_back_and_goes_with_the_launcher_of_its_run() {
     let scene = Scene::new();

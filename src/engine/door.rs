@@ -33,6 +33,8 @@ const MOMENT: Duration = Duration::from_millis(1);
 
 /// How long a process waits for a launcher that may not see it.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long for one that has seen it, when there is no way back: on a machine whose disk or processors are busy.
+const LONG_PATIENCE: Duration = Duration::from_secs(60);
 /// The door is looked after at least so often: whoever knocks may have died before the knock.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -218,7 +220,8 @@ impl Filtered {
         let field = |field| self.shared.process_field(self.place, field);
         let step = field(offset_of!(ProcessSlot, hand_over));
         field(offset_of!(ProcessSlot, pid)).store(pid, Ordering::Relaxed);
-        if !self.knock(step, hand_over::ASKED, hand_over::AWAITED) {
+        // Without a launcher, or with no faults to come, it needs no filter.
+        if !self.knock(step, hand_over::ASKED, hand_over::AWAITED, PATIENCE, Shared::is_over) {
             let is_refused = step.swap(hand_over::NONE, Ordering::AcqRel) == hand_over::REFUSED;
             return Err(if is_refused { libc::EAGAIN } else { libc::ESRCH });
         }
@@ -228,21 +231,28 @@ impl Filtered {
             return Err(-listener);
         };
         field(offset_of!(ProcessSlot, listener)).store(number, Ordering::Relaxed);
-        if self.knock(step, hand_over::OFFERED, hand_over::TAKEN) { Ok(()) } else { Err(libc::ETIMEDOUT) }
+        let is_taken = self.knock(step, hand_over::OFFERED, hand_over::TAKEN, LONG_PATIENCE, Shared::is_alone);
+        if is_taken { Ok(()) } else { Err(libc::ETIMEDOUT) }
     }
 
-    /// Tells the launcher of a step, and waits for its own.
-    fn knock(&self, step: &AtomicU32, ours: u32, theirs: u32) -> bool {
+    /// Tells the launcher of a step, and waits for its own, until that is in vain.
+    fn knock(
+        &self,
+        step: &AtomicU32,
+        ours: u32,
+        theirs: u32,
+        patience: Duration,
+        is_vain: fn(&Shared) -> bool,
+    ) -> bool {
         step.store(ours, Ordering::Release);
         self.shared.door().fetch_add(1, Ordering::AcqRel);
         kernel::wake(self.shared.door());
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < patience {
             match step.load(Ordering::Acquire) {
                 now if now == theirs => return true,
                 now if now != ours => return false,
-                // Nobody looks any more, and there are no faults to come.
-                _ if self.shared.is_over() => return false,
+                _ if is_vain(&self.shared) => return false,
                 now => kernel::wait_for_change(step, now, LOOK),
             }
         }

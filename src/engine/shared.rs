@@ -96,8 +96,13 @@ impl Shared {
     /// Whether injection has ended for everybody.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        let disarmed = self.word32(offset_of!(Header, disarmed)).load(Ordering::Relaxed);
-        disarmed | (self.word32(offset_of!(Header, mutex)).load(Ordering::Relaxed) & OWNER_DIED) != 0
+        self.word32(offset_of!(Header, disarmed)).load(Ordering::Relaxed) != 0 || self.is_alone()
+    }
+
+    /// Whether the launcher has ended.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.word32(offset_of!(Header, mutex)).load(Ordering::Relaxed) & OWNER_DIED != 0
     }
 
     /// The word that changes when a process asks to be handed over.

@@ -133,14 +133,18 @@ fn whole(mut shards: Vec<Loaded>) -> Result<Loaded> {
     }
     shards.sort_by_key(|shard| shard.saved.about.shard.map(|shard| shard.index));
     let dir = shards[0].dir.clone();
+    let odd = shards.iter().flat_map(|shard| shard.saved.odd.clone()).collect();
+    // What can be set on one machine cannot on another.
+    let limits: BTreeSet<String> = shards.iter().filter_map(|shard| shard.saved.about.limit.clone()).collect();
+    let limit = (!limits.is_empty()).then(|| limits.into_iter().collect::<Vec<_>>().join("; "));
     // Each shard has made the same controls.
     let mut names = BTreeSet::new();
     let mut sessions: Vec<PathBuf> = shards.into_iter().flat_map(|shard| shard.sessions).collect();
     sessions.retain(|session| names.insert(session.file_name().map(ToOwned::to_owned)));
     sessions.sort_by_key(|session| (!is_control(session), session.file_name().map(ToOwned::to_owned)));
-    let about = About { shard: None, ..saved.about.clone() };
+    let about = About { shard: None, limit, ..saved.about.clone() };
     let wanted = saved.about.runs;
-    Ok(Loaded { dir, saved: Saved { about, wanted, ..saved }, sessions })
+    Ok(Loaded { dir, saved: Saved { about, wanted, odd, ..saved }, sessions })
 }
 
 fn is_control(session: &std::path::Path) -> bool {
