@@ -450,7 +450,12 @@ fn is_reachable(dir: &Path) -> bool {
 fn copy_private(from: &Path, to: &Path) -> std::io::Result<()> {
     let mut source = File::open(from)?;
     let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
-    std::io::copy(&mut source, &mut target).map(drop)
+    let copied = std::io::copy(&mut source, &mut target).map(drop);
+    if copied.is_err() {
+        // Half of it would only fill the disk, on which the rest of the session is still to be written.
+        let _ = fs::remove_file(to);
+    }
+    copied
 }
 
 fn is_root() -> bool {

@@ -235,6 +235,25 @@ fn a_directory_that_is_full_is_said_to_be() {
     assert!(!place.path("work/started").exists());
 }
 
+#[test]
+fn a_session_that_does_not_fit_where_it_belongs_stays_where_it_was_and_is_found() {
+    let place = Place::new();
+    fs::create_dir(place.path("sm all")).unwrap();
+    // No place for a shim, so that the session lies elsewhere until the run is over; and too small for it then.
+    let script = "mount -t tmpfs -o size=3m tmpfs '../sm all' && \"$0\" run -q -f open=EIO --out '../sm all/s' -- cat ../data; \
+                  echo $?; ls '../sm all/s'; \"$0\" log '../sm all/s' --format jsonl; \
+                  rm -r \"$(dirname \"$(sed -n 's/.*\"session_file\": \"\\(.*\\)\".*/\\1/p' '../sm all/s/session.json')\")\"";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_chaos-exec")]);
+    command.env("XDG_STATE_HOME", place.path("state")).current_dir(place.path("work"));
+    fs::write(place.path("data"), "data").unwrap();
+    let output = command.output().expect("unshare is part of every Debian");
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(out.starts_with("1\n") && err.contains("cat: ../data: Input/output error"), "{out}{err}");
+    assert!(!out.contains("\nsession\n") && out.contains("\nsession.json\n"), "{out}{err}");
+    assert!(out.contains("\"type\":\"injection\"") && out.contains("\"type\":\"end\""), "{out}{err}");
+}
+
 /// A session that has been made by a run, for spoiling.
 fn session(place: &Place) -> std::path::PathBuf {
     assert!(place.launcher().args(["run", "-q", "--out", "s", "--", "true"]).status().unwrap().success());

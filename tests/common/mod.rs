@@ -135,15 +135,20 @@ pub struct Scene {
 impl Scene {
     /// A scene with `data.bin`, 4096 bytes of which none is zero.
     pub fn new() -> Scene {
-        let dir = tempfile::Builder::new().prefix("chaos-test-").tempdir().unwrap();
-        let scene = Scene { dir, runs: AtomicU32::new(0) };
+        let scene = Scene::within(&std::env::temp_dir());
         scene.write("data.bin", (0..4096u32).map(|n| (n % 251 + 1) as u8).collect::<Vec<_>>());
         scene
     }
 
     /// An empty scene in shared memory, which is no disk.
     pub fn in_memory() -> Scene {
-        let dir = tempfile::Builder::new().prefix("chaos-test-").tempdir_in("/dev/shm").unwrap();
+        Scene::within(Path::new("/dev/shm"))
+    }
+
+    fn within(parent: &Path) -> Scene {
+        // What the machine has set must not decide a test; it is the same for all threads.
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+        let dir = tempfile::Builder::new().prefix("chaos-test-").tempdir_in(parent).unwrap();
         Scene { dir, runs: AtomicU32::new(0) }
     }
 
@@ -171,8 +176,10 @@ impl Scene {
 
     /// Copies a built guest into the scene, for users and roots that cannot reach the build directory.
     pub fn adopt(&self, guest_path: &str, name: &str) -> String {
+        use std::os::unix::fs::PermissionsExt;
         let path = self.path(name);
         fs::copy(guest_path, &path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path.display().to_string()
     }
 
