@@ -254,7 +254,7 @@ fn shards_of_github_kubernetes_and_slurm_come_together() {
         let done = shell(&scene, run, &base);
         assert!(matches!(done.status.code(), Some(0 | 122)), "{run}: {}", said(&done));
         let score: Value = serde_json::from_slice(&scene.read(&format!("{out}/experiment.json"))).unwrap();
-        // The last words of the target are known to who made the run alone.
+        // The last words of the target come with the run.
         let odd = score["odd"].as_array().unwrap().iter().filter(|odd| odd["verdict"] == "failed");
         odd.for_each(|odd| assert!(odd["why"].as_str().unwrap().contains(": head: "), "{odd}"));
         ["passed", "failed", "inconclusive", "total_faults_fired"].map(|key| score[key].as_u64().unwrap())

@@ -133,7 +133,6 @@ fn whole(mut shards: Vec<Loaded>) -> Result<Loaded> {
     }
     shards.sort_by_key(|shard| shard.saved.about.shard.map(|shard| shard.index));
     let dir = shards[0].dir.clone();
-    let odd = shards.iter().flat_map(|shard| shard.saved.odd.clone()).collect();
     // What can be set on one machine cannot on another.
     let limits: BTreeSet<String> = shards.iter().filter_map(|shard| shard.saved.about.limit.clone()).collect();
     let limit = (!limits.is_empty()).then(|| limits.into_iter().collect::<Vec<_>>().join("; "));
@@ -144,7 +143,7 @@ fn whole(mut shards: Vec<Loaded>) -> Result<Loaded> {
     sessions.sort_by_key(|session| (!is_control(session), session.file_name().map(ToOwned::to_owned)));
     let about = About { shard: None, limit, ..saved.about.clone() };
     let wanted = saved.about.runs;
-    Ok(Loaded { dir, saved: Saved { about, wanted, odd, ..saved }, sessions })
+    Ok(Loaded { dir, saved: Saved { about, wanted, ..saved }, sessions })
 }
 
 fn is_control(session: &std::path::Path) -> bool {

@@ -189,18 +189,6 @@ pub struct Saved {
     pub wanted: u64,
     /// Why none was made.
     pub untested: Option<String>,
-    /// What was said of the runs that did not pass: the last words of a target are known to who made its run alone.
-    #[serde(default)]
-    pub odd: Vec<Told>,
-}
-
-/// Why a run did not pass, as it was said at once.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Told {
-    /// Its session.
-    pub session: String,
-    /// Why.
-    pub why: String,
 }
 
 impl Loaded {
@@ -246,7 +234,7 @@ impl Loaded {
     /// # Errors
     /// When a session is damaged.
     pub fn judged(&self, results: &Path) -> Result<(Score, Pool)> {
-        let Saved { id, name, about, status, seed, wanted, untested, odd: told } = self.saved.clone();
+        let Saved { id, name, about, status, seed, wanted, untested } = self.saved.clone();
         let results = results.display().to_string();
         let harmless = !about.injects;
         let mut score = Score { id, name, about, status, seed, wanted, untested, results, ..Score::default() };
@@ -257,10 +245,6 @@ impl Loaded {
                 score.add(&run, harmless);
             }
             pool.add(run);
-        }
-        for odd in &mut score.odd {
-            let more = told.iter().find(|told| told.session == odd.session && told.why.starts_with(&odd.why));
-            odd.why = more.map_or_else(|| std::mem::take(&mut odd.why), |told| told.why.clone());
         }
         pool.conclude();
         score.conclude(&pool);
