@@ -41,7 +41,8 @@ HUNGRY = 'held = []\nwhile True: held.append(bytes(1 << 20)); held[-1][0]'
 
 
 def ours():
-    return sorted(path.name for path in CGROUPS.rglob('chaos-exec.*'))
+    # They come and go meanwhile, which os.walk does not mind.
+    return sorted(name for _, names, _ in os.walk(CGROUPS) for name in names if name.startswith('chaos-exec.'))
 
 
 def of_runs():

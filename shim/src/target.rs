@@ -5,7 +5,7 @@ use crate::sys;
 use crate::text::Text;
 use chaos_table::elf::{self, First};
 use chaos_table::image::{self, Image};
-use chaos_table::programs::{Identity, MAX_PATH};
+use chaos_table::programs::{Identity, MAX_PATH, is_settled_at};
 use std::ffi::{CStr, c_char};
 
 /// Scripts name interpreters which may be scripts: as deep as the kernel goes.
@@ -190,7 +190,10 @@ pub fn own_executable(session: &Session, started_by: &CStr, path: &mut Text<256>
 }
 
 fn identity(stat: &libc::stat) -> Identity {
+    // Where a process has another root the same path has another meaning.
+    let root = sys::stat(c"/").map_or((0, 0), |root| (root.st_dev, root.st_ino));
     Identity {
+        root,
         device: stat.st_dev,
         inode: stat.st_ino,
         size: stat.st_size as u64,
@@ -200,7 +203,7 @@ fn identity(stat: &libc::stat) -> Identity {
 }
 
 fn is_settled(stat: &libc::stat) -> bool {
-    identity(stat).is_settled(sys::time(libc::CLOCK_REALTIME).tv_sec)
+    is_settled_at(stat.st_ctime, sys::time(libc::CLOCK_REALTIME).tv_sec)
 }
 
 /// The rights that the kernel gives to whoever starts this program, which make the loader leave our library out.

@@ -25,6 +25,8 @@ const SETTLED: i64 = 2;
 /// What makes a file another one: from its stat.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Identity {
+    /// Device and number of the process's root directory.
+    pub root: (u64, u64),
     /// The device that it is on.
     pub device: u64,
     /// Its number there.
@@ -43,16 +45,16 @@ impl Identity {
     #[inline(always)]
     pub fn key(&self, path: &[u8]) -> Option<u64> {
         let is_fixed = path.starts_with(b"/") && !path.starts_with(b"/proc/") && !path.starts_with(b"/dev/");
-        let words = [self.inode, self.size, self.changed as u64, self.changed_ns as u64];
+        let words = [self.root.0, self.root.1, self.inode, self.size, self.changed as u64, self.changed_ns as u64];
         let file = words.iter().fold(self.device, |hash, word| mix(hash.rotate_left(5) ^ word));
         is_fixed.then(|| mix(hash_on(file, path)).max(1))
     }
+}
 
-    /// Whether it can be remembered at this time, in seconds since 1970.
-    #[must_use]
-    pub fn is_settled(&self, now: i64) -> bool {
-        self.changed.saturating_add(SETTLED) < now
-    }
+/// Whether a file that was last changed then can be remembered now; both in seconds since 1970.
+#[must_use]
+pub fn is_settled_at(changed: i64, now: i64) -> bool {
+    changed.saturating_add(SETTLED) < now
 }
 
 /// What is known of a program.
@@ -248,8 +250,10 @@ mod tests {
 
     #[test]
     fn every_part_of_a_files_identity_and_its_path_make_the_key() {
-        let file = Identity { device: 1, inode: 2, size: 3, changed: 4, changed_ns: 5 };
+        let file = Identity { root: (8, 9), device: 1, inode: 2, size: 3, changed: 4, changed_ns: 5 };
         let others = [
+            Identity { root: (7, 9), ..file },
+            Identity { root: (8, 7), ..file },
             Identity { device: 2, ..file },
             Identity { inode: 3, ..file },
             Identity { size: 4, ..file },
@@ -260,12 +264,12 @@ mod tests {
         keys.extend(others.iter().map(|other| other.key(b"/bin/a").unwrap()));
         keys.sort_unstable();
         keys.dedup();
-        assert_eq!(keys.len(), 7);
+        assert_eq!(keys.len(), 9);
         for path in [&b"bin/a"[..], b"./a", b"", b"/proc/self/exe", b"/dev/fd/3"] {
             assert_eq!(file.key(path), None, "{}", String::from_utf8_lossy(path));
         }
-        assert!(!file.is_settled(4) && !file.is_settled(5) && file.is_settled(10));
-        assert!(!Identity { changed: i64::MAX, ..file }.is_settled(i64::MAX));
+        assert!(!is_settled_at(4, 4) && !is_settled_at(4, 5) && is_settled_at(4, 10));
+        assert!(!is_settled_at(i64::MAX, i64::MAX));
     }
 
     #[test]
