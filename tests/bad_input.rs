@@ -13,6 +13,8 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
+        // A strict one would keep the session elsewhere when it is root's.
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
         let place = Place { dir: tempfile::tempdir().unwrap() };
         fs::create_dir(place.path("work")).unwrap();
         place
