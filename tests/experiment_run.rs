@@ -409,3 +409,28 @@ fn targets_of_many_runs_find_their_signals_as_they_were() {
     scene.write("e.yaml", text.replace("WANTED", &wanted));
     scene.chaos().go(&["experiment", "run", "e.yaml"]).ended(0);
 }
+
+#[test]
+fn one_thread_takes_in_the_programs_below_a_filter() {
+    let scene = Scene::new();
+    let (mark, busybox) = (mark(&scene), program("busybox", "busybox-static"));
+    let words = format!("[{busybox}, sh, -c, 'sleep 600; : {mark}']");
+    let targets = format!("[{{name: db, command: {words}, service: true}}, {{name: app, command: {words}}}]");
+    let table = "{faults: [{fault: error, calls: unlink, errno: EIO, rate: 0%}]}";
+    scene.write("e.yaml", format!("targets: {targets}\ntable: {table}\n"));
+    let mut going = scene.chaos().start(&["experiment", "run", "e.yaml"]);
+    going.wait_until("both run", || alive(&mark).len() == 2);
+    let stat = fs::read_dir("/proc").unwrap().find_map(|entry| {
+        let path = entry.unwrap().path();
+        let line = String::from_utf8_lossy(&fs::read(path.join("cmdline")).ok()?).into_owned();
+        let is_target = line.contains(&mark) && line.starts_with(&busybox);
+        is_target.then(|| fs::read_to_string(path.join("stat")).ok())?
+    });
+    let stat = stat.expect("a target");
+    let launcher = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap();
+    let threads = fs::read_dir(format!("/proc/{launcher}/task")).unwrap();
+    let names = threads.map(|entry| fs::read_to_string(entry.unwrap().path().join("comm")).unwrap());
+    assert_eq!(names.filter(|name| name == "door\n").count(), 1);
+    going.signal("TERM");
+    going.end().ended(143);
+}

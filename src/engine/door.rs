@@ -103,7 +103,7 @@ impl Door {
         for place in self.shared.processes() {
             let step = self.shared.process_field(place, offset_of!(ProcessSlot, hand_over));
             if step.load(Ordering::Acquire) == hand_over::ASKED {
-                go_on(step, hand_over::REFUSED);
+                go_on(step, hand_over::ASKED, hand_over::REFUSED);
             }
         }
     }
@@ -149,8 +149,12 @@ impl Door {
         let step = self.shared.process_field(place, offset_of!(ProcessSlot, hand_over));
         let pid = self.shared.process_field(place, offset_of!(ProcessSlot, pid)).load(Ordering::Relaxed);
         match step.load(Ordering::Acquire) {
-            hand_over::ASKED if self.lineage_of(place, pid).is_some() => go_on(step, hand_over::AWAITED),
-            hand_over::OFFERED if self.take(place, pid).is_ok() => go_on(step, hand_over::TAKEN),
+            hand_over::ASKED if self.lineage_of(place, pid).is_some() => {
+                go_on(step, hand_over::ASKED, hand_over::AWAITED);
+            }
+            hand_over::OFFERED if self.take(place, pid).is_ok() => {
+                go_on(step, hand_over::OFFERED, hand_over::TAKEN);
+            }
             _ => {}
         }
     }
@@ -189,8 +193,9 @@ impl Door {
     }
 }
 
-fn go_on(step: &AtomicU32, to: u32) {
-    step.store(to, Ordering::Release);
+/// Not where whoever knocks has gone on meanwhile, or away.
+fn go_on(step: &AtomicU32, from: u32, to: u32) {
+    let _ = step.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
     kernel::wake(step);
 }
 

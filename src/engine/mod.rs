@@ -117,11 +117,15 @@ impl Engine {
         }
     }
 
-    /// Starts the thread at the door. It takes in whoever knocks; where it cannot, they are turned away.
+    /// Starts the thread at the door, unless it is there. It takes in whoever knocks; where it cannot, they are turned away.
     ///
     /// # Errors
     /// When there is no room for a thread.
     pub fn attend(&self) -> Result<()> {
+        // Two of them would take each other's steps for those of whoever knocks, who could only end then.
+        if self.attended.get() == Attended::Yes {
+            return Ok(());
+        }
         self.attended.set(Attended::Never);
         // Threads inherit the mask: what is sent to the launcher is for its first thread. What a thread brings on itself
         // is not blocked, as that would be its end.
