@@ -165,8 +165,9 @@ pub fn open(session: &Session, thread: &Thread, op: Op, target: &Target, hit: u6
     lead.sum.set(word.wrapping_add(stamp).wrapping_add(thread.generation.get()));
 }
 
-/// In an entry, with the words in r11 and the operation's in r10: counts the call and jumps to the real function where the thread's lead lets it
-/// pass; else goes on behind this. Of r10, r11 and rax nothing is kept, so no variadic function may have it.
+/// In an entry, with the words in r11 and the operation's in r10: counts the call and jumps to the real function where the
+/// thread's lead lets it pass; else goes on behind this. Of r10, r11 and rax nothing is kept, so no variadic function may
+/// have it.
 ///
 /// First what the target needs: `memory` that the caller is no spared module, `fd` that the first argument is a
 /// descriptor of which the same is remembered.

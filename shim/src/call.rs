@@ -248,7 +248,6 @@ struct Asking<'a> {
 impl Asking<'_> {
     /// Whether one of these rules fires, and which; those before it have advanced. `decided`: none fires, all advance.
     fn next(&self, mut rest: u64, decided: bool, into: &FirstShot) -> bool {
-        ahead::close(guard::thread(), rest);
         while rest != 0 {
             let index = rest.trailing_zeros() as usize;
             rest &= rest - 1;
@@ -431,6 +430,8 @@ pub fn deliver(first: First, target: Target, asked: u64, flags: i32) -> Outcome 
         }
         let Some(again) = Token::enter() else { return outcome };
         token = again;
+        // A signal handler may have drawn ahead for them meanwhile.
+        ahead::close(thread, rest);
         // The rules behind one that fired advance as well, and the next of them may act unless the call is decided.
         let asked = Asked { op: first.op, target: &target, amount: asked };
         let fires = tree::thread_slot(session, thread)

@@ -6,8 +6,8 @@
 use crate::guard::Thread;
 use crate::session::Session;
 use crate::{clock, sys, tree};
-use chaos_table::record::{CONT, CONT_TEXT, Continuation, MAX_TEXT, Record, is_end, kind, slots_for, status};
-use chaos_table::session::{Header, ThreadSlot, kept_for_ends};
+use chaos_table::record::{CONT, CONT_TEXT, Continuation, MAX_TEXT, Record, kind, slots_for, status};
+use chaos_table::session::{Header, ThreadSlot, kept_from};
 use std::mem::offset_of;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -35,8 +35,7 @@ pub fn publish(session: &Session, thread: &Thread, record: &mut Record, texts: &
     let ends = usize::from(texts.len() > 1);
     let length: usize = texts.iter().map(|text| text.len() + ends).sum();
     let slots = slots_for(length);
-    let kept = if is_end(record.kind) { 0 } else { kept_for_ends(session.ring_slots()) };
-    let index = claim(session, slots as u64, kept)?;
+    let index = claim(session, slots as u64, kept_from(record.kind, session.ring_slots()))?;
     record.commit = 0;
     let now = match record.kind {
         kind::PROCESS if record.pid == tree::me().pid() => clock::first_look(),

@@ -177,8 +177,8 @@ pub(crate) use note_caller;
 /// zero, and to `body` otherwise, the return address stored in the thread's block; in `body`, `real` is the real function.
 /// A watched operation has `body` called by way of `watch.rs`.
 /// Before the operation may stand `[ahead memory]`, `[ahead fd]` or `[ahead nothing]`, by what the rules look at: such calls
-/// may pass by draws made ahead, see `ahead.rs`. `[always]`: the word is not asked (calls that the tree hangs on). `[since "VERSION"]`:
-/// the symbol's first version in libc is another function, hooked by the same body; see `versions.rs`.
+/// may pass by draws made ahead, see `ahead.rs`. `[always]`: the word is not asked (calls that the tree hangs on).
+/// `[since "VERSION"]`: the symbol's first version in libc is another function, hooked by the same body; see `versions.rs`.
 /// `or alias` names the hook whose real function serves where libc lacks the symbol; `or null`: it then returns NULL.
 macro_rules! hooks {
     ($(

@@ -11,10 +11,10 @@ mod table;
 use chaos_table::book::{self, Book};
 use chaos_table::calls::Op;
 use chaos_table::quota::{Account, Ledger};
-use chaos_table::record::{CONT, CONT_TEXT, MAX_TEXT, Record, SLOT, is_end, slots_for, status};
+use chaos_table::record::{CONT, CONT_TEXT, MAX_TEXT, Record, SLOT, slots_for, status};
 use chaos_table::rule::{Kinds, PlanHeader, Rule, WATCH};
 use chaos_table::session::{
-    Header, Layout, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters, kept_for_ends,
+    Header, Layout, OWNER_DIED, ProcessCounters, ProcessSlot, ThreadCounters, ThreadSlot, TreeCounters, kept_from,
     slot_state,
 };
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -433,8 +433,7 @@ impl Shared {
     pub fn publish(&self, mut record: Record, text: &[u8]) -> Option<Ticket> {
         let text = &text[..text.len().min(MAX_TEXT)];
         let slots = slots_for(text.len()) as u64;
-        let kept = if is_end(record.kind) { 0 } else { kept_for_ends(u64::from(self.layout.ring_slots)) };
-        let index = self.claim_slots(slots, kept)?;
+        let index = self.claim_slots(slots, kept_from(record.kind, u64::from(self.layout.ring_slots)))?;
         record.at_ns = self.now();
         record.slots = slots as u8;
         record.commit = 0;

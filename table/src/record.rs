@@ -52,7 +52,7 @@ pub mod kind {
 
 /// Whether a record ends what another one began: a slow fault, or an episode.
 #[must_use]
-pub const fn is_end(kind: u8) -> bool {
+pub(crate) const fn is_end(kind: u8) -> bool {
     matches!(kind, kind::DELIVERY | kind::RECOVERY)
 }
 

@@ -1,13 +1,13 @@
 //! Layout of the session file, which every process of the tree maps and the launcher reads.
 //!
-//! Header, known programs, compiled table, remembered names, counters of the tree, processes, threads, ring of records; each area at
-//! the offset that the header names. All of it may have been spoiled by a target: readers check every number.
+//! Header, known programs, compiled table, remembered names, counters of the tree, processes, threads, ring of records;
+//! each area at the offset that the header names. All of it may have been spoiled by a target: readers check every number.
 
 use crate::book::Book;
 use crate::latency;
 use crate::programs::Programs;
 use crate::quota::Account;
-use crate::record::SLOT;
+use crate::record::{SLOT, is_end};
 use crate::rule::{MAX_RULES, Matcher, OP_ROOM, Plan, PlanHeader, Rule, exhaust};
 use bytemuck::{Pod, Zeroable};
 use std::ffi::CStr;
@@ -213,11 +213,11 @@ pub mod slot_state {
     pub const LIVE: u32 = 2;
 }
 
-/// Slots of the ring that are kept for records which end something ([`crate::record::is_end`]): without its end, a slow
+/// Slots of the ring that are kept from records of this kind, for those which end something: without its end, a slow
 /// fault looks as if the program still waited, and what was got over as if it was not.
 #[must_use]
-pub const fn kept_for_ends(ring_slots: u64) -> u64 {
-    ring_slots / 16
+pub const fn kept_from(kind: u8, ring_slots: u64) -> u64 {
+    if is_end(kind) { 0 } else { ring_slots / 16 }
 }
 
 /// A process under the table.
